@@ -1,0 +1,133 @@
+import { onlineManager, useQuery } from "@tanstack/react-query";
+import {
+  type ComponentType,
+  type ReactNode,
+  useEffect,
+  useState,
+  useSyncExternalStore,
+} from "react";
+import { fetchMe, type Me } from "./api.ts";
+import { Connections } from "./connections.tsx";
+import { Header } from "./header.tsx";
+import { type Message, Messages, Notice, Say } from "./message.tsx";
+import { SignIn } from "./sign-in.tsx";
+import { takeSignInError } from "./sign-in-error.ts";
+
+type Page = { path: string; name: string; Content: ComponentType<{ me: Me }> };
+
+// In the order of the navigation; the first is also the start page.
+const start: Page = { path: "/connections", name: "Connections", Content: Connections };
+const pages: Page[] = [start];
+
+// Read once, before React may render twice: reading it cleans the address.
+const signInError = takeSignInError();
+
+export function App() {
+  const me = useQuery({ queryKey: ["me"], queryFn: fetchMe });
+  const isOnline = useSyncExternalStore(onlineManager.subscribe, () => onlineManager.isOnline());
+  const [message, say] = useState<Message | null>(
+    signInError === null ? null : { tone: "warn", text: signInError },
+  );
+  const messages = <Messages message={message} onDismiss={() => say(null)} />;
+  const hindrance = hindranceOf({ isOnline, isOutdated: me.isError && me.data !== undefined });
+  const retry = () => me.refetch();
+
+  if (me.isPending) return <Loading />;
+  if (me.data === undefined) {
+    return <Unreachable text={me.error?.message} isTrying={me.isFetching} onRetry={retry} />;
+  }
+  if (me.data === null) return <SignIn messages={messages} />;
+  return (
+    <Say value={say}>
+      <SignedIn me={me.data}>
+        {hindrance && (
+          <Notice tone="warn">
+            <span>{hindrance}</span>
+            <button type="button" className="quiet" disabled={me.isFetching} onClick={retry}>
+              Try again
+            </button>
+          </Notice>
+        )}
+        {messages}
+      </SignedIn>
+    </Say>
+  );
+}
+
+function SignedIn({ me, children }: { me: Me; children: ReactNode }) {
+  const page = location.pathname === "/" ? start : findPage(location.pathname);
+  const name = page?.name ?? "No such page";
+  useEffect(() => {
+    document.title = `${name} · Daybook`;
+    return () => {
+      document.title = "Daybook";
+    };
+  }, [name]);
+  return (
+    <>
+      <a className="skip" href="#main">
+        Skip to the content
+      </a>
+      <Header user={me.user} pages={pages} current={page?.path} />
+      <main id="main" tabIndex={-1}>
+        {children}
+        {page ? <page.Content me={me} /> : <NoSuchPage />}
+      </main>
+    </>
+  );
+}
+
+function findPage(path: string): Page | undefined {
+  return pages.find((page) => page.path === path.replace(/\/$/, ""));
+}
+
+function hindranceOf({ isOnline, isOutdated }: { isOnline: boolean; isOutdated: boolean }) {
+  if (!isOnline) return "You are offline. What you see is as it was when you were last online.";
+  if (isOutdated) return "Daybook does not answer at the moment. What you see may be out of date.";
+  return null;
+}
+
+function NoSuchPage() {
+  return (
+    <>
+      <div className="title">
+        <h1>No such page</h1>
+      </div>
+      <p>
+        There is nothing at this address. Go to <a href={start.path}>{start.name}</a>.
+      </p>
+    </>
+  );
+}
+
+type UnreachableProps = { text: string | undefined; isTrying: boolean; onRetry: () => void };
+
+function Unreachable({ text, isTrying, onRetry }: UnreachableProps) {
+  return (
+    <main className="door" id="main">
+      <h1>Something is in the way</h1>
+      <p role="alert">{text}</p>
+      <p className="faint">If this lasts, tell whoever runs this Daybook.</p>
+      <button type="button" className="primary" disabled={isTrying} onClick={onRetry}>
+        {isTrying ? "Trying …" : "Try again"}
+      </button>
+    </main>
+  );
+}
+
+// As tall and as wide as what follows, so that nothing jumps; unseen at first, so that a quick answer does not flicker.
+function Loading() {
+  return (
+    <div className="loading" aria-busy="true">
+      <p className="visually-hidden" role="status">
+        Loading
+      </p>
+      <header />
+      <main>
+        <div className="skeleton heading" />
+        <div className="skeleton card" />
+        <div className="skeleton card" />
+      </main>
+    </div>
+  );
+}

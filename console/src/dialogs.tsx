@@ -1,0 +1,144 @@
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { type ReactNode, useContext, useId, useRef, useState } from "react";
+import { type Connection, deleteEverything, disconnect } from "./api.ts";
+import { Say } from "./message.tsx";
+
+export function Disconnect({ connection }: { connection: Connection }) {
+  const title = connection.email ?? "this account";
+  return (
+    <Confirm
+      label="Disconnect"
+      about={title}
+      title={`Disconnect ${title}?`}
+      confirm="Disconnect"
+      action={() => disconnect(connection.id)}
+      done={`Daybook has let go of ${title}.`}
+    >
+      <p>
+        Daybook revokes its access at Google, stops its notifications and deletes its tokens. What
+        it has kept so far stays.
+        {connection.is_sign_in && " You can still sign in with this account."}
+      </p>
+    </Confirm>
+  );
+}
+
+export function DeleteEverything({ email }: { email: string }) {
+  const [typed, setTyped] = useState("");
+  const id = useId();
+  return (
+    <Confirm
+      label="Delete everything"
+      title="Delete everything?"
+      confirm="Delete everything"
+      action={deleteEverything}
+      done="Everything of yours was deleted here, and Google is told to end the access."
+      isReady={typed.trim().toLowerCase() === email.toLowerCase()}
+      onOpen={() => setTyped("")}
+    >
+      <p>
+        Every row of yours is deleted here, and access at Google is revoked. This cannot be undone.
+      </p>
+      <label htmlFor={id}>
+        Type <strong>{email}</strong> to confirm
+      </label>
+      <input
+        id={id}
+        value={typed}
+        onChange={(event) => setTyped(event.target.value)}
+        autoComplete="off"
+        autoCapitalize="none"
+        spellCheck={false}
+      />
+    </Confirm>
+  );
+}
+
+type ConfirmProps = {
+  label: string;
+  /** What tells this button from others of its name. */
+  about?: string;
+  title: string;
+  confirm: string;
+  action: () => Promise<unknown>;
+  /** What to say afterwards. */
+  done: string;
+  isReady?: boolean;
+  onOpen?: () => void;
+  children: ReactNode;
+};
+
+// The browser's own dialog: it keeps the focus inside, closes by Escape, and gives the focus back. While the wish is
+// carried out its buttons are only marked as disabled: a disabled button would lose the focus.
+function Confirm(props: ConfirmProps) {
+  const { label, about, title, confirm, action, done, isReady = true, onOpen, children } = props;
+  const dialog = useRef<HTMLDialogElement>(null);
+  const titleId = useId();
+  const say = useContext(Say);
+  const queries = useQueryClient();
+  const acting = useMutation({
+    mutationFn: action,
+    onSuccess: async () => {
+      dialog.current?.close();
+      await queries.invalidateQueries({ queryKey: ["me"] });
+      say({ tone: "good", text: done });
+      // The button that had the focus may have gone with its card.
+      if (document.activeElement === document.body) document.getElementById("main")?.focus();
+    },
+  });
+  const open = () => {
+    acting.reset();
+    onOpen?.();
+    dialog.current?.showModal();
+  };
+  const cancel = () => {
+    if (!acting.isPending) dialog.current?.close();
+  };
+  return (
+    <>
+      <button
+        type="button"
+        className="danger"
+        aria-label={about && `${label} ${about}`}
+        disabled={acting.isPending}
+        onClick={open}
+      >
+        {label}
+      </button>
+      <dialog
+        ref={dialog}
+        aria-labelledby={titleId}
+        // Once it is under way it is too late to change one's mind.
+        onCancel={(event) => acting.isPending && event.preventDefault()}
+      >
+        <form
+          onSubmit={(event) => {
+            event.preventDefault();
+            if (isReady && !acting.isPending) acting.mutate();
+          }}
+        >
+          <h2 id={titleId}>{title}</h2>
+          {children}
+          {acting.isError && (
+            <p className="notice warn" role="alert">
+              {acting.error.message}
+            </p>
+          )}
+          <div className="actions">
+            <button type="button" aria-disabled={acting.isPending} onClick={cancel}>
+              Cancel
+            </button>
+            <button
+              type="submit"
+              className="danger solid"
+              disabled={!isReady}
+              aria-disabled={acting.isPending}
+            >
+              {acting.isPending ? "One moment …" : confirm}
+            </button>
+          </div>
+        </form>
+      </dialog>
+    </>
+  );
+}

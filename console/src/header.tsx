@@ -1,0 +1,81 @@
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useContext, useState } from "react";
+import { type Me, signOut } from "./api.ts";
+import { Avatar } from "./avatar.tsx";
+import { Say } from "./message.tsx";
+import { applyTheme, storedTheme, storeTheme, type Theme, themes } from "./theme.ts";
+
+type HeaderProps = {
+  user: Me["user"];
+  pages: { path: string; name: string }[];
+  current: string | undefined;
+};
+
+export function Header({ user, pages, current }: HeaderProps) {
+  return (
+    <header>
+      <a href="/" className="brand">
+        <img src="/icon.svg" alt="" width="28" height="28" /> Daybook
+      </a>
+      <nav aria-label="Pages">
+        {pages.map(({ path, name }) => (
+          <a key={path} href={path} aria-current={path === current ? "page" : undefined}>
+            {name}
+          </a>
+        ))}
+      </nav>
+      <div className="person">
+        <ThemeChoice />
+        <span className="who" title={user.email}>
+          <Avatar name={user.name ?? user.email} />
+          <span className="name">{user.name ?? user.email}</span>
+        </span>
+        <SignOut />
+      </div>
+    </header>
+  );
+}
+
+function SignOut() {
+  const queries = useQueryClient();
+  const say = useContext(Say);
+  const leaving = useMutation({
+    mutationFn: signOut,
+    onSuccess: () => {
+      // The next person at this screen need not read what the last one was told.
+      say(null);
+      queries.setQueryData(["me"], null);
+    },
+    onError: (error) => say({ tone: "warn", text: `You are still signed in. ${error.message}` }),
+  });
+  return (
+    <button type="button" disabled={leaving.isPending} onClick={() => leaving.mutate()}>
+      Sign out
+    </button>
+  );
+}
+
+const themeNames: Record<Theme, string> = { system: "Auto", light: "Light", dark: "Dark" };
+
+function ThemeChoice() {
+  const [theme, setTheme] = useState(storedTheme);
+  const choose = (next: Theme) => {
+    applyTheme(next);
+    storeTheme(next);
+    setTheme(next);
+  };
+  return (
+    <select
+      aria-label="Appearance"
+      title="Appearance"
+      value={theme}
+      onChange={(event) => choose(themes[event.target.selectedIndex] ?? "system")}
+    >
+      {themes.map((value) => (
+        <option key={value} value={value}>
+          {themeNames[value]}
+        </option>
+      ))}
+    </select>
+  );
+}

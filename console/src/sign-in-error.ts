@@ -1,0 +1,26 @@
+/** Takes what Google's way back left in the address, in words that help, and leaves the address clean. */
+export function takeSignInError(): string | null {
+  const url = new URL(location.href);
+  const code = url.searchParams.get("sign_in_error");
+  if (code === null) return null;
+  url.searchParams.delete("sign_in_error");
+  history.replaceState(null, "", url);
+  return texts.get(code) ?? "Signing in did not work. Try again.";
+}
+
+const texts = new Map(
+  Object.entries({
+    access_denied: "You did not allow access at Google, so nothing was connected.",
+    not_begun_here:
+      "This sign-in was begun elsewhere, took too long, or was used already. Begin once more.",
+    account_taken: "Somebody else uses this Google account or its address here. Choose another.",
+    email_unverified:
+      "Google has not verified this account's address. Verify it at Google, then try again.",
+    code_refused: "Google did not accept this sign-in any more. Begin once more.",
+    google_unavailable: "Google cannot be reached at the moment. Try again in a minute.",
+    refused_by_google:
+      "Google refused this sign-in. Your administrator may not allow Daybook; ask them, or use another account.",
+    incomplete: "Google's answer was not complete. Begin once more.",
+    unauthenticated: "You were signed out meanwhile. Sign in, then connect the account again.",
+  }),
+);

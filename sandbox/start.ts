@@ -1,0 +1,112 @@
+import { existsSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { Client } from "pg";
+import { build } from "vite";
+import { loadConfig } from "../src/config.ts";
+import { startEmbedded } from "../src/db/embedded.ts";
+import { openLog } from "../src/lib/log.ts";
+import { serve } from "../src/serve.ts";
+import { openSandboxGoogle } from "./google/server.ts";
+
+type Options = { port: number; dataDir: string; say: (line: string) => void };
+
+const googlePath = "/sandbox/google";
+
+/**
+ * Runs all of Daybook on one port, against a sandbox Google beside it. Both begin anew each time: what the sandbox
+ * Google granted ends with it. Says what it does, and at last where to look.
+ */
+export async function startSandbox({
+  port: wantedPort,
+  dataDir,
+  say,
+}: Options): Promise<AsyncDisposable> {
+  const startedAt = performance.now();
+  await using opened = new AsyncDisposableStack();
+  const log = openLog("warn");
+  const port = await freePort(wantedPort);
+  if (port !== wantedPort) say(`Port ${wantedPort} is taken; ${port} is used instead.`);
+  const url = `http://localhost:${port}`;
+
+  say("… PostgreSQL is starting");
+  const embedded = opened.use(await startEmbedded(dataDir, log));
+  await beginAnew(embedded.url);
+  say("… the sandbox Google is opening");
+  const callback = `${url}/api/v1/auth/google/oauth/callback`;
+  const google = opened.use(
+    await openSandboxGoogle({ baseUrl: url + googlePath, redirectUris: [callback] }),
+  );
+  await ensureConsole(say);
+  const config = loadConfig({
+    GOOGLE_CLIENT_ID: google.client.id,
+    GOOGLE_CLIENT_SECRET: google.client.secret,
+    GOOGLE_API_URL: google.url,
+    GOOGLE_SERVICE_ACCOUNT_EMAIL: google.serviceAccount.email,
+    GOOGLE_SERVICE_ACCOUNT_PRIVATE_KEY: google.serviceAccount.privateKey,
+    GOOGLE_SERVICE_ACCOUNT_KEY_ID: google.serviceAccount.keyId,
+    VIRTUAL_EMAIL_ADDRESS: "ai@example.com",
+    DATA_DIR: dataDir,
+    PORT: String(port),
+    LOG_LEVEL: "warn",
+  });
+  const onProgress = (step: string) => say(`… ${step.charAt(0).toLowerCase()}${step.slice(1)}`);
+  const mount = { path: googlePath, handler: google.handler };
+  opened.use(await serve(config, { log, clock: google.clock, onProgress, mount }));
+
+  say(
+    [
+      "",
+      `Daybook is ready, after ${((performance.now() - startedAt) / 1000).toFixed(1)} s.`,
+      "",
+      `  Console          ${url}`,
+      `  API              ${url}/docs`,
+      `  Sandbox Google   ${google.url}/`,
+      `  Database         ${embedded.psql}`,
+      `  Service key      in ${join(dataDir, "secrets.json")}`,
+      "",
+      "Sign in as one of the made-up people. Ctrl-C stops everything.",
+    ].join("\n"),
+  );
+  return opened.move();
+}
+
+// Another sandbox on the same folder keeps its data; the two then share it.
+async function beginAnew(url: string): Promise<void> {
+  const client = new Client({ connectionString: url.replace("/daybook?", "/postgres?") });
+  await client.connect();
+  try {
+    const { rowCount } = await client.query(
+      "select from pg_stat_activity where application_name = 'daybook presence'",
+    );
+    if (rowCount !== 1) return;
+    await client.query("drop database daybook with (force)");
+    await client.query("create database daybook");
+  } finally {
+    await client.end();
+  }
+}
+
+// `npm ci` builds the console; an installation without scripts has left it out.
+async function ensureConsole(say: (line: string) => void): Promise<void> {
+  const root = join(import.meta.dirname, "..", "console");
+  if (existsSync(join(root, "dist", "index.html"))) return;
+  say("… the console is being built");
+  await build({ root, logLevel: "warn" });
+}
+
+async function freePort(wanted: number): Promise<number> {
+  const tryPort = async (port: number): Promise<number | null> => {
+    const { promise, resolve } = Promise.withResolvers<number | null>();
+    const probe = createServer();
+    probe.on("error", () => resolve(null));
+    probe.listen(port, "127.0.0.1", () => {
+      const address = probe.address();
+      probe.close(() => resolve(typeof address === "object" && address ? address.port : null));
+    });
+    return promise;
+  };
+  const port = (await tryPort(wanted)) ?? (await tryPort(0));
+  if (port === null) throw new Error("No port is free on 127.0.0.1");
+  return port;
+}

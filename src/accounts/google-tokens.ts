@@ -1,0 +1,337 @@
+import { randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { sql } from "kysely";
+import type { App } from "../app.ts";
+import type { Tx } from "../db/connection.ts";
+import { ProviderError } from "../lib/errors.ts";
+import { seal, unseal } from "../lib/secrets.ts";
+import { type Grant, refreshGrant, serviceAccountGrant } from "../providers/google/oauth.ts";
+import { boundTo, type ReconnectReason } from "./connections.ts";
+
+type Part = Pick<App, "db" | "clock" | "config" | "googleOAuth" | "queue" | "log">;
+
+/** A token with less than this left is refreshed before use. */
+export const refreshAheadMs = 5 * 60_000;
+
+const leaseSeconds = 30;
+const waitForOthersMs = 25_000;
+
+/**
+ * A Google access token good for at least five minutes. Refreshing is single-flight across processes: whoever gets the
+ * lease in the row refreshes, the others wait and read the row again. No lock is held while Google answers.
+ *
+ * @throws {ProviderError} `reauthorise` when the connection needs the person; else as the refresh failed.
+ */
+export async function accessToken(app: Part, connectionId: string): Promise<string> {
+  const deadline = performance.now() + waitForOthersMs;
+  for (;;) {
+    const connection = await readTokens(app, connectionId);
+    if (isFresh(app, connection)) return openAccessToken(app, connection);
+    const lease = await takeLease(app, connection);
+    if (lease) return refreshUnderLease(app, lease);
+    if (performance.now() > deadline) {
+      throw new ProviderError(
+        "retry",
+        `Connection ${connectionId} is being refreshed for too long`,
+      );
+    }
+    // Waiters of many processes must not look in step.
+    await sleep(40 + Math.random() * 80);
+  }
+}
+
+/** Refreshes now, whatever is left of the current token. @throws {ProviderError} as {@link accessToken} */
+export async function renewAccessToken(
+  app: Part,
+  connectionId: string,
+  refused?: string,
+): Promise<string> {
+  const connection = await readTokens(app, connectionId);
+  // Somebody else has renewed it since the caller read the token that was refused.
+  if (refused !== undefined && isFresh(app, connection)) {
+    const current = openAccessToken(app, connection);
+    if (current !== refused) return current;
+  }
+  const lease = await takeLease(app, connection);
+  if (lease) return refreshUnderLease(app, lease);
+  await sleep(100);
+  return accessToken(app, connectionId);
+}
+
+type Tokens = Awaited<ReturnType<typeof readTokens>>;
+
+async function readTokens(app: Part, connectionId: string) {
+  const connection = await app.db
+    .selectFrom("connections")
+    .select([
+      "id",
+      "user_id",
+      "state",
+      "access_token",
+      "access_expires_at",
+      "refresh_token",
+      "token_version",
+      "refresh_failures",
+    ])
+    .where("id", "=", connectionId)
+    .executeTakeFirst();
+  if (!connection) throw new ProviderError("give_up", `No connection ${connectionId}`);
+  if (connection.state !== "active" || connection.refresh_token === null) {
+    throw new ProviderError(
+      "reauthorise",
+      `Connection ${connectionId} needs the person to reconnect`,
+    );
+  }
+  return { ...connection, refresh_token: connection.refresh_token };
+}
+
+function isFresh(app: Part, { access_token, access_expires_at }: Tokens): boolean {
+  const left = (access_expires_at?.getTime() ?? 0) - app.clock.now().getTime();
+  return access_token !== null && left > refreshAheadMs;
+}
+
+function openAccessToken(app: Part, connection: Tokens): string {
+  return unseal(
+    app.config.keyring,
+    connection.access_token ?? "",
+    boundTo(connection.id, "access_token"),
+  );
+}
+
+// The lease runs on the database's clock, the one that all processes share.
+async function takeLease(
+  app: Part,
+  connection: Tokens,
+): Promise<(Tokens & { owner: string }) | null> {
+  const owner = randomUUID();
+  const taken = await app.db
+    .updateTable("connections")
+    .set({
+      refresh_lease_owner: owner,
+      refresh_lease_until: sql<Date>`now() + make_interval(secs => ${leaseSeconds})`,
+    })
+    .where("id", "=", connection.id)
+    .where("state", "=", "active")
+    .where("token_version", "=", connection.token_version)
+    .where((where) =>
+      where.or([
+        where("refresh_lease_until", "is", null),
+        where("refresh_lease_until", "<", sql<Date>`now()`),
+      ]),
+    )
+    .executeTakeFirst();
+  return taken.numUpdatedRows > 0n ? { ...connection, owner } : null;
+}
+
+async function refreshUnderLease(app: Part, lease: Tokens & { owner: string }): Promise<string> {
+  const refreshToken = unseal(
+    app.config.keyring,
+    lease.refresh_token,
+    boundTo(lease.id, "refresh_token"),
+  );
+  try {
+    const grant = await refreshGrant(app.googleOAuth, refreshToken);
+    await keepRefreshed(app, lease, grant);
+    return grant.accessToken;
+  } catch (error) {
+    if (error instanceof ProviderError && error.failure === "reauthorise")
+      await markDead(app, lease);
+    else await releaseLease(app, lease);
+    throw error;
+  }
+}
+
+async function keepRefreshed(
+  app: Part,
+  lease: Tokens & { owner: string },
+  grant: Grant,
+): Promise<void> {
+  const now = app.clock.now();
+  await app.db
+    .updateTable("connections")
+    .set({
+      access_token: seal(app.config.keyring, grant.accessToken, boundTo(lease.id, "access_token")),
+      access_expires_at: grant.accessExpiresAt,
+      // Scopes can shrink between refreshes; an answer without them says nothing.
+      ...(grant.scopes.length > 0 ? { scopes: grant.scopes } : {}),
+      ...(grant.refreshToken
+        ? {
+            refresh_token: seal(
+              app.config.keyring,
+              grant.refreshToken,
+              boundTo(lease.id, "refresh_token"),
+            ),
+          }
+        : {}),
+      token_version: lease.token_version + 1,
+      last_refreshed_at: now,
+      refresh_failures: 0,
+      next_refresh_at: null,
+      refresh_lease_owner: null,
+      refresh_lease_until: null,
+      updated_at: now,
+    })
+    .where("id", "=", lease.id)
+    .where("refresh_lease_owner", "=", lease.owner)
+    .where("token_version", "=", lease.token_version)
+    .execute();
+}
+
+// A transient failure slows this connection down, and no other.
+async function releaseLease(app: Part, lease: Tokens & { owner: string }): Promise<void> {
+  const delayMs =
+    Math.min(30_000 * 2 ** lease.refresh_failures, 600_000) * (0.75 + Math.random() / 2);
+  await app.db
+    .updateTable("connections")
+    .set({
+      refresh_lease_owner: null,
+      refresh_lease_until: null,
+      refresh_failures: lease.refresh_failures + 1,
+      next_refresh_at: new Date(app.clock.now().getTime() + delayMs),
+    })
+    .where("id", "=", lease.id)
+    .where("refresh_lease_owner", "=", lease.owner)
+    .execute();
+}
+
+// Conditional on the version that failed: a sign-in that came meanwhile has brought a living grant.
+async function markDead(app: Part, lease: Tokens & { owner: string }): Promise<void> {
+  await app.db.transaction().execute(async (tx) => {
+    const now = app.clock.now();
+    const dead = await tx
+      .updateTable("connections")
+      .set({
+        state: "reconnect_needed",
+        state_reason: "grant_dead" satisfies ReconnectReason,
+        state_changed_at: now,
+        access_token: null,
+        access_expires_at: null,
+        refresh_lease_owner: null,
+        refresh_lease_until: null,
+        updated_at: now,
+      })
+      .where("id", "=", lease.id)
+      .where("token_version", "=", lease.token_version)
+      .returning("consented_at")
+      .executeTakeFirst();
+    if (dead) await recordDeath(app, tx, lease, dead.consented_at);
+  });
+}
+
+async function recordDeath(
+  app: Part,
+  tx: Tx,
+  lease: Tokens,
+  consentedAt: Date | null,
+): Promise<void> {
+  const now = app.clock.now();
+  const livedDays = consentedAt ? (now.getTime() - consentedAt.getTime()) / 86_400_000 : null;
+  await tx
+    .insertInto("grant_deaths")
+    .values({
+      connection_id: lease.id,
+      died_at: now,
+      consented_at: consentedAt,
+      had_lived_days: livedDays,
+    })
+    .execute();
+  const details = JSON.stringify({ connection_id: lease.id });
+  await tx
+    .insertInto("audit_trail")
+    .values({ user_id: lease.user_id, action: "connection.grant_dead", details })
+    .execute();
+  await tx
+    .insertInto("user_events")
+    .values({ user_id: lease.user_id, type: "connection.changed", payload: details })
+    .execute();
+}
+
+export type RefreshResult = { userId: string; connectionId: string; error: string | null };
+
+/** Refreshes what expires within `aheadMs`, a limited number at once; one failure never hides the others' results. */
+export async function refreshDueTokens(
+  app: Part,
+  options: { aheadMs?: number; signal?: AbortSignal } = {},
+): Promise<RefreshResult[]> {
+  const results: RefreshResult[] = [];
+  let after = "00000000-0000-0000-0000-000000000000";
+  while (!options.signal?.aborted) {
+    const due = await listDue(app, after, options.aheadMs ?? 10 * 60_000);
+    const last = due.at(-1);
+    if (!last) break;
+    after = last.id;
+    results.push(...(await inParallel(due, 10, (one) => refreshOne(app, one))));
+  }
+  return results;
+}
+
+async function listDue(app: Part, after: string, aheadMs: number) {
+  const now = app.clock.now();
+  return app.db
+    .selectFrom("connections")
+    .select(["id", "user_id"])
+    .where("state", "=", "active")
+    .where("refresh_token", "is not", null)
+    .where("access_expires_at", "<", new Date(now.getTime() + aheadMs))
+    .where((where) =>
+      where.or([where("next_refresh_at", "is", null), where("next_refresh_at", "<=", now)]),
+    )
+    .where("id", ">", after)
+    .orderBy("id")
+    .limit(200)
+    .execute();
+}
+
+async function refreshOne(app: Part, due: { id: string; user_id: string }): Promise<RefreshResult> {
+  const base = { userId: due.user_id, connectionId: due.id };
+  try {
+    await renewAccessToken(app, due.id);
+    return { ...base, error: null };
+  } catch (error) {
+    if (!(error instanceof ProviderError)) throw error;
+    return { ...base, error: error.reason };
+  }
+}
+
+async function inParallel<Item, Result>(
+  items: Item[],
+  limit: number,
+  act: (item: Item) => Promise<Result>,
+): Promise<Result[]> {
+  const results: Result[] = [];
+  const queue = items.entries();
+  const lane = async () => {
+    for (const [index, item] of queue) results[index] = await act(item);
+  };
+  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, lane));
+  return results;
+}
+
+const serviceTokens = new WeakMap<object, Map<string, Grant>>();
+
+/**
+ * An access token of the service account, by `subject` in the name of a person of its domain. Kept in this process until
+ * five minutes before its end: signing another one is cheap, and no other process needs it.
+ *
+ * @throws {ProviderError} `give_up` when there is no service account, or Google refuses it.
+ */
+export async function serviceAccessToken(
+  app: Pick<App, "config" | "googleOAuth" | "clock">,
+  scopes: readonly string[],
+  subject?: string,
+): Promise<string> {
+  const account = app.config.google.serviceAccount;
+  if (!account) throw new ProviderError("give_up", "No service account is configured");
+  const cache = serviceTokens.get(app.googleOAuth) ?? new Map<string, Grant>();
+  serviceTokens.set(app.googleOAuth, cache);
+  const key = JSON.stringify([account.email, subject, [...scopes].sort()]);
+  const kept = cache.get(key);
+  if (kept && kept.accessExpiresAt.getTime() - app.clock.now().getTime() > refreshAheadMs)
+    return kept.accessToken;
+  const grant = await serviceAccountGrant(app.googleOAuth, account, {
+    scopes,
+    ...(subject ? { subject } : {}),
+  });
+  cache.set(key, grant);
+  return grant.accessToken;
+}

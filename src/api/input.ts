@@ -1,0 +1,58 @@
+import type { FastifyInstance } from "fastify";
+import { validatorCompiler } from "fastify-type-provider-zod";
+import { z } from "zod";
+import { AppError } from "../lib/errors.ts";
+
+/** What a request may carry: JSON without traps, and nothing but what its route names. */
+export function acceptInput(server: FastifyInstance): void {
+  server.setValidatorCompiler(validatorOf);
+  readJson(server);
+  refuseStrayInput(server);
+}
+
+// Fastify says null where there is no body; to a schema that would be a value.
+const validatorOf: typeof validatorCompiler = (route) => {
+  const validate = validatorCompiler(route);
+  return (input: unknown) =>
+    validate(route.httpPart === "body" && input === null ? undefined : input);
+};
+
+// Many clients name the type and send nothing: that is no body, not a broken one.
+function readJson(server: FastifyInstance): void {
+  server.removeContentTypeParser(["application/json", "text/plain"]);
+  server.addContentTypeParser("application/json", { parseAs: "string" }, (_request, text, done) => {
+    if (text === "") return done(null, undefined);
+    try {
+      const body: unknown = JSON.parse(String(text));
+      if (hasPoison(body)) throw new Error("names or signs that are not allowed");
+      done(null, body);
+    } catch {
+      done(new AppError("malformed", "The body is not valid JSON"));
+    }
+  });
+}
+
+function hasPoison(value: unknown, depth = 0): boolean {
+  // PostgreSQL's text cannot hold a NUL.
+  if (typeof value === "string") return value.includes("\0");
+  if (typeof value !== "object" || value === null) return false;
+  if (depth > 50 || Object.hasOwn(value, "__proto__")) return true;
+  return Object.entries(value)
+    .flat()
+    .some((inner) => hasPoison(inner, depth + 1));
+}
+
+// A route that names no query, or no body, takes none: a misspelt wish must not pass in silence.
+function refuseStrayInput(server: FastifyInstance): void {
+  const nothing = z.strictObject({});
+  server.addHook("onRoute", (route) => {
+    // The old addresses took anything, and still do.
+    const isOurs = route.config?.who && !route.url.startsWith("/functions/");
+    if (!isOurs || !route.schema || route.schema.hide) return;
+    route.schema.querystring ??= nothing;
+    if (route.method !== "GET" && route.method !== "HEAD") route.schema.body ??= nothing.optional();
+  });
+  server.addHook("onRequest", async (request) => {
+    if (request.url.includes("%00")) throw new AppError("malformed", "The address holds a NUL");
+  });
+}

@@ -1,0 +1,171 @@
+import { Readable } from "node:stream";
+import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
+import { z } from "zod";
+import { type Connection, listConnections } from "../accounts/connections.ts";
+import { deleteUser } from "../accounts/disconnect.ts";
+import { grantNotices } from "../accounts/grant-health.ts";
+import { exportUserRows } from "../accounts/user-data.ts";
+import { getUser, virtualAddress } from "../accounts/users.ts";
+import type { App } from "../app.ts";
+import { clearSessionCookie } from "./cookies.ts";
+import { userOf } from "./session.ts";
+
+const Time = z.iso.datetime();
+const Scopes = z.array(z.string());
+
+const ConnectionAnswer = z.object({
+  id: z.uuid(),
+  provider: z.literal("google"),
+  email: z.string().nullable(),
+  name: z.string().nullable(),
+  is_sign_in: z.boolean(),
+  state: z.enum(["active", "reconnect_needed"]),
+  state_reason: z.enum(["grant_dead", "disconnected", "no_refresh_token"]).nullable(),
+  state_text: z.string(),
+  scopes: Scopes,
+  missing_scopes: Scopes,
+  capabilities: z.array(
+    z.object({
+      name: z.enum(["calendar", "gmail", "drive"]),
+      granted: z.boolean(),
+      missing_scopes: Scopes,
+    }),
+  ),
+  last_refreshed_at: Time.nullable(),
+  connected_at: Time,
+});
+
+/** The signed-in person: profile, connections, all of their data, and the way out. */
+export const meRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { app }) => {
+  server.get(
+    "/me",
+    {
+      config: { who: "user" },
+      schema: {
+        summary: "Profile and connection state",
+        tags: ["me"],
+        response: {
+          200: z.object({
+            user: z.object({
+              id: z.uuid(),
+              email: z.string(),
+              name: z.string().nullable(),
+              username: z.string().nullable(),
+              virtual_address: z.string().nullable(),
+              created_at: Time.nullable(),
+            }),
+            connections: z.array(ConnectionAnswer),
+            notices: z.array(z.object({ code: z.string(), text: z.string() })),
+          }),
+        },
+      },
+    },
+    async (request) => {
+      const userId = userOf(request);
+      const [user, connections, notices] = await Promise.all([
+        getUser(app, userId),
+        listConnections(app, userId),
+        grantNotices(app),
+      ]);
+      return {
+        user: {
+          id: user.id,
+          email: user.email,
+          name: user.name,
+          username: user.username,
+          virtual_address: virtualAddress(app, user.username),
+          created_at: user.createdAt?.toISOString() ?? null,
+        },
+        connections: connections.map(connectionAnswer),
+        notices,
+      };
+    },
+  );
+
+  server.delete(
+    "/me",
+    {
+      config: { who: "user" },
+      schema: {
+        summary: "Delete everything of this user, and revoke their grants at Google",
+        tags: ["me"],
+        response: { 204: z.undefined() },
+      },
+    },
+    async (request, reply) => {
+      const userId = userOf(request);
+      const deleted = await deleteUser(app, userId);
+      request.log.info({ user_id: userId, ...deleted }, "user deleted");
+      clearSessionCookie(app, reply);
+      return reply.code(204).send();
+    },
+  );
+
+  server.get(
+    "/me/export",
+    {
+      config: { who: "user" },
+      schema: {
+        summary: "All data of this user, one JSON object a line: {table, row}",
+        tags: ["me"],
+        produces: ["application/x-ndjson"],
+      },
+    },
+    async (request, reply) => {
+      const lines = Readable.from(exportLines(app, userOf(request)), { objectMode: false });
+      return reply
+        .header("content-type", "application/x-ndjson; charset=utf-8")
+        .header("content-disposition", 'attachment; filename="daybook-export.ndjson"')
+        .send(lines);
+    },
+  );
+};
+
+async function* exportLines(app: App, userId: string): AsyncGenerator<string> {
+  const tx = await app.db
+    .startTransaction()
+    .setIsolationLevel("repeatable read")
+    .setAccessMode("read only")
+    .execute();
+  try {
+    for await (const line of exportUserRows(tx, userId)) yield `${JSON.stringify(line)}\n`;
+  } finally {
+    await tx.rollback().execute();
+  }
+}
+
+function connectionAnswer(connection: Connection): z.input<typeof ConnectionAnswer> {
+  return {
+    id: connection.id,
+    provider: "google",
+    email: connection.email,
+    name: connection.name,
+    is_sign_in: connection.isSignIn,
+    state: connection.state,
+    state_reason: connection.stateReason,
+    state_text: stateText(connection),
+    scopes: connection.scopes,
+    missing_scopes: connection.missingScopes,
+    capabilities: connection.capabilities.map(({ name, granted, missingScopes }) => ({
+      name,
+      granted,
+      missing_scopes: missingScopes,
+    })),
+    last_refreshed_at: connection.lastRefreshedAt?.toISOString() ?? null,
+    connected_at: connection.connectedAt.toISOString(),
+  };
+}
+
+const reconnectTexts = {
+  grant_dead: "Google has ended this connection. Reconnect to go on; nothing was lost.",
+  disconnected:
+    "Disconnected at your wish. You can still sign in with it; connect it to follow it again.",
+  no_refresh_token: "Google gave no lasting permission. Reconnect and allow access.",
+};
+
+function stateText({ state, stateReason, missingScopes }: Connection): string {
+  if (state === "reconnect_needed") return reconnectTexts[stateReason ?? "grant_dead"];
+  return missingScopes.length === 0
+    ? "Connected."
+    : "Connected, but not for everything that Daybook can follow.";
+}

@@ -1,0 +1,68 @@
+import type { Config } from "./config.ts";
+import { type Database, type Db, openDatabase } from "./db/connection.ts";
+import { type Embedded, startEmbedded } from "./db/embedded.ts";
+import { migrate } from "./db/migrate.ts";
+import { type Clock, systemClock } from "./lib/clock.ts";
+import { type Limits, openLimits, type usualLimits } from "./lib/limits.ts";
+import { type Log, openLog } from "./lib/log.ts";
+import { type GoogleOAuth, openGoogleOAuth } from "./providers/google/oauth.ts";
+import { openQueue, type Queue } from "./queue/queue.ts";
+
+/** Everything that the parts of Daybook work with. Each function asks for what it uses of it. */
+export type App = {
+  config: Config;
+  log: Log;
+  clock: Clock;
+  database: Database;
+  db: Db;
+  queue: Queue;
+  limits: Limits;
+  googleOAuth: GoogleOAuth;
+  /** The PostgreSQL that we started ourselves; null where one was given. */
+  embedded: Embedded | null;
+  [Symbol.asyncDispose](): Promise<void>;
+};
+
+/** What tests and the sandbox replace. */
+export type Overrides = {
+  clock?: Clock;
+  log?: Log;
+  callsPerMinute?: typeof usualLimits;
+  onProgress?: (step: string) => void;
+};
+
+/**
+ * Puts the parts together: database (migrated), queue, limits, Google. Closing it closes them, last opened first.
+ *
+ * @throws when the database cannot be reached or migrated; nothing is left open then.
+ */
+export async function openApp(config: Config, overrides: Overrides = {}): Promise<App> {
+  const log = overrides.log ?? openLog(config.logLevel);
+  const clock = overrides.clock ?? systemClock;
+  const progress = overrides.onProgress ?? (() => {});
+  await using opened = new AsyncDisposableStack();
+
+  if (!config.databaseUrl) progress("PostgreSQL is starting");
+  const embedded = config.databaseUrl ? null : opened.use(await startEmbedded(config.dataDir, log));
+  const database = opened.use(openDatabase(config.databaseUrl ?? embedded?.url ?? ""));
+  progress("Tables are brought up to date");
+  await migrate(database, { keyring: config.keyring, log });
+  progress("Queue is opening");
+  const queue = opened.use(await openQueue({ database, log, clock }));
+  const limits = opened.use(openLimits(config.redisUrl, log, overrides.callsPerMinute));
+  const googleOAuth = openGoogleOAuth(config.google, clock);
+
+  const kept = opened.move();
+  return {
+    config,
+    log,
+    clock,
+    database,
+    db: database.db,
+    queue,
+    limits,
+    googleOAuth,
+    embedded,
+    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+  };
+}

@@ -1,0 +1,121 @@
+import { sql } from "kysely";
+import { grantNotices } from "./accounts/grant-health.ts";
+import { countSealed } from "./accounts/reseal.ts";
+import { type App, openApp } from "./app.ts";
+import { type Config, ConfigError, loadConfig } from "./config.ts";
+import { ProviderError } from "./lib/errors.ts";
+import { openLog } from "./lib/log.ts";
+import { examineClient } from "./providers/google/oauth.ts";
+import { queueHealth } from "./queue/queue.ts";
+
+/** One thing looked at: whether it is well, and if not, what is wrong and how to mend it. */
+export type Finding = { ok: boolean; subject: string; text: string };
+
+/** Looks at everything that Daybook needs, as far as what it finds lets it. Changes nothing but the tables' version. */
+export async function examine(environment: NodeJS.ProcessEnv): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  const config = examineConfig(environment, findings);
+  if (!config) return findings;
+  await examineDatabase(config, findings);
+  await examineGoogle(config, findings);
+  await examinePublicUrl(config, findings);
+  return findings;
+}
+
+function examineConfig(environment: NodeJS.ProcessEnv, findings: Finding[]): Config | null {
+  try {
+    const config = loadConfig(environment);
+    findings.push({ ok: true, subject: "configuration", text: "every value can be used" });
+    return config;
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    const text = `${error.message}\n  Each variable is explained in .env.example.`;
+    findings.push({ ok: false, subject: "configuration", text });
+    return null;
+  }
+}
+
+async function examineDatabase(config: Config, findings: Finding[]): Promise<void> {
+  try {
+    await using app = await openApp(config, { log: openLog("silent") });
+    const { rows } = await sql<{ version: string }>`show server_version`.execute(app.db);
+    const where = app.embedded
+      ? `our own, in ${config.dataDir}; look inside with: ${app.embedded.psql}`
+      : "yours";
+    findings.push({
+      ok: true,
+      subject: "database",
+      text: `PostgreSQL ${rows[0]?.version}, ${where}`,
+    });
+    await examineQueue(app, findings);
+    await examineSeals(app, findings);
+    for (const { text } of await grantNotices(app))
+      findings.push({ ok: false, subject: "Google", text });
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    const cure = config.databaseUrl
+      ? "Check DATABASE_URL (host, name, user, password), that the server is PostgreSQL 15 or newer and runs, and that this user may create tables."
+      : "";
+    findings.push({ ok: false, subject: "database", text: `${text}. ${cure}` });
+  }
+}
+
+async function examineQueue(app: App, findings: Finding[]): Promise<void> {
+  const { waiting, oldestWaitingSeconds, dead } = await queueHealth(app.queue);
+  const isLate = oldestWaitingSeconds > 300;
+  const text = isLate
+    ? `a job has waited for ${Math.round(oldestWaitingSeconds)} s: is a worker running (\`npx daybook worker\`)?`
+    : `${waiting} jobs waiting, ${dead} given up`;
+  findings.push({ ok: !isLate, subject: "queue", text });
+}
+
+async function examineSeals(app: App, findings: Finding[]): Promise<void> {
+  const { total, old } = await countSealed(app);
+  if (old > 0 && app.config.keyring.previous.length === 0) {
+    const text = `${old} of ${total} connections are sealed with another ENCRYPTION_KEY: set ENCRYPTION_KEY_PREVIOUS to it`;
+    findings.push({ ok: false, subject: "tokens", text });
+    return;
+  }
+  const progress = old > 0 ? `; ${old} still carry the previous key and are being resealed` : "";
+  findings.push({ ok: true, subject: "tokens", text: `${total} connections, sealed${progress}` });
+}
+
+async function examineGoogle(config: Config, findings: Finding[]): Promise<void> {
+  try {
+    await examineClient(config.google);
+    findings.push({
+      ok: true,
+      subject: "Google",
+      text: "the OAuth client is known and its secret is right",
+    });
+  } catch (error) {
+    if (!(error instanceof ProviderError)) throw error;
+    const isRefused = error.reason === "invalid_client" || error.reason === "unauthorized_client";
+    const text = isRefused
+      ? "Google refuses GOOGLE_CLIENT_ID or GOOGLE_CLIENT_SECRET: copy both anew from the Google Cloud console, Clients"
+      : `Google could not be asked (${error.reason}): check the network, and GOOGLE_API_URL if it is set`;
+    findings.push({ ok: false, subject: "Google", text });
+  }
+}
+
+async function examinePublicUrl(config: Config, findings: Finding[]): Promise<void> {
+  const subject = "public URL";
+  if (!config.publicUrl?.startsWith("https://")) {
+    const text =
+      "no https PUBLIC_URL: push stays off and polling carries all, which is slower but complete";
+    findings.push({ ok: true, subject, text });
+    return;
+  }
+  const answer = await fetch(`${config.publicUrl}/live`, {
+    signal: AbortSignal.timeout(5_000),
+  }).catch(() => null);
+  findings.push(
+    answer?.ok
+      ? { ok: true, subject, text: `${config.publicUrl} answers` }
+      : {
+          ok: false,
+          subject,
+          text: `${config.publicUrl}/live does not answer (${answer?.status ?? "no connection"}): is the server running, and does the proxy pass it on?`,
+        },
+  );
+}

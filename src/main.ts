@@ -1,0 +1,114 @@
+import { Command, Option } from "commander";
+import packageJson from "../package.json" with { type: "json" };
+import { resealTokens } from "./accounts/reseal.ts";
+import { openApp } from "./app.ts";
+import { type Config, ConfigError, loadConfig } from "./config.ts";
+import { examine } from "./doctor.ts";
+import { serve } from "./serve.ts";
+
+const program = new Command("daybook")
+  .description(
+    "Keeps a person's working day in your own Postgres, and lets an assistant take part in it.",
+  )
+  .version(packageJson.version)
+  .showHelpAfterError();
+
+program
+  .command("serve")
+  .description("run the API, the console and the workers")
+  .addOption(
+    new Option("--role <role>", "what this process does").choices(["all", "api", "worker"]),
+  )
+  .action(({ role }: { role?: Config["role"] }) => runUntilStopped(role));
+
+program
+  .command("worker")
+  .description("run the workers only (serve --role worker)")
+  .action(() => runUntilStopped("worker"));
+
+program
+  .command("migrate")
+  .description("bring the tables up to date, and stop")
+  .action(async () => {
+    await using app = await openApp(loadConfig(process.env), { onProgress: say });
+    say(
+      `Done. ${app.embedded ? `Look inside with: ${app.embedded.psql}` : "The tables are up to date."}`,
+    );
+  });
+
+program
+  .command("reseal")
+  .description("seal all tokens anew with ENCRYPTION_KEY, after a rotation")
+  .action(async () => {
+    await using app = await openApp(loadConfig(process.env), { onProgress: say });
+    const progress = ({ done, total }: { done: number; total: number }) =>
+      say(`${done} of ${total}`);
+    const { resealed } = await resealTokens(app, progress);
+    say(`${resealed} connections resealed. ENCRYPTION_KEY_PREVIOUS is no longer needed.`);
+  });
+
+program
+  .command("doctor")
+  .description(
+    "check configuration, database, queue, Google and public URL, and say how to mend them",
+  )
+  .action(async () => {
+    const findings = await examine(process.env);
+    for (const { ok, subject, text } of findings)
+      say(`${ok ? "ok  " : "BAD "} ${subject}: ${text}`);
+    process.exitCode = findings.every(({ ok }) => ok) ? 0 : 1;
+  });
+
+const sandbox = program
+  .command("sandbox")
+  .description("run everything against a Google of its own, with made-up people")
+  .option("--port <port>", "the port to listen on", "4400")
+  .option("--data-dir <folder>", "where its database is kept", ".daybook/sandbox")
+  .action(async (options: { port: string; dataDir: string }) => {
+    const { startSandbox } = await import("../sandbox/start.ts");
+    await untilStopped(
+      await startSandbox({ port: Number(options.port), dataDir: options.dataDir, say }),
+    );
+  });
+
+// What the sandbox can be told belongs to it; this program only lends it the command line.
+async function addSandboxCommands(): Promise<void> {
+  if (process.argv[2] !== "sandbox") return;
+  const cli = await import("../sandbox/cli.ts");
+  cli.addSandboxCommands(sandbox, say);
+}
+
+async function runUntilStopped(role: Config["role"] | undefined): Promise<void> {
+  const config = loadConfig(process.env);
+  const running = await serve({ ...config, role: role ?? config.role });
+  const { app, server } = running;
+  if (server) app.log.info({ url: server.listeningOrigin }, "listening");
+  if (app.embedded) app.log.info({ psql: app.embedded.psql }, "own PostgreSQL");
+  await untilStopped(running);
+}
+
+async function untilStopped(running: AsyncDisposable): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
+    process.on(signal, () => resolve());
+  await promise;
+  // Whatever hangs, Ctrl-C ends within five seconds; what was cut off is resumed by the next start.
+  setTimeout(() => process.exit(1), 4_800).unref();
+  await running[Symbol.asyncDispose]();
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+try {
+  await addSandboxCommands();
+  await program.parseAsync();
+} catch (error) {
+  const isExpected = error instanceof ConfigError;
+  process.stderr.write(
+    `${isExpected ? error.message : error instanceof Error ? error.stack : String(error)}\n`,
+  );
+  if (isExpected) process.stderr.write("`npx daybook doctor` explains what each value is for.\n");
+  process.exitCode = 1;
+}

@@ -1,0 +1,47 @@
+import { sql } from "kysely";
+import type { Db } from "../db/connection.ts";
+import type { Clock } from "../lib/clock.ts";
+import { AppError } from "../lib/errors.ts";
+
+/** Something that the clock starts: how often, and what it does. */
+export type ScheduledWork<Part> = {
+  everySeconds: number;
+  run: (app: Part, signal: AbortSignal) => Promise<Record<string, number>>;
+};
+
+/** By the name under which `POST /cron/{name}` starts it too. */
+export type Schedules<Part> = Record<string, ScheduledWork<Part>>;
+
+/** Runs one schedule and records when, for how long, with what counts or error. @throws {AppError} `not_found` */
+export async function runSchedule<Part extends { db: Db; clock: Clock }>(
+  app: Part,
+  schedules: Schedules<Part>,
+  name: string,
+  signal: AbortSignal,
+): Promise<Record<string, number>> {
+  const schedule = schedules[name];
+  if (!schedule) throw new AppError("not_found", `No schedule ${name}`);
+  const { id } = await app.db
+    .insertInto("schedule_runs")
+    .values({ name, started_at: app.clock.now() })
+    .returning("id")
+    .executeTakeFirstOrThrow();
+  const finish = (outcome: { counts?: string; error?: string }) =>
+    app.db
+      .updateTable("schedule_runs")
+      .set({
+        ...outcome,
+        finished_at: app.clock.now(),
+        duration_ms: sql<number>`(extract(epoch from ${app.clock.now()}::timestamptz - started_at) * 1000)::int`,
+      })
+      .where("id", "=", id)
+      .execute();
+  try {
+    const counts = await schedule.run(app, signal);
+    await finish({ counts: JSON.stringify(counts) });
+    return counts;
+  } catch (error) {
+    await finish({ error: error instanceof Error ? error.message : String(error) });
+    throw error;
+  }
+}

@@ -1,0 +1,110 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { sql } from "kysely";
+import type { JobWithMetadata } from "pg-boss";
+import type { Log } from "../lib/log.ts";
+import { attemptJob, type Shift } from "./attempt.ts";
+import { catalog, type Handler, type Handlers, type JobName, jobNames } from "./catalog.ts";
+import type { Queue } from "./queue.ts";
+
+/** Workers at work. Closing them takes no further job, and finishes or hands back those under way. */
+export type Workers = AsyncDisposable;
+
+// Workers hear of new jobs by NOTIFY. What becomes due later, or was announced while the connection was away, one query
+// for all of them finds at this pace. pg-boss's own polling, a query for each, is only the last resort.
+const dueCheckMs = 1_000;
+const pollingIntervalSeconds = 60;
+// How long a handler that was asked to end may take to do so.
+const interruptedMs = 500;
+
+/**
+ * Starts working on the jobs that `handlers` names; others wait. Closing takes about `stopWithinMs` at most: what has
+ * not finished shortly before is interrupted, and then handed back to run again, here or elsewhere.
+ */
+export async function startWorkers<App extends { queue: Queue; log: Log }>(
+  app: App,
+  handlers: Partial<Handlers<App>>,
+  { stopWithinMs = 4_000 }: { stopWithinMs?: number } = {},
+): Promise<Workers> {
+  const { boss } = app.queue;
+  const shift: Shift = { isOver: false, underWay: new Set() };
+  const workers = new Map<JobName, string[]>();
+  for (const name of jobNames) {
+    const handler: Handler<App, typeof name> | undefined = handlers[name];
+    if (handler) workers.set(name, await startWorkersOf(app, { name, handler, shift }));
+  }
+  const timer = setInterval(() => {
+    wakeForDueJobs(app.queue, workers).catch((error) => boss.emit("error", error));
+  }, dueCheckMs);
+  const close = async () => {
+    clearInterval(timer);
+    shift.isOver = true;
+    const drained = Promise.all(
+      [...workers.keys()].map((name) => boss.offWork(name, { wait: true })),
+    );
+    await endAttempts(drained, shift, stopWithinMs);
+  };
+  return { [Symbol.asyncDispose]: close };
+}
+
+async function startWorkersOf<App extends { queue: Queue; log: Log }, Name extends JobName>(
+  app: App,
+  options: { name: Name; handler: Handler<App, Name>; shift: Shift },
+): Promise<string[]> {
+  const { boss } = app.queue;
+  const pace = {
+    includeMetadata: true,
+    perJobResults: true,
+    pollingIntervalSeconds,
+    notifyPollingIntervalSeconds: pollingIntervalSeconds,
+  } as const;
+  // Each worker is one of its own to pg-boss, so that it can be woken alone.
+  const start = async () => {
+    const work = async (jobs: JobWithMetadata<unknown>[]) => {
+      const results = await Promise.all(jobs.map((job) => attemptJob(app, job, options)));
+      // pg-boss rests after a job, although there may be a next one.
+      boss.notifyWorker(worker);
+      return results;
+    };
+    const worker = await boss.work<unknown, void, typeof pace>(options.name, pace, work);
+    return worker;
+  };
+  return Promise.all(Array.from({ length: catalog[options.name].settings.concurrency }, start));
+}
+
+async function wakeForDueJobs(queue: Queue, workers: Map<JobName, string[]>): Promise<void> {
+  const { rows } = await sql<{ name: JobName }>`
+    select name from unnest(${[...workers.keys()]}::text[]) as name
+    where exists (
+      select from pgboss.job_common as job
+      where job.name = name.name and job.state = 'created' and not job.blocked and job.start_after <= now()
+    ) or exists (
+      select from pgboss.job_common as job
+      where job.name = name.name and job.state = 'retry' and not job.blocked and job.start_after <= now()
+    )
+  `.execute(queue.db);
+  for (const worker of rows.flatMap(({ name }) => workers.get(name) ?? [])) {
+    queue.boss.notifyWorker(worker);
+  }
+}
+
+// Finish, or end when asked to, or be handed back.
+async function endAttempts(
+  drained: Promise<unknown>,
+  shift: Shift,
+  withinMs: number,
+): Promise<void> {
+  if (await isDone(drained, Math.max(0, withinMs - interruptedMs))) return;
+  for (const attempt of shift.underWay) attempt.interrupt();
+  if (await isDone(drained, interruptedMs)) return;
+  for (const attempt of shift.underWay) attempt.abandon();
+  await drained;
+}
+
+async function isDone(work: Promise<unknown>, withinMs: number): Promise<boolean> {
+  const controller = new AbortController();
+  const { signal } = controller;
+  const timeout = delay(withinMs, false, { signal }).catch(() => false);
+  const result = await Promise.race([work.then(() => true), timeout]);
+  controller.abort();
+  return result;
+}

@@ -1,0 +1,53 @@
+import type { FastifyInstance } from "fastify";
+import { countSealed } from "./accounts/reseal.ts";
+import { type Mount, openServer } from "./api/server.ts";
+import { type App, type Overrides, openApp } from "./app.ts";
+import type { Config } from "./config.ts";
+import { handlers, schedules } from "./jobs.ts";
+import { enqueue, ensureSchedules, type Schedule } from "./queue/queue.ts";
+import { startWorkers } from "./queue/workers.ts";
+
+export type Running = {
+  app: App;
+  server: FastifyInstance | null;
+  [Symbol.asyncDispose](): Promise<void>;
+};
+
+/**
+ * Runs Daybook in the configured role: the API listens, the workers work, or both. Closing it stops taking in requests
+ * and jobs, finishes or hands back what runs, and closes the rest.
+ */
+export async function serve(
+  config: Config,
+  { mount, ...overrides }: Overrides & { mount?: Mount } = {},
+): Promise<Running> {
+  await using opened = new AsyncDisposableStack();
+  const app = opened.use(await openApp(config, overrides));
+  if (config.usesCeleryVariables) {
+    app.log.warn(
+      "CELERY_* is set but not used: the queue lives in PostgreSQL, and needs no broker",
+    );
+  }
+  if (config.role !== "api") {
+    await ensureSchedules(app.queue, Object.entries(schedules).map(scheduleOf));
+    opened.use(await startWorkers(app, handlers));
+    await resealIfNeeded(app);
+  }
+  const server = config.role === "worker" ? null : await openServer(app, { schedules, mount });
+  if (server) {
+    opened.defer(() => server.close());
+    await server.listen({ host: config.host, port: config.port });
+  }
+  const kept = opened.move();
+  return { app, server, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+}
+
+function scheduleOf([name, { everySeconds }]: [string, { everySeconds: number }]): Schedule {
+  return { name, everySeconds, job: { name: "schedule.run", payload: { name }, key: name } };
+}
+
+// A rotated key needs nobody to remember it: the job is there as soon as a value of the earlier key is.
+async function resealIfNeeded(app: App): Promise<void> {
+  const { old } = await countSealed(app);
+  if (old > 0) await enqueue(app, app.db, { name: "tokens.reseal", payload: {}, key: "all" });
+}

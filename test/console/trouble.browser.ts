@@ -1,0 +1,117 @@
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { openTestApp, type TestApp } from "../harness.ts";
+import {
+  assertNoSidewaysScroll,
+  consent,
+  openChromium,
+  picture,
+  signIn,
+  type Visit,
+} from "./chromium.ts";
+
+describe("the console, when things go otherwise", () => {
+  let t: TestApp;
+  let chromium: Awaited<ReturnType<typeof openChromium>>;
+  const visit: Visit = (act, options) => chromium.visit(act, options);
+  before(async () => {
+    t = await openTestApp();
+    chromium = await openChromium(t.url);
+  });
+  after(async () => {
+    await chromium?.[Symbol.asyncDispose]();
+    await t?.[Symbol.asyncDispose]();
+  });
+
+  test("a second account is connected; let go of, it leaves, and the focus is not lost", () =>
+    visit(
+      async (page) => {
+        await signIn(page, "ana@example.com");
+        await page.getByRole("link", { name: "Connect another account" }).click();
+        await consent(page, "jonas.weber@example.com");
+        const second = page.getByRole("article", { name: "jonas.weber@example.com" });
+        await second.waitFor();
+        await assertNoSidewaysScroll(page);
+        await picture(page, "two-accounts-360");
+        await page.getByRole("button", { name: "Disconnect jonas.weber@example.com" }).click();
+        await page.getByRole("dialog").getByRole("button", { name: "Disconnect" }).click();
+        await page.getByText("let go of jonas.weber@example.com").waitFor();
+        await second.waitFor({ state: "detached" });
+        await page.locator("main:focus").waitFor();
+      },
+      { width: 360 },
+    ));
+
+  test("a double click on a confirmation asks the server once", () =>
+    visit(async (page) => {
+      await signIn(page, "priya@example.com");
+      const asked: string[] = [];
+      page.on("request", (request) => {
+        if (request.url().endsWith("/token/revoke")) asked.push(request.method());
+      });
+      await page.getByRole("button", { name: "Disconnect" }).click();
+      await page.getByRole("dialog").getByRole("button", { name: "Disconnect" }).dblclick();
+      await page.getByText("Disconnected at your wish").waitFor();
+      assert.deepEqual(asked, ["POST"]);
+    }));
+
+  test("offline is said, and what was wished meanwhile is not carried out later", () =>
+    visit(async (page, context) => {
+      await signIn(page, "jonas.weber@example.com");
+      await context.setOffline(true);
+      await page.getByText("You are offline").waitFor();
+      await page.getByRole("button", { name: "Disconnect" }).click();
+      await page.getByRole("dialog").getByRole("button", { name: "Disconnect" }).click();
+      await page.getByRole("dialog").getByText("cannot be reached").waitFor();
+      await page.keyboard.press("Escape");
+      await picture(page, "offline");
+      const answered = page.waitForResponse("**/api/v1/me");
+      await context.setOffline(false);
+      await answered;
+      await page.getByText("You are offline").waitFor({ state: "detached" });
+      assert.ok(await page.getByText("Connected.", { exact: true }).isVisible());
+    }));
+
+  test("an error is shown in words, and trying again mends it", () =>
+    visit(async (page) => {
+      await signIn(page, "ana@example.com");
+      await page.route("**/api/v1/me", (route) => route.fulfill({ status: 503, body: "" }));
+      await page.reload();
+      await page.getByRole("alert").waitFor();
+      await page.unroute("**/api/v1/me");
+      await page.getByRole("button", { name: "Try again" }).click();
+      await page.getByRole("article", { name: "ana@example.com" }).waitFor();
+    }));
+
+  test("whose session ended elsewhere stands at the door again", () =>
+    visit(async (page, context) => {
+      await signIn(page, "ana@example.com");
+      await context.clearCookies();
+      await page.getByRole("button", { name: "Disconnect" }).click();
+      await page.getByRole("dialog").getByRole("button", { name: "Disconnect" }).click();
+      await page.getByRole("link", { name: "Sign in with Google" }).waitFor();
+    }));
+
+  test("who deleted everything is told that it is gone", () =>
+    visit(async (page) => {
+      await signIn(page, "zoe.lindqvist@example.org");
+      await page.getByRole("button", { name: "Delete everything" }).click();
+      await page.getByLabel(/to confirm/).fill("zoe.lindqvist@example.org");
+      await page.keyboard.press("Enter");
+      await page.getByText("Everything of yours was deleted").waitFor();
+      assert.ok(await page.getByRole("link", { name: "Sign in with Google" }).isVisible());
+    }));
+
+  test("an address without a page says so, and the first Tab leads past the navigation", () =>
+    visit(async (page) => {
+      await signIn(page, "priya@example.com");
+      await page.goto(`${t.url}/nowhere`);
+      await page.getByRole("heading", { name: "No such page" }).waitFor();
+      await page.keyboard.press("Tab");
+      await page.keyboard.press("Enter");
+      await page.locator("main:focus").waitFor();
+      await page.keyboard.press("Tab");
+      await page.keyboard.press("Enter");
+      await page.getByRole("heading", { name: "Connections" }).waitFor();
+    }));
+});

@@ -1,0 +1,56 @@
+import { randomBytes } from "node:crypto";
+import { Client } from "pg";
+import { type Database, openDatabase } from "../src/db/connection.ts";
+
+/** The migrated database that every test file clones. */
+export const templateName = "daybook_test_template";
+
+/** A migrated database of its own, dropped when closed. Run tests with `npm test`, which starts the server. */
+export async function createTestDatabase(): Promise<Database> {
+  return createFrom(templateName);
+}
+
+/** An empty database of its own, dropped when closed. */
+export async function createEmptyDatabase(): Promise<Database> {
+  return createFrom("template0");
+}
+
+/** The address of another database on the same server. */
+export function urlOfDatabase(server: string, name: string): string {
+  return server.replace(/^(postgres(?:ql)?:\/\/[^/]*\/)[^?]*/, `$1${name}`);
+}
+
+async function createFrom(template: string): Promise<Database> {
+  const server = process.env.TEST_SERVER_URL;
+  if (!server)
+    throw new Error(
+      "Run tests with `npm test` (or `node test/run.ts FILE`): it starts the database",
+    );
+  const name = `daybook_test_${randomBytes(6).toString("hex")}`;
+  await onServer(server, `create database ${name} template ${template}`);
+  const database = openDatabase(urlOfDatabase(server, name));
+  return {
+    ...database,
+    [Symbol.asyncDispose]: async () => {
+      await database[Symbol.asyncDispose]();
+      await onServer(server, `drop database if exists ${name} with (force)`);
+    },
+  };
+}
+
+// Two files may clone at the same moment, which PostgreSQL refuses while the template is in use.
+async function onServer(server: string, statement: string): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    const client = new Client({ connectionString: server });
+    await client.connect();
+    try {
+      await client.query(statement);
+      return;
+    } catch (error) {
+      if (attempt === 50 || !String(error).includes("being accessed")) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 20 + Math.random() * 50));
+    } finally {
+      await client.end();
+    }
+  }
+}

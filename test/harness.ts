@@ -1,0 +1,252 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { FastifyInstance } from "fastify";
+import { type Browser, type Choices, openBrowser } from "../sandbox/google/browser.ts";
+import { type MovableClock, openClock } from "../sandbox/google/clock.ts";
+import { openSandboxGoogle, type SandboxGoogle } from "../sandbox/google/server.ts";
+import { openServer } from "../src/api/server.ts";
+import { type App, openApp } from "../src/app.ts";
+import { type Config, loadConfig } from "../src/config.ts";
+import type { Database } from "../src/db/connection.ts";
+import { handlers, schedules } from "../src/jobs.ts";
+import { openLog } from "../src/lib/log.ts";
+import { startWorkers } from "../src/queue/workers.ts";
+import { createTestDatabase } from "./database.ts";
+
+/** Daybook on a database of its own, listening, beside a sandbox Google; both on one clock that tests move. */
+export type TestApp = {
+  app: App;
+  server: FastifyInstance;
+  url: string;
+  database: Database;
+  google: SandboxGoogle;
+  clock: MovableClock;
+  /** Every line that was logged, as text. */
+  logged: string[];
+  /** Walks the whole sign-in of one of the made-up people, as a browser would. */
+  signIn(person: string, choices?: Omit<Choices, "person">): Promise<Visitor>;
+  /** A call with the service key. */
+  asService(method: string, path: string, body?: unknown): Promise<Answer>;
+  [Symbol.asyncDispose](): Promise<void>;
+};
+
+// biome-ignore lint/suspicious/noExplicitAny: what a route answers is what its test asserts.
+export type Answer = { status: number; body: any; headers: Headers };
+
+/** A browser with Daybook's cookies in it. */
+export type Visitor = {
+  userId: string;
+  cookie: string;
+  /** Where the sign-in ended. */
+  landedAt: string;
+  call(
+    method: string,
+    path: string,
+    body?: unknown,
+    headers?: Record<string, string>,
+  ): Promise<Answer>;
+  /** Connects a further account, or reconnects one. */
+  connect(person: string, query?: string, choices?: Omit<Choices, "person">): Promise<string>;
+};
+
+// Tests call faster than people; the one about limits brings its own.
+const generous = { user: 100_000, address: 100_000, signIn: 100_000, webhook: 100_000 };
+
+type Options = {
+  callsPerMinute?: typeof generous;
+  environment?: Record<string, string>;
+  workers?: boolean;
+  database?: Database;
+};
+
+export async function openTestApp(options: Options = {}): Promise<TestApp> {
+  await using opened = new AsyncDisposableStack();
+  const database = options.database ?? opened.use(await createTestDatabase());
+  const clock = openClock();
+  const callsPerMinute = options.callsPerMinute ?? generous;
+  const port = await reservePort();
+  const url = `http://127.0.0.1:${port}`;
+  const callback = `${url}/api/v1/auth/google/oauth/callback`;
+  const google = opened.use(await openSandboxGoogle({ clock, redirectUris: [callback] }));
+  await google.listen();
+  const logged: string[] = [];
+  const log = openLog("debug", { write: (line: string) => void logged.push(line) });
+  const app = opened.use(
+    await openApp(testConfig(google, { url, port, database, ...options }), {
+      clock,
+      log,
+      callsPerMinute,
+    }),
+  );
+  if (options.workers ?? true) opened.use(await startWorkers(app, handlers));
+  const server = await openServer(app, { schedules });
+  opened.defer(() => server.close());
+  await server.listen({ host: "127.0.0.1", port });
+
+  const call = async (path: string, init: RequestInit): Promise<Answer> => {
+    const answer = await fetch(path.startsWith("http") ? path : url + path, {
+      redirect: "manual",
+      ...init,
+    });
+    const text = await answer.text();
+    const isJson =
+      answer.headers.get("content-type")?.includes("json") &&
+      !answer.headers.get("content-type")?.includes("ndjson");
+    return {
+      status: answer.status,
+      body: isJson ? JSON.parse(text) : text,
+      headers: answer.headers,
+    };
+  };
+  const requestOf = (
+    method: string,
+    body: unknown,
+    headers: Record<string, string>,
+  ): RequestInit => ({
+    method,
+    headers: { ...(body === undefined ? {} : { "content-type": "application/json" }), ...headers },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  });
+
+  const kept = opened.move();
+  return {
+    app,
+    server,
+    url,
+    database,
+    google,
+    clock,
+    logged,
+    signIn: (person, choices) => signIn(url, call, requestOf, { person, ...choices }),
+    asService: (method, path, body) =>
+      call(
+        path,
+        requestOf(method, body, { authorization: `Bearer ${app.config.serviceKey.reveal()}` }),
+      ),
+    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+  };
+}
+
+/** A configuration for one test database and one sandbox Google. */
+export function testConfig(
+  google: Pick<SandboxGoogle, "url" | "client" | "serviceAccount">,
+  {
+    url,
+    port,
+    database,
+    environment,
+  }: { url: string; port: number; database: Database; environment?: Record<string, string> },
+): Config {
+  return loadConfig({
+    DATABASE_URL: database.url,
+    SERVICE_KEY: "a-service-key-for-tests",
+    ENCRYPTION_KEY: "an-encryption-key-for-tests",
+    SESSION_SECRET: "a-session-secret-for-tests",
+    GOOGLE_CLIENT_ID: google.client.id,
+    GOOGLE_CLIENT_SECRET: google.client.secret,
+    GOOGLE_API_URL: google.url,
+    GOOGLE_LOGIN_REDIRECT_URI: `${url}/api/v1/auth/google/oauth/callback`,
+    GOOGLE_SERVICE_ACCOUNT_EMAIL: google.serviceAccount.email,
+    GOOGLE_SERVICE_ACCOUNT_PRIVATE_KEY: google.serviceAccount.privateKey,
+    VIRTUAL_EMAIL_ADDRESS: "ai@example.com",
+    PORT: String(port),
+    LOG_LEVEL: "debug",
+    ...(process.env.TEST_REDIS_URL ? { REDIS_URL: process.env.TEST_REDIS_URL } : {}),
+    ...environment,
+  });
+}
+
+/** A folder of its own, deleted when closed. */
+export function temporaryFolder(): { path: string; [Symbol.dispose](): void } {
+  const path = mkdtempSync(join(tmpdir(), "daybook-test-"));
+  return {
+    path,
+    [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true, maxRetries: 5 }),
+  };
+}
+
+type Call = (path: string, init: RequestInit) => Promise<Answer>;
+type RequestOf = (method: string, body: unknown, headers: Record<string, string>) => RequestInit;
+
+async function signIn(
+  url: string,
+  call: Call,
+  requestOf: RequestOf,
+  choices: Choices,
+): Promise<Visitor> {
+  const cookies = new Map<string, string>();
+  const browser = openBrowser();
+  const landedAt = await visitGoogle(
+    url,
+    call,
+    cookies,
+    browser,
+    "/api/v1/auth/google/login?return_to=/connections",
+    choices,
+  );
+  const cookie = () => cookieHeader(cookies);
+  const send: Visitor["call"] = (method, path, body, headers = {}) =>
+    call(path, requestOf(method, body, { cookie: cookie(), origin: url, ...headers }));
+  const session = await send("GET", "/api/v1/auth/session");
+  return {
+    userId: session.body.user_id ?? "",
+    get cookie() {
+      return cookie();
+    },
+    landedAt,
+    call: send,
+    connect: (person, query = "", more = {}) =>
+      visitGoogle(
+        url,
+        call,
+        cookies,
+        browser,
+        `/api/v1/auth/google/login?purpose=connect&return_to=/connections${query}`,
+        {
+          person,
+          ...more,
+        },
+      ),
+  };
+}
+
+// Follows redirects between Daybook and the sandbox's consent page until Daybook shows a page of its own.
+async function visitGoogle(
+  url: string,
+  call: Call,
+  cookies: Map<string, string>,
+  browser: Browser,
+  start: string,
+  choices: Choices,
+): Promise<string> {
+  let next = start;
+  for (let hop = 0; hop < 8; hop += 1) {
+    const answer = await call(next, { headers: { cookie: cookieHeader(cookies) } });
+    for (const cookie of answer.headers.getSetCookie()) {
+      const [name = "", value = ""] = (cookie.split(";")[0] ?? "").split(/=(.*)/s);
+      cookies.set(name, value);
+    }
+    const location = answer.headers.get("location");
+    if (answer.status !== 302 || !location)
+      throw new Error(`No redirect: ${answer.status} ${JSON.stringify(answer.body)}`);
+    if (location.startsWith("/")) return location;
+    next = String(await browser.consent(location, choices));
+    if (!next.startsWith(url)) throw new Error(`Google sent the browser to ${next}`);
+  }
+  throw new Error("Sign-in went in circles");
+}
+
+function cookieHeader(cookies: Map<string, string>): string {
+  return [...cookies].map(([name, value]) => `${name}=${value}`).join("; ");
+}
+
+async function reservePort(): Promise<number> {
+  const { createServer } = await import("node:net");
+  const { promise, resolve } = Promise.withResolvers<number>();
+  const probe = createServer().listen(0, "127.0.0.1", () => {
+    const address = probe.address();
+    probe.close(() => resolve(typeof address === "object" && address ? address.port : 0));
+  });
+  return promise;
+}

@@ -1,0 +1,108 @@
+import { spawn } from "node:child_process";
+import { globSync, mkdtempSync, rmSync } from "node:fs";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Client } from "pg";
+import { openDatabase } from "../src/db/connection.ts";
+import { startEmbedded } from "../src/db/embedded.ts";
+import { migrate } from "../src/db/migrate.ts";
+import { openLog } from "../src/lib/log.ts";
+import { sealingKey } from "../src/lib/secrets.ts";
+import { installQueue } from "../src/queue/queue.ts";
+import { templateName, urlOfDatabase } from "./database.ts";
+
+// `node test/run.ts [--external] [files]`: one PostgreSQL and one migrated template database for the whole run; each
+// test file clones it. Without `--external` the server is our embedded one, in a temporary folder.
+
+const [isExternal, files] = [
+  process.argv.includes("--external"),
+  process.argv.slice(2).filter((argument) => !argument.startsWith("--")),
+];
+const log = openLog("warn");
+
+async function main(): Promise<number> {
+  await using opened = new AsyncDisposableStack();
+  const server = isExternal ? await externalServer() : await embeddedServer(opened);
+  const redisUrl = isExternal ? await externalRedis() : "";
+  await makeTemplate(server);
+  opened.defer(() => dropTemplate(server));
+  const environment = { ...process.env, TEST_SERVER_URL: server, TEST_REDIS_URL: redisUrl };
+  const patterns = [
+    "src/**/*.test.ts",
+    "sandbox/**/*.test.ts",
+    "test/*.test.ts",
+    "test/flows/**/*.test.ts",
+    "bench/**/*.test.ts",
+  ];
+  const chosen = files.length > 0 ? files : patterns.flatMap((pattern) => globSync(pattern)).sort();
+  const flags = ["--test", "--test-concurrency=3", "--test-timeout=120000"];
+  // Awaited here: the server must outlive the run.
+  return await run(process.execPath, [...flags, ...chosen], environment);
+}
+
+async function embeddedServer(opened: AsyncDisposableStack): Promise<string> {
+  const folder = mkdtempSync(join(tmpdir(), "daybook-test-"));
+  opened.defer(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
+  // A test database need not survive the machine.
+  const settings = { fsync: "off", synchronous_commit: "off", full_page_writes: "off" };
+  return opened.use(await startEmbedded(folder, log, { settings })).url;
+}
+
+async function externalServer(): Promise<string> {
+  const url = process.env.TEST_DATABASE_URL ?? "postgresql://postgres@127.0.0.1:5432/postgres";
+  const client = new Client({ connectionString: url, connectionTimeoutMillis: 5_000 });
+  try {
+    await client.connect();
+    const { rows } = await client.query<{ version: string }>("select version()");
+    process.stdout.write(`External server: ${rows[0]?.version}\n`);
+  } catch (error) {
+    throw new Error(
+      `No PostgreSQL at TEST_DATABASE_URL (${url}): ${error instanceof Error ? error.message : error}`,
+    );
+  } finally {
+    await client.end().catch(() => {});
+  }
+  return url;
+}
+
+async function externalRedis(): Promise<string> {
+  const url = process.env.TEST_REDIS_URL ?? "redis://127.0.0.1:6379";
+  const { hostname, port } = new URL(url);
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const socket = connect(Number(port || 6379), hostname, () => resolve());
+  socket.on("error", () => reject(new Error(`No Redis at TEST_REDIS_URL (${url})`)));
+  await promise.finally(() => socket.destroy());
+  return url;
+}
+
+async function makeTemplate(server: string): Promise<void> {
+  await dropTemplate(server);
+  await withClient(server, (client) => client.query(`create database ${templateName}`));
+  await using database = openDatabase(urlOfDatabase(server, templateName));
+  const key = sealingKey("the key of the template database");
+  await migrate(database, { keyring: { current: key, previous: [] }, log });
+  await installQueue(database, log);
+}
+
+async function dropTemplate(server: string): Promise<void> {
+  await withClient(server, (client) =>
+    client.query(`drop database if exists ${templateName} with (force)`),
+  );
+}
+
+async function withClient(url: string, act: (client: Client) => Promise<unknown>): Promise<void> {
+  const client = new Client({ connectionString: url });
+  await client.connect();
+  await act(client).finally(() => client.end());
+}
+
+async function run(program: string, args: string[], env: NodeJS.ProcessEnv): Promise<number> {
+  const { promise, resolve } = Promise.withResolvers<number>();
+  const child = spawn(program, args, { env, stdio: "inherit" });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => child.kill(signal));
+  child.on("exit", (code) => resolve(code ?? 1));
+  return promise;
+}
+
+process.exitCode = await main();

@@ -1,0 +1,98 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createServer } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import { openBrowser } from "../sandbox/google/browser.ts";
+import { temporaryFolder } from "./harness.ts";
+
+// The README's first command as a newcomer meets it: started, signed in to, sent bad input, and stopped by Ctrl-C.
+// `node test/sandbox-run.ts` says what it saw.
+
+const email = "ana@example.com";
+using folder = temporaryFolder();
+
+// The usual port is taken on purpose: the sandbox must say so and go elsewhere.
+const squatter = createServer().listen(0, "127.0.0.1");
+await once(squatter, "listening");
+const address = squatter.address();
+const port = typeof address === "object" && address ? address.port : 0;
+
+const startedAt = performance.now();
+const sandbox = spawn(
+  "npx",
+  ["daybook", "sandbox", "--port", String(port), "--data-dir", folder.path],
+  {
+    stdio: ["ignore", "pipe", "inherit"],
+    detached: true,
+  },
+);
+let output = "";
+sandbox.stdout.on("data", (text) => {
+  output += String(text);
+});
+const exited = once(sandbox, "exit");
+while (!output.includes("Ctrl-C")) {
+  assert.equal(sandbox.exitCode, null, `the sandbox ended:\n${output}`);
+  assert.ok(performance.now() - startedAt < 30_000, `the sandbox is not ready:\n${output}`);
+  await sleep(20);
+}
+const readyAfter = performance.now() - startedAt;
+saw(`ready after ${(readyAfter / 1000).toFixed(1)} s`);
+assert.match(output, new RegExp(`Port ${port} is taken`));
+const url = /Console +(\S+)/.exec(output)?.[1] ?? "";
+
+try {
+  const health = await fetch(`${url}/health`);
+  assert.equal(health.status, 200);
+  saw("healthy");
+
+  const cookies = await signIn();
+  const me = await call("GET", "/api/v1/me", cookies);
+  assert.equal(me.body.user.email, email);
+  saw("signed in at the sandbox Google");
+
+  for (const [path, body, status] of [
+    ["/api/v1/auth/google/token/exchange", "{broken", 400],
+    ["/api/v1/auth/google/token/refresh", JSON.stringify({ user_id: 7 }), 422],
+    ["/api/v1/auth/google/token/exchange", JSON.stringify({ code: "x".repeat(2_000_000) }), 413],
+  ] as const) {
+    const answer = await call("POST", path, cookies, body);
+    assert.equal(answer.status, status);
+    assert.equal(answer.body.status, status);
+  }
+  saw("three kinds of bad input refused");
+} finally {
+  const stoppingAt = performance.now();
+  process.kill(-(sandbox.pid ?? 0), "SIGINT");
+  await exited;
+  saw(`closed after ${((performance.now() - stoppingAt) / 1000).toFixed(1)} s`);
+  assert.ok(performance.now() - stoppingAt < 5_000);
+  squatter.close();
+}
+process.stdout.write("sandbox: 4 passed, 0 failed\n");
+
+async function signIn(): Promise<string> {
+  const begun = await fetch(`${url}/api/v1/auth/google/login`, { redirect: "manual" });
+  const browser = begun.headers.getSetCookie()[0]?.split(";")[0] ?? "";
+  const back = await openBrowser().consent(begun.headers.get("location") ?? "", { person: email });
+  const answer = await fetch(back, { redirect: "manual", headers: { cookie: browser } });
+  return answer.headers.getSetCookie()[0]?.split(";")[0] ?? "";
+}
+
+async function call(method: string, path: string, cookie: string, body?: string) {
+  const answer = await fetch(url + path, {
+    method,
+    headers: { cookie, origin: url, ...(body ? { "content-type": "application/json" } : {}) },
+    ...(body ? { body } : {}),
+  });
+  const answered = (await answer.json()) as { status?: number; user?: { email: string } };
+  return {
+    status: answer.status,
+    body: { status: answered.status, user: answered.user ?? { email: "" } },
+  };
+}
+
+function saw(what: string): void {
+  process.stdout.write(`✔ ${what}\n`);
+}
