@@ -6,6 +6,7 @@ import fastify, { type FastifyInstance } from "fastify";
 import type { z } from "zod";
 import type { Clock } from "../../src/lib/clock.ts";
 import { type Log, openLog } from "../../src/lib/log.ts";
+import { openCalendar, type SandboxCalendar } from "./calendar/calendar.ts";
 import { type MovableClock, openClock } from "./clock.ts";
 import { addConsent } from "./consent.ts";
 import { addControl, ClientSettings } from "./control.ts";
@@ -38,6 +39,7 @@ export type Setup = {
 export type SandboxGoogle = {
   state: State;
   clock: MovableClock;
+  calendar: SandboxCalendar;
   /** Where it is reached. @throws before it listens, where no `baseUrl` was given. */
   readonly url: string;
   /** The first of its OAuth clients. */
@@ -77,12 +79,13 @@ export async function openSandboxGoogle(setup: Setup = {}): Promise<SandboxGoogl
     serviceAccounts: [serviceAccount, ...(setup.serviceAccounts ?? [])],
   });
   const [first = defaultClient] = state.clients;
-  const server = await openServer(state, setup.log ?? openLog("silent"));
+  const { server, calendar } = await openServer(state, setup.log ?? openLog("silent"));
   const { email, clientId, keyId } = serviceAccount;
   const privateKey = ownKeys.privateKey.export({ type: "pkcs8", format: "pem" }).toString();
   return {
     state,
     clock: state.clock,
+    calendar,
     get url() {
       return base();
     },
@@ -94,7 +97,10 @@ export async function openSandboxGoogle(setup: Setup = {}): Promise<SandboxGoogl
       return baseUrl;
     },
     handler: (request, response) => server.routing(request, response),
-    [Symbol.asyncDispose]: () => server.close(),
+    [Symbol.asyncDispose]: async () => {
+      calendar.close();
+      await server.close();
+    },
   };
 }
 
@@ -109,7 +115,10 @@ function ownServiceAccount(publicKey: KeyObject): ServiceAccount {
   };
 }
 
-async function openServer(state: State, log: Log): Promise<FastifyInstance> {
+async function openServer(
+  state: State,
+  log: Log,
+): Promise<{ server: FastifyInstance; calendar: SandboxCalendar }> {
   const server = fastify({
     forceCloseConnections: true,
     bodyLimit: 16 * 1024 * 1024,
@@ -132,10 +141,11 @@ async function openServer(state: State, log: Log): Promise<FastifyInstance> {
   addConsent(server, state);
   addToken(server, state);
   addIdentity(server, state);
+  const calendar = openCalendar(server, state);
   addControl(server, state);
   addNotFound(server, state);
   await server.ready();
-  return server;
+  return { server, calendar };
 }
 
 function withoutPrefix(state: State, url: string): string {
