@@ -3,7 +3,13 @@ import { type Database, type Db, openDatabase } from "./db/connection.ts";
 import { type Embedded, startEmbedded } from "./db/embedded.ts";
 import { migrate } from "./db/migrate.ts";
 import { type Clock, systemClock } from "./lib/clock.ts";
-import { type Limits, openLimits, type usualLimits } from "./lib/limits.ts";
+import {
+  type Limits,
+  openLimits,
+  openProviderLimits,
+  type ProviderLimits,
+  type usualLimits,
+} from "./lib/limits.ts";
 import { type Log, openLog } from "./lib/log.ts";
 import { type GoogleOAuth, openGoogleOAuth } from "./providers/google/oauth.ts";
 import { openQueue, type Queue } from "./queue/queue.ts";
@@ -17,6 +23,7 @@ export type App = {
   db: Db;
   queue: Queue;
   limits: Limits;
+  providerLimits: ProviderLimits;
   googleOAuth: GoogleOAuth;
   /** The PostgreSQL that we started ourselves; null where one was given. */
   embedded: Embedded | null;
@@ -50,6 +57,13 @@ export async function openApp(config: Config, overrides: Overrides = {}): Promis
   progress("Queue is opening");
   const queue = opened.use(await openQueue({ database, log, clock }));
   const limits = opened.use(openLimits(config.redisUrl, log, overrides.callsPerMinute));
+  const providerLimits = opened.use(
+    openProviderLimits(
+      { calendar: config.google.calendarQuota },
+      { redisUrl: config.redisUrl, pool: database.pool },
+      log,
+    ),
+  );
   const googleOAuth = openGoogleOAuth(config.google, clock);
 
   const kept = opened.move();
@@ -61,6 +75,7 @@ export async function openApp(config: Config, overrides: Overrides = {}): Promis
     db: database.db,
     queue,
     limits,
+    providerLimits,
     googleOAuth,
     embedded,
     [Symbol.asyncDispose]: () => kept.disposeAsync(),

@@ -3,6 +3,7 @@ import { join, resolve } from "node:path";
 import { z } from "zod";
 import { type Keyring, randomToken, type Secret, sealingKey, secretText } from "./lib/secrets.ts";
 
+const quota = z.coerce.number().int().min(1).max(10_000_000);
 const text = z.string().trim().min(1);
 const secret = text.min(16, "must have at least 16 characters");
 const address = z.url({ protocol: /^https?$/, error: "must be an http(s) URL" });
@@ -41,6 +42,12 @@ export const variables = z.object({
   GOOGLE_PROJECT_ID: text
     .optional()
     .describe("The Google Cloud project of the OAuth client and the Pub/Sub topic."),
+  GOOGLE_CALENDAR_USER_QUOTA: quota
+    .default(600)
+    .describe("Calls a minute that Google Calendar allows each account; Daybook uses four fifths."),
+  GOOGLE_CALENDAR_PROJECT_QUOTA: quota
+    .default(10_000)
+    .describe("Calls a minute that Google Calendar allows the whole project."),
   GOOGLE_PUBSUB_TOPIC: text
     .regex(/^projects\/[^/]+\/topics\/[^/]+$/, "must look like projects/NAME/topics/NAME")
     .optional()
@@ -252,6 +259,7 @@ function configOf(given: Variables) {
     host: given.HOST,
     port: given.PORT,
     publicUrl,
+    pushUrl: pushUrlOf(publicUrl, given.GOOGLE_API_URL),
     corsOrigins: given.CORS_ORIGINS,
     trustProxy: given.TRUST_PROXY,
     logLevel: given.LOG_LEVEL,
@@ -275,6 +283,10 @@ function configOf(given: Variables) {
       apiUrl: given.GOOGLE_API_URL?.replace(/\/+$/, "") ?? null,
       projectId: given.GOOGLE_PROJECT_ID ?? null,
       serviceAccount: serviceAccountOf(given),
+      calendarQuota: {
+        perUser: given.GOOGLE_CALENDAR_USER_QUOTA,
+        perProject: given.GOOGLE_CALENDAR_PROJECT_QUOTA,
+      },
       pubsub: {
         topic: given.GOOGLE_PUBSUB_TOPIC ?? null,
         audience: given.GOOGLE_PUBSUB_AUDIENCE ?? null,
@@ -299,6 +311,15 @@ function configOf(given: Variables) {
       secret: hidden(given.N8N_WEBHOOK_SECRET),
     },
   };
+}
+
+// Google tells only https addresses of changes. What stands in for it on this machine reaches us without.
+function pushUrlOf(publicUrl: string | null, googleApiUrl: string | undefined): string | null {
+  if (!publicUrl) return null;
+  const { protocol, hostname } = new URL(publicUrl);
+  const isLocalStandIn =
+    googleApiUrl !== undefined && ["localhost", "127.0.0.1", "[::1]"].includes(hostname);
+  return protocol === "https:" || isLocalStandIn ? publicUrl : null;
 }
 
 function hidden(text: string | undefined): Secret | null {

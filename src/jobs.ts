@@ -4,18 +4,35 @@ import { grantNotices } from "./accounts/grant-health.ts";
 import { deleteExpiredRows } from "./accounts/housekeeping.ts";
 import { resealTokens } from "./accounts/reseal.ts";
 import type { App } from "./app.ts";
+import { reconcileBot } from "./meetings/bots.ts";
+import { deriveForUser } from "./meetings/meetings.ts";
 import type { Handlers } from "./queue/catalog.ts";
 import { runSchedule, type Schedules } from "./queue/schedule-runs.ts";
+import { startFeeds } from "./sync/feeds.ts";
+import { pollCalendars } from "./sync/polling.ts";
+import { renewWatches, repairWatches } from "./sync/renewal.ts";
+import { syncFeed } from "./sync/sync.ts";
+import { closeWatch, openWatch, stopUnknownChannel } from "./sync/watches.ts";
 
 /** What the clock starts, by the name under which `POST /cron/{name}` starts it too. */
 export const schedules: Schedules<App> = {
   "refresh-google-tokens": { everySeconds: 120, run: refreshGoogleTokens },
+  "calendar-polling": { everySeconds: 600, run: (app, _signal, by) => pollCalendars(app, by) },
+  "renew-calendar-watches": { everySeconds: 3600, run: (app) => renewWatches(app) },
+  "renew-calendar-webhooks": { everySeconds: 6 * 3600, run: (app) => repairWatches(app) },
   cleanup: { everySeconds: 3600, run: deleteExpiredRows },
 };
 
 /** Every job with what it does. A handler names a function and has no logic of its own: each may run twice. */
 export const handlers: Handlers<App> = {
   "schedule.run": (app, { name }, { signal }) => runSchedule(app, schedules, name, signal),
+  "feeds.sync": syncFeed,
+  "feeds.start": (app, { connectionId }) => startFeeds(app, connectionId),
+  "watches.open": async (app, payload) => ({ opened: (await openWatch(app, payload)) ? 1 : 0 }),
+  "watches.close": closeWatch,
+  "watches.stop_unknown": stopUnknownChannel,
+  "meetings.derive": deriveForUser,
+  "bots.reconcile": reconcileBot,
   "tokens.reseal": (app, _payload, { signal }) =>
     resealTokens(app, (progress) => app.log.info(progress, "resealing"), signal),
   "grants.revoke": (app, payload) => revokeSealedGrant(app, payload),

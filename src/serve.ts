@@ -6,6 +6,7 @@ import type { Config } from "./config.ts";
 import { handlers, schedules } from "./jobs.ts";
 import { enqueue, ensureSchedules, type Schedule } from "./queue/queue.ts";
 import { startWorkers } from "./queue/workers.ts";
+import { startDispatcher } from "./sync/dispatcher.ts";
 
 export type Running = {
   app: App;
@@ -31,6 +32,7 @@ export async function serve(
   if (config.role !== "api") {
     await ensureSchedules(app.queue, Object.entries(schedules).map(scheduleOf));
     opened.use(await startWorkers(app, handlers));
+    opened.use(startDispatcher(app));
     await resealIfNeeded(app);
   }
   const server = config.role === "worker" ? null : await openServer(app, { schedules, mount });

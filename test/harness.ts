@@ -1,7 +1,9 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { FastifyInstance } from "fastify";
+import { sql } from "kysely";
 import { type Browser, type Choices, openBrowser } from "../sandbox/google/browser.ts";
 import { type MovableClock, openClock } from "../sandbox/google/clock.ts";
 import { openSandboxGoogle, type SandboxGoogle } from "../sandbox/google/server.ts";
@@ -12,6 +14,7 @@ import type { Database } from "../src/db/connection.ts";
 import { handlers, schedules } from "../src/jobs.ts";
 import { openLog } from "../src/lib/log.ts";
 import { startWorkers } from "../src/queue/workers.ts";
+import { startDispatcher } from "../src/sync/dispatcher.ts";
 import { createTestDatabase } from "./database.ts";
 
 /** Daybook on a database of its own, listening, beside a sandbox Google; both on one clock that tests move. */
@@ -28,6 +31,8 @@ export type TestApp = {
   signIn(person: string, choices?: Omit<Choices, "person">): Promise<Visitor>;
   /** A call with the service key. */
   asService(method: string, path: string, body?: unknown): Promise<Answer>;
+  /** Resolves when nothing is on its way: no push, no job that is due, no feed that is due or being read. */
+  idle(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 };
 
@@ -79,7 +84,10 @@ export async function openTestApp(options: Options = {}): Promise<TestApp> {
       callsPerMinute,
     }),
   );
-  if (options.workers ?? true) opened.use(await startWorkers(app, handlers));
+  if (options.workers ?? true) {
+    opened.use(await startWorkers(app, handlers));
+    opened.use(startDispatcher(app, 100));
+  }
   const server = await openServer(app, { schedules });
   opened.defer(() => server.close());
   await server.listen({ host: "127.0.0.1", port });
@@ -124,8 +132,22 @@ export async function openTestApp(options: Options = {}): Promise<TestApp> {
         path,
         requestOf(method, body, { authorization: `Bearer ${app.config.serviceKey.reveal()}` }),
       ),
+    idle: () => idle(app, google),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
+}
+
+async function idle(app: App, google: SandboxGoogle): Promise<void> {
+  for (const deadline = Date.now() + 30_000; Date.now() < deadline; await sleep(20)) {
+    await google.calendar.settled();
+    const { rows } = await sql<{ busy: boolean }>`
+      select exists (select from feeds where state = 'active' and (due_at <= ${app.clock.now()} or lease_until is not null))
+        or exists (select from pgboss.job_common where name <> 'dead-letters' and
+          (state = 'active' or (state < 'active' and start_after <= now() + interval '1 second'))) as busy
+    `.execute(app.db);
+    if (rows[0]?.busy === false) return;
+  }
+  throw new Error("Something is on its way for more than 30 seconds");
 }
 
 /** A configuration for one test database and one sandbox Google. */

@@ -6,6 +6,7 @@ import { AppError } from "../lib/errors.ts";
 import { seal } from "../lib/secrets.ts";
 import type { Grant, Identity } from "../providers/google/oauth.ts";
 import { type Capability, capabilities, missingScopes } from "../providers/google/scopes.ts";
+import { enqueue } from "../queue/queue.ts";
 
 /** One authorised Google account, as the API shows it. Never with a token. */
 export type Connection = {
@@ -96,7 +97,7 @@ export async function getConnection(
  * by a job of the same transaction. Signing in again after a dead grant re-arms everything by itself.
  */
 export async function saveGrant(
-  app: Pick<App, "config" | "clock">,
+  app: Pick<App, "config" | "clock" | "queue">,
   tx: Tx,
   request: {
     userId: string;
@@ -154,6 +155,7 @@ export async function saveGrant(
       details: JSON.stringify({ connection_id: id, scopes: grant.scopes }),
     })
     .execute();
+  await enqueue(app, tx, { name: "feeds.start", payload: { connectionId: id }, key: id });
   return { connectionId: id, hasRefreshToken };
 }
 

@@ -1,8 +1,10 @@
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
-import { AppError } from "../lib/errors.ts";
+import { AppError, ProviderError } from "../lib/errors.ts";
 import { unseal } from "../lib/secrets.ts";
-import { revokeGrant } from "../providers/google/oauth.ts";
+import { stopChannel } from "../providers/google/calendar.ts";
+import { refreshGrant, revokeGrant } from "../providers/google/oauth.ts";
+import { openGoogleRequest } from "../providers/google/request.ts";
 import type { JobPayload } from "../queue/catalog.ts";
 import { enqueue } from "../queue/queue.ts";
 import { boundTo, type ReconnectReason } from "./connections.ts";
@@ -27,6 +29,7 @@ export async function disconnect(app: Part, userId: string, connectionId: string
       .executeTakeFirst();
     if (!connection) throw new AppError("not_found", `No connection ${connectionId}`);
     await revokeLater(app, tx, connection);
+    await forgetFeeds(app, tx, userId, connectionId);
     await (connection.is_sign_in
       ? stripTokens(app, tx, connectionId)
       : tx.deleteFrom("connections").where("id", "=", connectionId).execute());
@@ -81,12 +84,57 @@ async function revokeLater(
     .where("id", "!=", id)
     .where("refresh_token", "is not", null)
     .executeTakeFirst();
-  if (sharing) return;
   const column = refresh_token ? "refresh_token" : "access_token";
-  await enqueue(app, tx, {
-    name: "grants.revoke",
-    payload: { sealedToken, boundTo: boundTo(id, column) },
-  });
+  const payload = {
+    sealedToken,
+    boundTo: boundTo(id, column),
+    isRefreshToken: refresh_token !== null,
+    keepsGrant: sharing !== undefined,
+    channels: await listChannels(tx, id),
+  };
+  if (sharing && payload.channels.length === 0) return;
+  await enqueue(app, tx, { name: "grants.revoke", payload });
+}
+
+async function listChannels(tx: Tx, connectionId: string) {
+  const open = await tx
+    .selectFrom("watches")
+    .innerJoin("feeds", "feeds.id", "watches.feed_id")
+    .select(["watches.id", "watches.resource_id"])
+    .where("feeds.connection_id", "=", connectionId)
+    .where("feeds.kind", "in", ["calendar", "calendar_list"])
+    .where("watches.state", "in", ["opening", "open", "closing"])
+    .where("watches.resource_id", "is not", null)
+    .execute();
+  return open.flatMap(({ id, resource_id }) =>
+    resource_id === null ? [] : [{ channelId: id, resourceId: resource_id }],
+  );
+}
+
+// What was read through an account goes with it; meetings that came of it are looked at again.
+async function forgetFeeds(app: Part, tx: Tx, userId: string, connectionId: string): Promise<void> {
+  const events = await tx
+    .deleteFrom("calendar_events")
+    .where(
+      "feed_id",
+      "in",
+      tx.selectFrom("feeds").select("id").where("connection_id", "=", connectionId),
+    )
+    .returning(["event_id", "is_meeting"])
+    .execute();
+  await tx.deleteFrom("feeds").where("connection_id", "=", connectionId).execute();
+  const eventIds = [...new Set(events.flatMap((one) => (one.is_meeting ? [one.event_id] : [])))];
+  const portions = Array.from({ length: Math.ceil(eventIds.length / 1000) }, (_, index) =>
+    eventIds.slice(index * 1000, (index + 1) * 1000),
+  );
+  await enqueue(
+    app,
+    tx,
+    portions.map((portion) => ({
+      name: "meetings.derive" as const,
+      payload: { userId, eventIds: portion },
+    })),
+  );
 }
 
 async function stripTokens(app: Part, tx: Tx, connectionId: string): Promise<void> {
@@ -109,10 +157,49 @@ async function stripTokens(app: Part, tx: Tx, connectionId: string): Promise<voi
     .execute();
 }
 
-/** The job behind both: ends the grant at Google. Repeating it is harmless. @throws {ProviderError} to be tried again */
+/**
+ * The job behind both: stops the channels while the token still opens something, then ends the grant at Google.
+ * Repeating it is harmless.
+ *
+ * @throws {ProviderError} to be tried again
+ */
 export async function revokeSealedGrant(
-  app: Pick<App, "config" | "googleOAuth">,
-  { sealedToken, boundTo }: JobPayload<"grants.revoke">,
+  app: Pick<App, "config" | "googleOAuth" | "clock">,
+  { sealedToken, boundTo, isRefreshToken, channels, keepsGrant }: JobPayload<"grants.revoke">,
 ): Promise<void> {
-  await revokeGrant(app.googleOAuth, unseal(app.config.keyring, sealedToken, boundTo));
+  const token = unseal(app.config.keyring, sealedToken, boundTo);
+  if (channels.length > 0) await stopChannels(app, { token, isRefreshToken, channels });
+  if (!keepsGrant) await revokeGrant(app.googleOAuth, token);
+}
+
+// A channel that cannot be stopped ends by itself, and what it says until then is answered with "unknown".
+async function stopChannels(
+  app: Pick<App, "config" | "googleOAuth" | "clock">,
+  {
+    token,
+    isRefreshToken,
+    channels,
+  }: Pick<JobPayload<"grants.revoke">, "isRefreshToken" | "channels"> & { token: string },
+): Promise<void> {
+  let opened: Promise<string> | undefined;
+  const accessToken = () => {
+    opened ??= isRefreshToken
+      ? refreshGrant(app.googleOAuth, token).then((grant) => grant.accessToken)
+      : Promise.resolve(token);
+    return opened;
+  };
+  const google = openGoogleRequest({
+    apiUrl: app.config.google.apiUrl,
+    accessToken,
+    renewAccessToken: accessToken,
+    clock: app.clock,
+  });
+  for (const channel of channels) {
+    try {
+      await stopChannel(google, channel);
+    } catch (error) {
+      if (!(error instanceof ProviderError)) throw error;
+      if (error.failure === "reauthorise") return;
+    }
+  }
 }

@@ -4,8 +4,10 @@ import { sql } from "kysely";
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
 import { ProviderError } from "../lib/errors.ts";
+import { inParallel } from "../lib/parallel.ts";
 import { seal, unseal } from "../lib/secrets.ts";
 import { type Grant, refreshGrant, serviceAccountGrant } from "../providers/google/oauth.ts";
+import { enqueue, type NewJob } from "../queue/queue.ts";
 import { boundTo, type ReconnectReason } from "./connections.ts";
 
 type Part = Pick<App, "db" | "clock" | "config" | "googleOAuth" | "queue" | "log">;
@@ -72,6 +74,7 @@ async function readTokens(app: Part, connectionId: string) {
       "refresh_token",
       "token_version",
       "refresh_failures",
+      "scopes",
     ])
     .where("id", "=", connectionId)
     .executeTakeFirst();
@@ -147,34 +150,48 @@ async function keepRefreshed(
   grant: Grant,
 ): Promise<void> {
   const now = app.clock.now();
-  await app.db
-    .updateTable("connections")
-    .set({
-      access_token: seal(app.config.keyring, grant.accessToken, boundTo(lease.id, "access_token")),
-      access_expires_at: grant.accessExpiresAt,
-      // Scopes can shrink between refreshes; an answer without them says nothing.
-      ...(grant.scopes.length > 0 ? { scopes: grant.scopes } : {}),
-      ...(grant.refreshToken
-        ? {
-            refresh_token: seal(
-              app.config.keyring,
-              grant.refreshToken,
-              boundTo(lease.id, "refresh_token"),
-            ),
-          }
-        : {}),
-      token_version: lease.token_version + 1,
-      last_refreshed_at: now,
-      refresh_failures: 0,
-      next_refresh_at: null,
-      refresh_lease_owner: null,
-      refresh_lease_until: null,
-      updated_at: now,
-    })
-    .where("id", "=", lease.id)
-    .where("refresh_lease_owner", "=", lease.owner)
-    .where("token_version", "=", lease.token_version)
-    .execute();
+  const isUnknown = grant.scopes.length === 0;
+  const isOther = !isUnknown && grant.scopes.toString() !== [...lease.scopes].sort().toString();
+  await app.db.transaction().execute(async (tx) => {
+    const kept = await tx
+      .updateTable("connections")
+      .set({
+        access_token: seal(
+          app.config.keyring,
+          grant.accessToken,
+          boundTo(lease.id, "access_token"),
+        ),
+        access_expires_at: grant.accessExpiresAt,
+        // Scopes can shrink between refreshes; an answer without them says nothing.
+        ...(isUnknown ? {} : { scopes: grant.scopes }),
+        ...(grant.refreshToken
+          ? {
+              refresh_token: seal(
+                app.config.keyring,
+                grant.refreshToken,
+                boundTo(lease.id, "refresh_token"),
+              ),
+            }
+          : {}),
+        token_version: lease.token_version + 1,
+        last_refreshed_at: now,
+        refresh_failures: 0,
+        next_refresh_at: null,
+        refresh_lease_owner: null,
+        refresh_lease_until: null,
+        updated_at: now,
+      })
+      .where("id", "=", lease.id)
+      .where("refresh_lease_owner", "=", lease.owner)
+      .where("token_version", "=", lease.token_version)
+      .executeTakeFirst();
+    if (isOther && kept.numUpdatedRows > 0n) await enqueue(app, tx, feedsJob(lease.id));
+  });
+}
+
+// What the grant allows has changed, and so has what is followed.
+function feedsJob(connectionId: string): NewJob {
+  return { name: "feeds.start", payload: { connectionId }, key: connectionId };
 }
 
 // A transient failure slows this connection down, and no other.
@@ -214,7 +231,9 @@ async function markDead(app: Part, lease: Tokens & { owner: string }): Promise<v
       .where("token_version", "=", lease.token_version)
       .returning("consented_at")
       .executeTakeFirst();
-    if (dead) await recordDeath(app, tx, lease, dead.consented_at);
+    if (!dead) return;
+    await recordDeath(app, tx, lease, dead.consented_at);
+    await enqueue(app, tx, feedsJob(lease.id));
   });
 }
 
@@ -291,20 +310,6 @@ async function refreshOne(app: Part, due: { id: string; user_id: string }): Prom
     if (!(error instanceof ProviderError)) throw error;
     return { ...base, error: error.reason };
   }
-}
-
-async function inParallel<Item, Result>(
-  items: Item[],
-  limit: number,
-  act: (item: Item) => Promise<Result>,
-): Promise<Result[]> {
-  const results: Result[] = [];
-  const queue = items.entries();
-  const lane = async () => {
-    for (const [index, item] of queue) results[index] = await act(item);
-  };
-  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, lane));
-  return results;
 }
 
 const serviceTokens = new WeakMap<object, Map<string, Grant>>();

@@ -21,6 +21,7 @@ const secretColumns = [
   "api_key",
   "client_secret",
   "token_hash",
+  "secret_hash",
   "session_id",
   "state_hash",
   "browser_hash",

@@ -33,7 +33,13 @@ export const jobRoutes: FastifyPluginAsyncZod<{ app: App; schedules: Schedules<A
       const startedAt = performance.now();
       const { name } = request.params;
       if (!Object.hasOwn(schedules, name)) throw new AppError("not_found", `No schedule ${name}`);
-      const counts = await runSchedule(app, schedules, name, AbortSignal.timeout(300_000));
+      const counts = await runSchedule(
+        app,
+        schedules,
+        name,
+        AbortSignal.timeout(300_000),
+        "person",
+      );
       return { name, duration_ms: Math.round(performance.now() - startedAt), counts };
     },
   );

@@ -20,6 +20,12 @@ const security: Record<Audience, Record<string, string[]>[]> = {
 const tags = [
   { name: "auth", description: "Signing in with Google, sessions, connected Google accounts" },
   { name: "me", description: "The signed-in person: profile, all of their data, the way out" },
+  { name: "calendar", description: "Calendars, their events, and the meetings among them" },
+  {
+    name: "sync",
+    description: "What is followed, how current it is, and why it is looked at when",
+  },
+  { name: "webhooks", description: "Where providers tell us that something changed" },
   { name: "operations", description: "For operators: health, metrics, schedules, given-up jobs" },
   { name: "gateway", description: "The addresses of the former functions, in their old shapes" },
 ];

@@ -18,17 +18,22 @@ import { signInGateway } from "../gateway/sign-in.ts";
 import { AppError } from "../lib/errors.ts";
 import type { Schedules } from "../queue/schedule-runs.ts";
 import { authRoutes } from "./auth.ts";
+import { calendarRoutes } from "./calendar.ts";
 import { serveConsole } from "./console.ts";
+import { eventRoutes } from "./events.ts";
+import { feedRoutes } from "./feeds.ts";
 import { honourIdempotencyKeys } from "./idempotency.ts";
 import { acceptInput } from "./input.ts";
 import { jobRoutes } from "./jobs.ts";
 import { limitRates, rateHeaders } from "./limits.ts";
 import { meRoutes } from "./me.ts";
+import { meetingRoutes } from "./meetings.ts";
 import { measure } from "./metrics.ts";
 import { describeApi } from "./openapi.ts";
 import { operationsRoutes } from "./operations.ts";
 import { answerProblems, sendProblem } from "./problems.ts";
 import { checkCallers } from "./session.ts";
+import { webhookRoutes } from "./webhooks.ts";
 
 const megabyte = 1_048_576;
 
@@ -78,6 +83,11 @@ export async function openServer(
     async (api) => {
       await api.register(authRoutes, { app });
       await api.register(meRoutes, { app });
+      await api.register(calendarRoutes, { app });
+      await api.register(meetingRoutes, { app });
+      await api.register(feedRoutes, { app });
+      await api.register(eventRoutes, { app });
+      await api.register(webhookRoutes, { app });
       await api.register(jobRoutes, { app, schedules });
     },
     { prefix: "/api/v1" },

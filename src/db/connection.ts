@@ -45,6 +45,8 @@ export function openDatabase(url: string, options: { connections?: number } = {}
 }
 
 const parsers: Record<number, (value: string) => unknown> = {
+  // A date is of no zone: it stays as it is written.
+  [types.builtins.DATE]: (value) => value,
   [types.builtins.TIMESTAMP]: (value) =>
     parseWithZone(/\d/.test(value) ? value.replace(/( BC)?$/, "+00$1") : value),
 };

@@ -1,5 +1,10 @@
 import { Redis } from "ioredis";
-import { RateLimiterMemory, RateLimiterRedis, type RateLimiterRes } from "rate-limiter-flexible";
+import {
+  RateLimiterMemory,
+  RateLimiterPostgres,
+  RateLimiterRedis,
+  type RateLimiterRes,
+} from "rate-limiter-flexible";
 import type { Log } from "./log.ts";
 
 /** What is left of a budget after a call, or how long to wait for one that is used up. Times in seconds. */
@@ -45,6 +50,82 @@ export function openLimits(redisUrl: string | null, log: Log, perMinute = usualL
     },
     [Symbol.asyncDispose]: async () => redis?.disconnect(),
   };
+}
+
+/** What one provider API allows in a minute: calls of one account, and of all of them together. */
+export type Quota = { perUser: number; perProject: number };
+
+/** Calls to providers, counted by all processes together. */
+export type ProviderLimits = {
+  /** Seconds to wait before `userKey` may call `api` again; 0 when it may now, and the call is counted. */
+  take(api: string, userKey: string): Promise<number>;
+  /** The provider itself asked for a pause. */
+  pause(api: string, userKey: string, seconds: number): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+};
+
+/**
+ * Counts in Redis where there is one, otherwise in the table `provider_limits` of the database: either way all processes
+ * share one count. Four fifths of a quota are given out, so that a burst of ours never meets the provider's own limit.
+ */
+export function openProviderLimits(
+  quotas: Record<string, Quota>,
+  store: { redisUrl: string | null; pool: object },
+  log: Log,
+): ProviderLimits {
+  const redis = store.redisUrl ? connect(store.redisUrl, log) : null;
+  const limiterOf = (keyPrefix: string, quota: number) => {
+    const points = Math.max(1, Math.floor(quota * 0.8));
+    const options = { keyPrefix, points, duration: 60, inMemoryBlockOnConsumed: points };
+    return redis
+      ? new RateLimiterRedis({
+          ...options,
+          storeClient: redis,
+          insuranceLimiter: new RateLimiterMemory(options),
+        })
+      : new RateLimiterPostgres({
+          ...options,
+          storeClient: store.pool,
+          storeType: "pool",
+          tableName: "provider_limits",
+          tableCreated: true,
+          clearExpiredByTimeout: false,
+        });
+  };
+  const limiters = new Map(
+    Object.entries(quotas).map(([api, { perUser, perProject }]) => [
+      api,
+      { user: limiterOf(`${api}:user`, perUser), project: limiterOf(`${api}:project`, perProject) },
+    ]),
+  );
+  const limiterFor = (api: string) => {
+    const found = limiters.get(api);
+    if (!found) throw new Error(`No quota is set for ${api}`);
+    return found;
+  };
+  return {
+    take: async (api, userKey) => {
+      const { user, project } = limiterFor(api);
+      return (await secondsToWait(user, userKey)) || (await secondsToWait(project, "all"));
+    },
+    pause: async (api, userKey, seconds) => {
+      if (seconds > 0) await limiterFor(api).user.block(userKey, Math.ceil(seconds));
+    },
+    [Symbol.asyncDispose]: async () => redis?.disconnect(),
+  };
+}
+
+async function secondsToWait(
+  limiter: RateLimiterRedis | RateLimiterPostgres,
+  key: string,
+): Promise<number> {
+  try {
+    await limiter.consume(key);
+    return 0;
+  } catch (refused) {
+    if (refused instanceof Error) throw refused;
+    return Math.max(1, Math.ceil((refused as RateLimiterRes).msBeforeNext / 1000));
+  }
 }
 
 function connect(url: string, log: Log): Redis {

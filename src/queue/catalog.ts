@@ -21,6 +21,9 @@ const usual: JobSettings = {
   concurrency: 2,
 };
 
+/** Why a feed is looked at: it begins, it is time, the provider told, or somebody waits. */
+const SyncReason = z.enum(["start", "poll", "push", "person"]);
+
 /** What a job needs to know and how it is worked on, by its name. A handler for each is named in `src/jobs.ts`. */
 export const catalog = {
   /** One run of a schedule (`src/jobs.ts`), whether the clock or a person asked for it. */
@@ -29,10 +32,41 @@ export const catalog = {
     expireSeconds: 900,
     concurrency: 4,
   }),
-  "tokens.reseal": job(z.object({}), { concurrency: 1, expireSeconds: 3600 }),
-  "grants.revoke": job(z.object({ sealedToken: z.string(), boundTo: z.string() }), {
-    expireSeconds: 60,
+  /** Brings our tables up to one feed. Its failures wait in the feed's own row, so that none of them blocks a worker. */
+  "feeds.sync": job(z.object({ feedId: z.guid(), reason: SyncReason }), {
+    retryLimit: 20,
+    retryDelaySeconds: 2,
+    retryDelayMaxSeconds: 60,
+    expireSeconds: 900,
+    concurrency: 8,
   }),
+  /** What a connection allows is followed from now on, and what it no longer allows is not. */
+  "feeds.start": job(z.object({ connectionId: z.guid() }), { retryLimit: 20 }),
+  "watches.open": job(z.object({ feedId: z.guid(), reason: z.string() }), {
+    retryLimit: 3,
+    concurrency: 4,
+  }),
+  "watches.close": job(z.object({ watchId: z.guid() }), { retryLimit: 3, concurrency: 4 }),
+  /** A channel that we do not know, by what its own notification said. */
+  "watches.stop_unknown": job(
+    z.object({ channelId: z.string(), resourceId: z.string(), resource: z.string() }),
+    { retryLimit: 1, concurrency: 1 },
+  ),
+  "meetings.derive": job(z.object({ userId: z.guid(), eventIds: z.array(z.string()) })),
+  "bots.reconcile": job(z.object({ meetingId: z.guid() }), { concurrency: 4 }),
+  "tokens.reseal": job(z.object({}), { concurrency: 1, expireSeconds: 3600 }),
+  "grants.revoke": job(
+    z.object({
+      sealedToken: z.string(),
+      boundTo: z.string(),
+      isRefreshToken: z.boolean(),
+      /** Another connection lives on the same grant. */
+      keepsGrant: z.boolean().default(false),
+      /** Channels to stop while the token still opens something. */
+      channels: z.array(z.object({ channelId: z.string(), resourceId: z.string() })).default([]),
+    }),
+    { expireSeconds: 60 },
+  ),
 } as const;
 
 export type JobName = keyof typeof catalog;

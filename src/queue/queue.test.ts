@@ -54,7 +54,7 @@ describe("enqueue", () => {
   });
 
   it("adds many jobs of several names at once, and says which were merged", async () => {
-    const revoke = { name: "grants.revoke", payload: { sealedToken: "s", boundTo: "b" } } as const;
+    const revoke = { name: "tokens.reseal", payload: {} } as const;
     await enqueue(app, app.database.db, run("before", "k1"));
     const ids = await enqueue(app, app.database.db, [
       run("a", "k1"),

@@ -6,8 +6,11 @@ import { AppError } from "../lib/errors.ts";
 /** Something that the clock starts: how often, and what it does. */
 export type ScheduledWork<Part> = {
   everySeconds: number;
-  run: (app: Part, signal: AbortSignal) => Promise<Record<string, number>>;
+  run: (app: Part, signal: AbortSignal, by: StartedBy) => Promise<Record<string, number>>;
 };
+
+/** The clock starts what is due; a person who starts a schedule wants it done whether due or not. */
+export type StartedBy = "clock" | "person";
 
 /** By the name under which `POST /cron/{name}` starts it too. */
 export type Schedules<Part> = Record<string, ScheduledWork<Part>>;
@@ -18,6 +21,7 @@ export async function runSchedule<Part extends { db: Db; clock: Clock }>(
   schedules: Schedules<Part>,
   name: string,
   signal: AbortSignal,
+  by: StartedBy = "clock",
 ): Promise<Record<string, number>> {
   const schedule = schedules[name];
   if (!schedule) throw new AppError("not_found", `No schedule ${name}`);
@@ -37,7 +41,7 @@ export async function runSchedule<Part extends { db: Db; clock: Clock }>(
       .where("id", "=", id)
       .execute();
   try {
-    const counts = await schedule.run(app, signal);
+    const counts = await schedule.run(app, signal, by);
     await finish({ counts: JSON.stringify(counts) });
     return counts;
   } catch (error) {

@@ -113,6 +113,7 @@ describe("a person's own data", () => {
   test("deleting removes every row of the user in every table, revokes at Google, and touches nobody else", async () => {
     const ana = await t.signIn("ana@example.com");
     const priya = await t.signIn("priya@example.com");
+    await t.idle();
     const project = await insertDay(ana.userId);
     await sql`insert into documents (title, project_id, created_by) values ('Guest', ${project}, ${priya.userId})`.execute(
       t.app.db,

@@ -1,0 +1,288 @@
+import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
+import { z } from "zod";
+import type { App } from "../app.ts";
+import { AppError } from "../lib/errors.ts";
+import { listEvents } from "../meetings/event-list.ts";
+import { processDeletion, processEvent } from "../sync/apply-one.ts";
+import { type Feed, listFeeds } from "../sync/feeds.ts";
+import { pollIfDue } from "../sync/polling.ts";
+import { closePush, openPush } from "../sync/push.ts";
+import { requestSync, type SyncResult, waitForRuns } from "../sync/waiting.ts";
+import { listOf, listQuery, pageOf, readCursor } from "./lists.ts";
+import { Moment, Time, TimeKey } from "./meetings.ts";
+import { targetUser, userOf } from "./session.ts";
+
+const UserId = z.strictObject({ user_id: z.guid().describe("Whose; a user may name only itself") });
+
+const Wait = z.strictObject({
+  wait: z.stringbool().default(false).describe("Wait up to 30 seconds for the result"),
+});
+
+/** What a sync did, in the old functions' words. */
+export const SyncAnswer = z.object({
+  service: z.enum(["calendar", "drive", "gmail", "attendee"]),
+  processed: z.int(),
+  created: z.int(),
+  updated: z.int(),
+  deleted: z.int(),
+  skipped: z.int(),
+  virtual_emails_detected: z.int(),
+  auto_scheduled_meetings: z.int(),
+  duration_ms: z.int(),
+  next_sync_in_ms: z.int().nullable(),
+  error: z.string().optional(),
+});
+
+/** Work that goes on: the jobs to ask about. */
+export const JobsAnswer = z.object({ job_id: z.string().nullable(), job_ids: z.array(z.string()) });
+
+const Person = z.looseObject({});
+
+const EventAnswer = z.object({
+  id: z.guid(),
+  event_id: z.string(),
+  calendar_id: z.string(),
+  calendar_title: z.string().nullable(),
+  feed_id: z.guid().nullable(),
+  recurring_event_id: z.string().nullable(),
+  title: z.string(),
+  description: z.string().nullable(),
+  location: z.string().nullable(),
+  start_time: Time,
+  end_time: Time,
+  all_day: z.boolean(),
+  start_date: z.string().nullable(),
+  end_date: z.string().nullable(),
+  time_zone: z.string().nullable(),
+  status: z.string().nullable(),
+  event_type: z.string(),
+  visibility: z.string(),
+  transparency: z.string().nullable(),
+  response_status: z.string().nullable(),
+  organiser: Person.nullable(),
+  attendees: z.array(Person),
+  meeting_url: z.string().nullable(),
+  meeting_provider: z.string().nullable(),
+  html_link: z.string().nullable(),
+  meeting_id: z.guid().nullable(),
+});
+
+/** Calendars: reading them, pushing them, and what is in them. */
+export const calendarRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { app }) => {
+  server.post(
+    "/calendar/poll/:user_id",
+    {
+      config: { who: "user_or_service" },
+      schema: {
+        summary: "Poll a user's calendars, unless push is healthy and recent",
+        tags: ["calendar"],
+        params: UserId,
+        response: {
+          200: SyncAnswer.extend({ polled: z.boolean(), reason: z.string() }),
+        },
+      },
+    },
+    async (request) => {
+      const feeds = await calendarsOf(app, targetUser(request, request.params.user_id));
+      const { polled, reason } = await pollIfDue(app, feeds);
+      const result = await waitForRuns(app, polled);
+      return { ...(await syncAnswer(app, feeds, result)), polled: polled.length > 0, reason };
+    },
+  );
+
+  server.post(
+    "/calendar/sync/:user_id",
+    {
+      config: { who: "user_or_service" },
+      schema: {
+        summary: "Sync a user's calendars now",
+        description: "With `full`, everything is read again, and what is gone is deleted.",
+        tags: ["calendar"],
+        params: UserId,
+        querystring: Wait,
+        body: z.strictObject({ full: z.boolean().optional() }).optional(),
+        response: { 200: SyncAnswer, 202: JobsAnswer },
+      },
+    },
+    async (request, reply) => {
+      const feeds = await calendarsOf(app, targetUser(request, request.params.user_id));
+      const jobIds = await requestSync(app, feeds, { full: request.body?.full ?? false });
+      if (!request.query.wait) {
+        return reply.code(202).send({ job_id: jobIds[0] ?? null, job_ids: jobIds });
+      }
+      return syncAnswer(app, feeds, await waitForRuns(app, feeds));
+    },
+  );
+
+  const Outcome = z.object({
+    action: z.enum(["created", "updated", "deleted", "none"]),
+    meeting_ids: z.array(z.string()),
+  });
+
+  server.post(
+    "/calendar/process-event",
+    {
+      config: { who: "service", idempotent: true },
+      schema: {
+        summary: "Apply one of Google's events as a sync would",
+        tags: ["calendar"],
+        body: z.strictObject({
+          user_id: z.guid(),
+          event: z.looseObject({ id: z.string().min(1).max(1024) }).describe("As Google sends it"),
+        }),
+        response: { 200: Outcome },
+      },
+    },
+    async (request) => {
+      const { action, meetingIds } = await processEvent(
+        app,
+        request.body.user_id,
+        request.body.event,
+      );
+      return { action, meeting_ids: meetingIds };
+    },
+  );
+
+  server.post(
+    "/calendar/handle-deletion",
+    {
+      config: { who: "service", idempotent: true },
+      schema: {
+        summary: "Treat an event as deleted",
+        tags: ["calendar"],
+        body: z.strictObject({ user_id: z.guid(), event_id: z.string().min(1).max(1024) }),
+        response: { 200: Outcome },
+      },
+    },
+    async (request) => {
+      const { user_id, event_id } = request.body;
+      const { action, meetingIds } = await processDeletion(app, user_id, event_id);
+      return { action, meeting_ids: meetingIds };
+    },
+  );
+
+  const Watches = z.object({
+    watches: z.array(
+      z.object({
+        feed_id: z.guid(),
+        calendar_id: z.string(),
+        channel_id: z.guid(),
+        resource_id: z.string().nullable(),
+        expires_at: Time,
+      }),
+    ),
+  });
+
+  server.post(
+    "/calendar/watch",
+    {
+      config: { who: "user", idempotent: true },
+      schema: {
+        summary: "Open the push channels of the caller's calendars",
+        description: "Those that are open stay. 409 without a public https address.",
+        tags: ["calendar"],
+        response: { 200: Watches },
+      },
+    },
+    async (request) => {
+      const open = await openPush(app, await calendarsOf(app, userOf(request)));
+      const watches = open.map(({ expires_at, ...watch }) => ({
+        ...watch,
+        expires_at: expires_at.toISOString(),
+      }));
+      return { watches };
+    },
+  );
+
+  server.delete(
+    "/calendar/watch",
+    {
+      config: { who: "user" },
+      schema: {
+        summary: "Close the push channels; polling goes on",
+        tags: ["calendar"],
+        response: { 204: z.undefined() },
+      },
+    },
+    async (request, reply) => {
+      await closePush(app, userOf(request), ["calendar", "calendar_list"]);
+      return reply.code(204).send();
+    },
+  );
+
+  server.get(
+    "/calendar/events",
+    {
+      config: { who: "user" },
+      schema: {
+        summary: "The events of the caller's calendars, by start",
+        tags: ["calendar"],
+        querystring: z.strictObject({
+          ...listQuery,
+          from: Moment.optional().describe("Only what ends after this"),
+          to: Moment.optional().describe("Only what begins before this"),
+          status: z.enum(["confirmed", "tentative"]).optional(),
+          has_bot: z.stringbool().optional().describe("Only those with, or without, a bot"),
+          calendar_id: z.string().max(1000).optional().describe("Only those of this calendar"),
+        }),
+        response: { 200: listOf(EventAnswer) },
+      },
+    },
+    async (request) => {
+      const { limit, cursor, has_bot, calendar_id, ...filter } = request.query;
+      const after = readCursor(TimeKey, cursor);
+      const events = await listEvents(app, userOf(request), {
+        ...filter,
+        hasBot: has_bot,
+        calendarId: calendar_id,
+        after: after ? { startTime: new Date(after[0]), id: after[1] } : undefined,
+        limit: limit + 1,
+      });
+      const items = events.map((event) => ({
+        ...event,
+        attendees: z.array(Person).catch([]).parse(event.attendees),
+        start_time: event.start_time.toISOString(),
+        end_time: event.end_time.toISOString(),
+      }));
+      return pageOf(items, limit, (event) => [event.start_time, event.id]);
+    },
+  );
+};
+
+async function calendarsOf(app: App, userId: string): Promise<Feed[]> {
+  const feeds = await listFeeds(app, userId, ["calendar_list", "calendar"]);
+  if (feeds.length === 0) {
+    throw new AppError(
+      "conflict",
+      "No calendar is connected: connect a Google account that allows it",
+    );
+  }
+  return feeds;
+}
+
+async function syncAnswer(
+  app: App,
+  feeds: Feed[],
+  result: SyncResult,
+): Promise<z.input<typeof SyncAnswer>> {
+  const now = app.clock.now().getTime();
+  const fresh = feeds[0] ? await listFeeds(app, feeds[0].user_id, ["calendar"]) : [];
+  const dueTimes = fresh.flatMap(({ due_at, state }) =>
+    state === "active" && due_at ? [due_at.getTime()] : [],
+  );
+  const error = result.error ?? (result.isComplete ? null : "It is still going on");
+  return {
+    service: "calendar",
+    processed: result.processed,
+    created: result.created,
+    updated: result.updated,
+    deleted: result.deleted,
+    skipped: result.skipped,
+    virtual_emails_detected: 0,
+    auto_scheduled_meetings: result.autoScheduledMeetings,
+    duration_ms: result.durationMs,
+    next_sync_in_ms:
+      dueTimes.length > 0 ? Math.max(0, Math.round(Math.min(...dueTimes) - now)) : null,
+    ...(error ? { error } : {}),
+  };
+}

@@ -1,0 +1,193 @@
+import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
+import { z } from "zod";
+import type { App } from "../app.ts";
+import { AppError } from "../lib/errors.ts";
+import { editMeeting, getMeeting, listMeetings, type Meeting } from "../meetings/meeting-list.ts";
+import { listOf, listQuery, pageOf, readCursor } from "./lists.ts";
+import { userOf } from "./session.ts";
+
+export const Time = z.iso.datetime();
+/** A moment in a query: with a zone, and in years that PostgreSQL writes like everybody else. */
+export const Moment = z.iso
+  .datetime({ offset: true })
+  .refine((text) => /^[1-9]\d{3}-/.test(text), "must lie between the years 1000 and 9999")
+  .transform((text) => new Date(text));
+/** The place of a row in a list by time. */
+export const TimeKey = z.tuple([Time.regex(/^(?!0000)/), z.guid()]);
+
+const Attendees = z.array(z.looseObject({}));
+
+const MeetingAnswer = z.object({
+  id: z.guid(),
+  title: z.string(),
+  description: z.string().nullable(),
+  meeting_url: z.string().nullable(),
+  meeting_provider: z.string().nullable(),
+  start_time: Time,
+  end_time: Time,
+  time_zone: z.string().nullable(),
+  all_day: z.boolean(),
+  status: z.enum(["upcoming", "running", "over", "cancelled"]),
+  event_status: z.string().nullable(),
+  google_calendar_event_id: z.string().nullable(),
+  html_link: z.string().nullable(),
+  organiser: z.looseObject({}).nullable(),
+  attendees: Attendees,
+  project_id: z.guid().nullable(),
+  wants_bot: z.boolean().nullable(),
+  has_bot: z.boolean(),
+  bot_status: z.string().nullable(),
+  bot_name: z.string().nullable(),
+  bot_chat_message: z.string().nullable(),
+  bot_configuration: z.looseObject({}).nullable(),
+  bot_deployment_method: z.string().nullable(),
+  auto_scheduled_via_email: z.boolean(),
+  virtual_email_attendee: z.string().nullable(),
+  has_transcript: z.boolean(),
+  cancelled_at: Time.nullable(),
+  created_at: Time.nullable(),
+  updated_at: Time.nullable(),
+});
+
+const Id = z.strictObject({ id: z.guid().describe("The meeting") });
+
+/** Meetings: events with a link, and what their owner says about them. */
+export const meetingRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { app }) => {
+  server.get(
+    "/meetings",
+    {
+      config: { who: "user" },
+      schema: {
+        summary: "The caller's meetings, by start",
+        tags: ["calendar"],
+        querystring: z.strictObject({
+          ...listQuery,
+          from: Moment.optional().describe("Only what ends after this"),
+          to: Moment.optional().describe("Only what begins before this"),
+          status: z
+            .enum(["upcoming", "running", "over", "cancelled"])
+            .optional()
+            .describe("Only those that are so now"),
+          has_bot: z.stringbool().optional().describe("Only those with, or without, a bot"),
+          project_id: z.guid().optional().describe("Only those of this project"),
+        }),
+        response: { 200: listOf(MeetingAnswer) },
+      },
+    },
+    async (request) => {
+      const { limit, cursor, has_bot, project_id, ...filter } = request.query;
+      const after = readCursor(TimeKey, cursor);
+      const meetings = await listMeetings(app, userOf(request), {
+        ...filter,
+        hasBot: has_bot,
+        projectId: project_id,
+        after: after ? { startTime: new Date(after[0]), id: after[1] } : undefined,
+        limit: limit + 1,
+      });
+      const now = app.clock.now();
+      return pageOf(
+        meetings.map((meeting) => answerOf(meeting, now)),
+        limit,
+        (meeting) => [meeting.start_time, meeting.id],
+      );
+    },
+  );
+
+  server.get(
+    "/meetings/:id",
+    {
+      config: { who: "user" },
+      schema: {
+        summary: "One meeting",
+        tags: ["calendar"],
+        params: Id,
+        response: { 200: MeetingAnswer },
+      },
+    },
+    async (request) =>
+      answerOf(await getMeeting(app, userOf(request), request.params.id), app.clock.now()),
+  );
+
+  server.patch(
+    "/meetings/:id",
+    {
+      config: { who: "user" },
+      schema: {
+        summary: "Set a meeting's project, its bot's configuration, and whether it is to have one",
+        description: "No sync overwrites what is set here. What is left out stays.",
+        tags: ["calendar"],
+        params: Id,
+        body: z
+          .strictObject({
+            project_id: z.guid().nullable().optional(),
+            wants_bot: z.boolean().nullable().optional().describe("Null leaves it to the rules"),
+            bot_name: z.string().trim().min(1).max(200).optional(),
+            bot_chat_message: z.string().max(2000).optional(),
+            bot_configuration: z
+              .record(z.string().max(100), z.unknown())
+              .nullable()
+              .optional()
+              .refine((value) => JSON.stringify(value ?? {}).length <= 20_000, "is too large"),
+          })
+          .refine((body) => Object.keys(body).length > 0, "names nothing to change"),
+        response: { 200: MeetingAnswer },
+      },
+    },
+    async (request) => {
+      const { id } = request.params;
+      const meeting = await editMeeting(app, userOf(request), id, request.body);
+      return answerOf(meeting, app.clock.now());
+    },
+  );
+
+  server.get(
+    "/meetings/:id/why",
+    {
+      config: { who: "user" },
+      schema: {
+        summary: "Why this meeting has a bot, or has none",
+        tags: ["calendar"],
+        params: Id,
+        response: {
+          200: z.object({
+            decision: z.enum(["none", "send", "move", "cancel"]),
+            rule: z.string(),
+            reason: z.string(),
+            inputs: z.looseObject({}),
+            decided_at: Time,
+          }),
+        },
+      },
+    },
+    async (request) => {
+      const { id } = await getMeeting(app, userOf(request), request.params.id);
+      const plan = await app.db
+        .selectFrom("bot_plans")
+        .selectAll()
+        .where("meeting_id", "=", id)
+        .executeTakeFirst();
+      if (!plan) throw new AppError("not_found", "Nothing was decided about this meeting yet");
+      const { meeting_id: _, decided_at, ...decision } = plan;
+      return { ...decision, decided_at: decided_at.toISOString() };
+    },
+  );
+};
+
+function answerOf(meeting: Meeting, now: Date): z.input<typeof MeetingAnswer> {
+  return {
+    ...meeting,
+    status: statusOf(meeting, now),
+    attendees: Attendees.catch([]).parse(meeting.attendees),
+    start_time: meeting.start_time.toISOString(),
+    end_time: meeting.end_time.toISOString(),
+    cancelled_at: meeting.cancelled_at?.toISOString() ?? null,
+    created_at: meeting.created_at?.toISOString() ?? null,
+    updated_at: meeting.updated_at?.toISOString() ?? null,
+  };
+}
+
+function statusOf({ cancelled_at, start_time, end_time }: Meeting, now: Date) {
+  if (cancelled_at) return "cancelled";
+  if (end_time <= now) return "over";
+  return start_time <= now ? "running" : "upcoming";
+}

@@ -1,0 +1,190 @@
+import { type RawBuilder, sql } from "kysely";
+import type { App } from "../app.ts";
+import type { Db, Tx } from "../db/connection.ts";
+import { AppError } from "../lib/errors.ts";
+import { enqueue } from "../queue/queue.ts";
+import { planBots } from "./meetings.ts";
+
+/** A meeting as its owner sees it, with what the calendar says of its event. */
+export type Meeting = {
+  id: string;
+  title: string;
+  description: string | null;
+  meeting_url: string | null;
+  meeting_provider: string | null;
+  start_time: Date;
+  end_time: Date;
+  time_zone: string | null;
+  all_day: boolean;
+  event_status: string | null;
+  cancelled_at: Date | null;
+  google_calendar_event_id: string | null;
+  project_id: string | null;
+  wants_bot: boolean | null;
+  bot_status: string | null;
+  bot_name: string | null;
+  bot_chat_message: string | null;
+  bot_configuration: Record<string, unknown> | null;
+  bot_deployment_method: string | null;
+  auto_scheduled_via_email: boolean;
+  virtual_email_attendee: string | null;
+  has_bot: boolean;
+  has_transcript: boolean;
+  attendees: unknown[];
+  organiser: Record<string, unknown> | null;
+  html_link: string | null;
+  created_at: Date | null;
+  updated_at: Date | null;
+};
+
+/** Where in time, and which. All bounds are optional; `after` is the sort key of the row before. */
+export type MeetingFilter = {
+  from?: Date | undefined;
+  to?: Date | undefined;
+  status?: "upcoming" | "running" | "over" | "cancelled" | undefined;
+  hasBot?: boolean | undefined;
+  projectId?: string | undefined;
+  after?: { startTime: Date; id: string } | undefined;
+  limit: number;
+};
+
+const hasBot = sql`(meetings.attendee_bot_id is not null or coalesce(meetings.bot_status, 'pending') not in ('pending', 'failed'))`;
+
+/**
+ * A user's meetings by start; one is in a span of time when any part of it is.
+ *
+ * @throws {AppError} `not_found` for a project that is not theirs.
+ */
+export async function listMeetings(
+  app: Pick<App, "db" | "clock">,
+  userId: string,
+  filter: MeetingFilter,
+): Promise<Meeting[]> {
+  const now = app.clock.now();
+  const { from, to, after, status, projectId } = filter;
+  if (projectId) await requireProject(app.db, userId, projectId);
+  const conditions = [
+    sql`meetings.user_id = ${userId}`,
+    ...(from ? [sql`meetings.end_time > ${from}`] : []),
+    ...(to ? [sql`meetings.start_time < ${to}`] : []),
+    ...(status ? [statusIs(status, now)] : []),
+    ...(filter.hasBot === undefined ? [] : [sql`${hasBot} = ${filter.hasBot}`]),
+    ...(projectId ? [sql`meetings.project_id = ${projectId}`] : []),
+    ...(after
+      ? [sql`(meetings.start_time, meetings.id) > (${after.startTime}, ${after.id}::uuid)`]
+      : []),
+  ];
+  return selectMeetings(app, sql.join(conditions, sql` and `), filter.limit);
+}
+
+/** One meeting of this user. @throws {AppError} `not_found` */
+export async function getMeeting(
+  app: Pick<App, "db">,
+  userId: string,
+  id: string,
+): Promise<Meeting> {
+  const [meeting] = await selectMeetings(
+    app,
+    sql`meetings.user_id = ${userId} and meetings.id = ${id}`,
+    1,
+  );
+  if (!meeting) throw new AppError("not_found", `No meeting ${id}`);
+  return meeting;
+}
+
+/** What a person says about a meeting. What is left out stays. */
+export type MeetingEdit = {
+  project_id?: string | null | undefined;
+  wants_bot?: boolean | null | undefined;
+  bot_name?: string | undefined;
+  bot_chat_message?: string | undefined;
+  bot_configuration?: Record<string, unknown> | null | undefined;
+};
+
+/**
+ * Keeps what a person says about a meeting; no sync overwrites it. Whether it gets a bot is decided anew.
+ *
+ * @throws {AppError} `not_found` for a meeting or a project that is not theirs.
+ */
+export async function editMeeting(
+  app: Pick<App, "db" | "clock" | "queue">,
+  userId: string,
+  id: string,
+  edit: MeetingEdit,
+): Promise<Meeting> {
+  await app.db.transaction().execute(async (tx) => {
+    if (edit.project_id) await requireProject(tx, userId, edit.project_id);
+    const { bot_configuration: configuration, ...plain } = edit;
+    const changed = await tx
+      .updateTable("meetings")
+      .set({
+        ...Object.fromEntries(Object.entries(plain).filter(([, value]) => value !== undefined)),
+        ...(configuration === undefined
+          ? {}
+          : { bot_configuration: configuration && JSON.stringify(configuration) }),
+        updated_at: app.clock.now(),
+      })
+      .where("id", "=", id)
+      .where("user_id", "=", userId)
+      .executeTakeFirst();
+    if (changed.numUpdatedRows === 0n) throw new AppError("not_found", `No meeting ${id}`);
+    await enqueue(app, tx, await planBots(tx, [id], app.clock.now()));
+    await tx
+      .insertInto("user_events")
+      .values({
+        user_id: userId,
+        type: "meeting.changed",
+        payload: JSON.stringify({ meeting_ids: [id] }),
+      })
+      .execute();
+  });
+  return getMeeting(app, userId, id);
+}
+
+async function requireProject(db: Db | Tx, userId: string, projectId: string): Promise<void> {
+  const project = await db
+    .selectFrom("projects")
+    .select("id")
+    .where("id", "=", projectId)
+    .where("created_by", "=", userId)
+    .executeTakeFirst();
+  if (!project) throw new AppError("not_found", `No project ${projectId}`);
+}
+
+function statusIs(status: NonNullable<MeetingFilter["status"]>, now: Date): RawBuilder<unknown> {
+  if (status === "cancelled") return sql`meetings.cancelled_at is not null`;
+  const time = {
+    upcoming: sql`meetings.start_time > ${now}`,
+    running: sql`meetings.start_time <= ${now} and meetings.end_time > ${now}`,
+    over: sql`meetings.end_time <= ${now}`,
+  };
+  return sql`meetings.cancelled_at is null and ${time[status]}`;
+}
+
+async function selectMeetings(
+  app: Pick<App, "db">,
+  condition: RawBuilder<unknown>,
+  limit: number,
+): Promise<Meeting[]> {
+  const { rows } = await sql<Meeting>`
+    select meetings.id, meetings.title, meetings.description, meetings.meeting_url, event.meeting_provider,
+      meetings.start_time, meetings.end_time, meetings.time_zone, meetings.all_day, meetings.event_status,
+      meetings.cancelled_at, meetings.google_calendar_event_id, meetings.project_id, meetings.wants_bot,
+      meetings.bot_status, meetings.bot_name, meetings.bot_chat_message, meetings.bot_configuration,
+      meetings.bot_deployment_method, coalesce(meetings.auto_scheduled_via_email, false) as auto_scheduled_via_email,
+      meetings.virtual_email_attendee, ${hasBot} as has_bot, meetings.transcript is not null as has_transcript,
+      coalesce(event.attendees, '[]') as attendees, event.organiser, event.html_link,
+      meetings.created_at, meetings.updated_at
+    from (
+      select * from meetings where ${condition} order by meetings.start_time, meetings.id limit ${limit}
+    ) as meetings
+    left join lateral (
+      select meeting_provider, attendees, organiser, html_link from calendar_events
+      where calendar_events.user_id = meetings.user_id
+        and calendar_events.event_id = meetings.google_calendar_event_id
+      limit 1
+    ) as event on true
+    order by meetings.start_time, meetings.id
+  `.execute(app.db);
+  return rows;
+}

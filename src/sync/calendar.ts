@@ -1,0 +1,263 @@
+import { z } from "zod";
+import type { Tx } from "../db/connection.ts";
+import { type CalendarEventRow, calendarEventRow } from "../meetings/calendar-event.ts";
+import { deleteEvents, type SavedEvent, saveEvents, sweepEvents } from "../meetings/events.ts";
+import { deriveMeetings } from "../meetings/meetings.ts";
+import { virtualAttendees } from "../meetings/virtual-attendees.ts";
+import { listEvents, stopChannel, watch } from "../providers/google/calendar.ts";
+import type { EventChange } from "../providers/google/calendar-events.ts";
+import type { Feed } from "./feeds.ts";
+import { markSeen, recordSkipped } from "./skipped.ts";
+import {
+  type Applied,
+  nothingApplied,
+  type Position,
+  type Source,
+  type SourceApp,
+} from "./source.ts";
+
+const dayMs = 86_400_000;
+/** How far back a full read goes. */
+const pastMs = 7 * dayMs;
+/** What is read before everything else, so that today is there at once. */
+const comingMs = 8 * dayMs;
+/** Occurrences of series are kept this far ahead; single events at any distance. */
+export const horizonMs = 120 * dayMs;
+/** The horizon moves on in steps of this. */
+const horizonStepMs = dayMs;
+
+const pushPath = "/api/v1/webhooks/calendar";
+
+/**
+ * A calendar's events, occurrences in place of their series, as Google expands them. A full read has no upper bound, so
+ * that its sync token covers events however far off; of a series without end only what lies before the horizon is kept,
+ * and the horizon is moved on by reading the days in between. `timeMax` would bind the token to a window that stands
+ * still.
+ */
+export const calendarSource: Source<EventChange> = {
+  cursorShape: "events single=true v1",
+
+  nextReading(feed, { now, finished }) {
+    const { comingReadAt, instancesUntil } = detailsOf(feed);
+    const at = now.getTime();
+    const iso = (ms: number) => new Date(ms).toISOString();
+    if (feed.cursor === null) {
+      if (!comingReadAt && feed.last_success_at === null && !finished.has("coming days")) {
+        const from = { since: iso(at - dayMs), until: iso(at + comingMs) };
+        return { mode: "part", name: "coming days", from };
+      }
+      if (finished.has("all events")) return null;
+      const from = { since: iso(at - pastMs), instancesUntil: iso(at + horizonMs) };
+      return { mode: "full", name: "all events", from };
+    }
+    if (
+      instancesUntil &&
+      Date.parse(instancesUntil) < at + horizonMs - horizonStepMs &&
+      !finished.has("horizon")
+    ) {
+      return {
+        mode: "part",
+        name: "horizon",
+        from: { since: instancesUntil, until: iso(at + horizonMs) },
+      };
+    }
+    if (finished.has("all events") || finished.has("changes")) return null;
+    return { mode: "delta", name: "changes", from: { cursor: feed.cursor } };
+  },
+
+  async listPage(google, feed, { from, pageToken, mode }, signal) {
+    const { cursor, since, until } = from;
+    const page = await listEvents(google, {
+      calendarId: feed.resource,
+      from: cursor
+        ? { syncToken: cursor }
+        : {
+            ...(since ? { timeMin: new Date(since) } : {}),
+            ...(until ? { timeMax: new Date(until) } : {}),
+          },
+      pageToken: pageToken ?? undefined,
+      maxResults: detailsOf(feed).pageSize ?? 2500,
+      signal,
+    });
+    return {
+      changes: page.changes,
+      nextPageToken: page.nextPageToken,
+      cursor: mode === "part" ? null : page.nextSyncToken,
+    };
+  },
+
+  async apply(app, tx, feed, { changes, position }) {
+    const until = horizonOf(feed, position);
+    const { upserts, deletes, malformed } = sort(changes, until);
+    const rows = upserts.map((event) => rowOf(app, feed, event));
+    const saved = await saveEvents(tx, ownerOf(feed), rows, position.generation);
+    const deleted = await deleteEvents(tx, ownerOf(feed), deletes);
+    await recordSkipped(tx, feed.id, malformed, app.clock.now());
+    await markSeen(
+      tx,
+      feed.id,
+      malformed.flatMap(({ id }) => id ?? []),
+      position.generation,
+    );
+    const written = new Set([...saved.created, ...saved.updated]);
+    const changedAt = [
+      ...rows.flatMap((row) =>
+        written.has(row.event_id) && row.updated_at_provider ? [row.updated_at_provider] : [],
+      ),
+      ...deleted.map(() => app.clock.now()),
+    ];
+    const touched = [...written, ...deletes, ...deleted];
+    return settle(app, tx, feed, touched, {
+      created: saved.created.length,
+      updated: saved.updated.length,
+      deleted: deleted.length,
+      skipped: malformed.length,
+      changedAt,
+    });
+  },
+
+  async finish(app, tx, feed, position) {
+    if (position.name === "coming days") {
+      return { ...nothingApplied, remembers: { comingReadAt: app.clock.now().toISOString() } };
+    }
+    if (position.name === "horizon") {
+      return { ...nothingApplied, remembers: { instancesUntil: position.from.until } };
+    }
+    if (position.mode !== "full") return { ...nothingApplied, remembers: {} };
+    const since = new Date(position.from.since ?? 0);
+    const swept = await sweepEvents(tx, ownerOf(feed), { generation: position.generation, since });
+    const orphans = feed.is_primary ? await listOrphans(tx, feed.user_id, since) : [];
+    const counts = { created: 0, updated: 0, deleted: swept.length, skipped: 0, changedAt: [] };
+    const applied = await settle(app, tx, feed, [...swept, ...orphans], counts);
+    return { ...applied, remembers: { instancesUntil: position.from.instancesUntil } };
+  },
+
+  channel: {
+    path: pushPath,
+    lifeMs: 7 * dayMs,
+    open: (google, feed, channel) => watch(google, { calendarId: feed.resource }, channel),
+    close: stopChannel,
+  },
+
+  // A page that is too large for us is asked for again in smaller pieces.
+  learn(feed, error) {
+    if (error.reason !== "answer_too_large") return {};
+    return { pageSize: Math.max(50, Math.floor((detailsOf(feed).pageSize ?? 2500) / 4)) };
+  },
+};
+
+/** What we know of a calendar, and what its reading remembers. */
+export const CalendarDetails = z.looseObject({
+  timeZone: z.string().nullish(),
+  accessRole: z.string().optional(),
+  selected: z.boolean().optional(),
+  hidden: z.boolean().optional(),
+  pageSize: z.number().int().optional(),
+  comingReadAt: z.string().optional(),
+  instancesUntil: z.string().optional(),
+});
+
+export function detailsOf(feed: Pick<Feed, "details">): z.infer<typeof CalendarDetails> {
+  return CalendarDetails.parse(feed.details);
+}
+
+// What lies beyond the horizon is brought by the horizon itself, once it gets there.
+function horizonOf(feed: Feed, { from }: Position): number {
+  const text = from.instancesUntil ?? from.until ?? detailsOf(feed).instancesUntil;
+  return text ? Date.parse(text) : Number.POSITIVE_INFINITY;
+}
+
+type Upsert = Extract<EventChange, { type: "upsert" }>["event"];
+
+// The last entry for an event is the one that counts.
+function sort(changes: EventChange[], until: number) {
+  const byId = new Map<string, EventChange>();
+  const malformed: { id: string | null; problem: string }[] = [];
+  for (const change of changes) {
+    if (change.type === "malformed") malformed.push({ id: change.id, problem: change.problem });
+    else byId.set(change.type === "upsert" ? change.event.id : change.id, change);
+  }
+  const upserts: Upsert[] = [];
+  const deletes: string[] = [];
+  for (const [id, change] of byId) {
+    if (change.type === "upsert" && !isBeyond(change.event, until)) upserts.push(change.event);
+    else deletes.push(id);
+  }
+  return { upserts, deletes, malformed };
+}
+
+function isBeyond({ recurringEventId, start }: Upsert, until: number): boolean {
+  if (recurringEventId === null) return false;
+  return ("date" in start ? Date.parse(`${start.date}T00:00:00Z`) : start.at.getTime()) >= until;
+}
+
+function rowOf(app: SourceApp, feed: Feed, event: Upsert): SavedEvent {
+  const { timeZone, accessRole } = detailsOf(feed);
+  const row: CalendarEventRow = calendarEventRow(event, {
+    id: feed.resource,
+    timeZone: timeZone ?? feed.user_zone ?? "UTC",
+    accessRole: accessRole ?? "reader",
+    accountEmail: feed.account_email ?? "",
+  });
+  const address = app.config.virtualEmailAddress;
+  return { ...row, virtual_usernames: address ? virtualAttendees(event.attendees, address) : [] };
+}
+
+async function settle(
+  app: SourceApp,
+  tx: Tx,
+  feed: Feed,
+  eventIds: string[],
+  counts: Omit<Applied, "meetings" | "jobs" | "events">,
+): Promise<Applied> {
+  const derived = await deriveMeetings(tx, {
+    userId: feed.user_id,
+    eventIds: [...new Set(eventIds)],
+    virtualAddress: app.config.virtualEmailAddress,
+    now: app.clock.now(),
+  });
+  const { jobs, meetingIds, ...meetings } = derived;
+  const { created, updated, deleted } = counts;
+  const isQuiet = created + updated + deleted + meetings.deleted + meetingIds.length === 0;
+  const payload = {
+    feed_id: feed.id,
+    created,
+    updated,
+    deleted,
+    meeting_ids: meetingIds.slice(0, 50),
+  };
+  return {
+    ...counts,
+    meetings,
+    jobs,
+    events: isQuiet ? [] : [{ type: "calendar.changed", payload }],
+  };
+}
+
+// Meetings of the older product whose events were deleted while nobody looked.
+async function listOrphans(tx: Tx, userId: string, since: Date): Promise<string[]> {
+  const rows = await tx
+    .selectFrom("meetings")
+    .select("google_calendar_event_id")
+    .where("user_id", "=", userId)
+    .where("google_calendar_event_id", "is not", null)
+    .where("start_time", ">=", since)
+    .where("cancelled_at", "is", null)
+    .where((row) =>
+      row.not(
+        row.exists(
+          row
+            .selectFrom("calendar_events")
+            .select("calendar_events.id")
+            .whereRef("calendar_events.user_id", "=", "meetings.user_id")
+            .whereRef("calendar_events.event_id", "=", "meetings.google_calendar_event_id"),
+        ),
+      ),
+    )
+    .execute();
+  return rows.flatMap((row) => row.google_calendar_event_id ?? []);
+}
+
+function ownerOf(feed: Feed) {
+  return { id: feed.id, userId: feed.user_id };
+}

@@ -1,0 +1,65 @@
+import { ProviderError, type ProviderFailure } from "../lib/errors.ts";
+import type { Feed, FeedPatch } from "./feeds.ts";
+
+const minuteMs = 60_000;
+
+/** The first wait after a failure, and the longest: doubled each time in between. */
+const waits: Record<ProviderFailure, { firstMs: number; longestMs: number }> = {
+  retry: { firstMs: 10_000, longestMs: 30 * minuteMs },
+  wait: { firstMs: 15_000, longestMs: 60 * minuteMs },
+  start_over: { firstMs: 10 * minuteMs, longestMs: 6 * 60 * minuteMs },
+  not_found: { firstMs: 5 * minuteMs, longestMs: 6 * 60 * minuteMs },
+  give_up: { firstMs: 15 * minuteMs, longestMs: 6 * 60 * minuteMs },
+  // Nothing but the person helps: the feed rests until then.
+  reauthorise: { firstMs: 0, longestMs: 0 },
+  scope_missing: { firstMs: 0, longestMs: 0 },
+};
+
+const words: Record<ProviderFailure, string> = {
+  retry: "Google did not answer as it should; it is asked again by itself",
+  wait: "Google asked for a pause, because of too many calls",
+  start_over: "Google forgot how far it was read; everything is read again soon",
+  not_found: "Google says that this is gone, or no longer shared with this account",
+  give_up: "Google refuses this; the operator has to look at it",
+  reauthorise: "The account has to be connected again",
+  scope_missing: "The account was connected without permission for this",
+};
+
+/** When a feed that failed is looked at next, and what its owner is told. The first wait is never over at once. */
+export function afterFailure(
+  feed: Feed,
+  error: unknown,
+  now: Date,
+  random: () => number = Math.random,
+): { patch: FeedPatch; text: string } {
+  const isKnown = error instanceof ProviderError;
+  const failure = isKnown ? error.failure : "retry";
+  const text = isKnown ? words[failure] : "Something went wrong here; it is tried again by itself";
+  const base = {
+    failures: feed.failures + 1,
+    last_error: text,
+    last_error_reason: isKnown ? error.reason : "internal",
+  };
+  if (failure === "reauthorise" || failure === "scope_missing") {
+    const reason = failure === "reauthorise" ? "reconnect_needed" : "scope_missing";
+    return { patch: { ...base, state: "paused", state_reason: reason, due_at: null }, text };
+  }
+  const { firstMs, longestMs } = waits[failure];
+  const backoffMs =
+    Math.min(firstMs * 2 ** Math.min(feed.failures, 20), longestMs) * (0.75 + random() / 2);
+  const askedMs = isKnown ? (error.retryAfterSeconds ?? 0) * 1000 : 0;
+  const waitMs = Math.max(backoffMs, askedMs);
+  const due_reason = {
+    rule: "failure",
+    text: `${text} (after ${base.failures === 1 ? "1 failure" : `${base.failures} failures in a row`})`,
+  };
+  return {
+    patch: {
+      ...base,
+      due_at: new Date(now.getTime() + waitMs),
+      due_reason,
+      ...(failure === "start_over" ? { cursor: null, reading: null } : {}),
+    },
+    text,
+  };
+}

@@ -1,0 +1,329 @@
+import { randomUUID } from "node:crypto";
+import { type Selectable, sql } from "kysely";
+import type { App } from "../app.ts";
+import type { Db, Tx } from "../db/connection.ts";
+import type { Tables } from "../db/tables.ts";
+import { AppError } from "../lib/errors.ts";
+import { capabilities } from "../providers/google/scopes.ts";
+import { enqueue, type NewJob } from "../queue/queue.ts";
+
+/** One stream of changes that we follow, with the account that it is read through. */
+export type Feed = Selectable<Tables["feeds"]> & {
+  account_email: string | null;
+  user_zone: string | null;
+};
+
+export type FeedKind = Feed["kind"];
+
+type Part = Pick<App, "db" | "clock" | "queue" | "config">;
+
+/** A run holds its feed for this long after each page. A process that dies lets go of it then. */
+const leaseSeconds = 60;
+// One account with many calendars must not keep all workers busy.
+const runsPerConnection = 3;
+
+/** A feed of this user. @throws {AppError} `not_found` */
+export async function getFeed(app: { db: Db }, userId: string, feedId: string): Promise<Feed> {
+  const feed = await selectFeeds(app.db)
+    .where("feeds.id", "=", feedId)
+    .where("feeds.user_id", "=", userId)
+    .executeTakeFirst();
+  if (!feed) throw new AppError("not_found", `No feed ${feedId}`);
+  return feed;
+}
+
+/** A feed of whomever. */
+export async function findFeed(app: { db: Db }, feedId: string): Promise<Feed | null> {
+  return (await selectFeeds(app.db).where("feeds.id", "=", feedId).executeTakeFirst()) ?? null;
+}
+
+/** All feeds of a user, or those of some kinds, those of the account that signs in first. */
+export async function listFeeds(
+  app: { db: Db },
+  userId: string,
+  kinds?: FeedKind[],
+): Promise<Feed[]> {
+  let query = selectFeeds(app.db).where("feeds.user_id", "=", userId);
+  if (kinds) query = query.where("feeds.kind", "in", kinds);
+  return query
+    .orderBy("connections.is_sign_in", "desc")
+    .orderBy("feeds.connection_id")
+    .orderBy("feeds.kind")
+    .orderBy("feeds.is_primary", "desc")
+    .orderBy("feeds.title")
+    .orderBy("feeds.id")
+    .execute();
+}
+
+/** Everybody's active feeds of some kinds. */
+export async function listFeedsOf(app: { db: Db }, kinds: FeedKind[]): Promise<Feed[]> {
+  return selectFeeds(app.db)
+    .where("kind", "in", kinds)
+    .where("feeds.state", "=", "active")
+    .execute();
+}
+
+/** What became of the wish to run a feed. */
+export type Lease =
+  | { outcome: "taken"; feed: Feed; owner: string }
+  /** Another run is on it, and will be followed by one more. Should it die, it lets go after `waitMs`. */
+  | { outcome: "running"; waitMs: number }
+  /** The account has as many runs as it may have at once. */
+  | { outcome: "crowded"; waitMs: number }
+  /** It is not followed, or no longer there. */
+  | { outcome: "idle" };
+
+/**
+ * Takes a feed for one run, across all processes. Where another run holds it, that run is asked, in the same statement,
+ * to be followed by one more: however many ask, it is one.
+ */
+export async function takeLease(app: { db: Db }, feedId: string): Promise<Lease> {
+  const owner = randomUUID();
+  const { rows } = await sql<{ is_taken: boolean; is_crowded: boolean; held_ms: number }>`
+    with wanted as (
+      select id, lease_until > now() as is_held,
+        (select count(*) from feeds as other where other.connection_id = feeds.connection_id
+          and other.lease_until > now()) >= ${runsPerConnection} as is_crowded
+      from feeds where id = ${feedId} and state = 'active'
+      for update
+    )
+    update feeds set
+      wanted_again = coalesce(wanted.is_held, false),
+      lease_owner = case when wanted.is_held or wanted.is_crowded then lease_owner else ${owner}::uuid end,
+      lease_until = case when wanted.is_held or wanted.is_crowded then lease_until
+        else now() + make_interval(secs => ${leaseSeconds}) end,
+      runs_started = runs_started + case when wanted.is_held or wanted.is_crowded then 0 else 1 end
+    from wanted where feeds.id = wanted.id
+    returning coalesce(lease_owner = ${owner}::uuid, false) as is_taken,
+      not coalesce(wanted.is_held, false) and wanted.is_crowded as is_crowded,
+      coalesce(extract(epoch from lease_until - now()) * 1000, 0)::float8 as held_ms
+  `.execute(app.db);
+  const [row] = rows;
+  if (!row) return { outcome: "idle" };
+  if (row.is_crowded) return { outcome: "crowded", waitMs: 500 + Math.random() * 500 };
+  if (!row.is_taken) return { outcome: "running", waitMs: row.held_ms + 1000 };
+  const feed = await selectFeeds(app.db).where("feeds.id", "=", feedId).executeTakeFirst();
+  return feed ? { outcome: "taken", feed, owner } : { outcome: "idle" };
+}
+
+/** What a run writes about its feed in one of its transactions. `details` are merged into what is there. */
+export type FeedPatch = Partial<
+  Omit<
+    Feed,
+    | "id"
+    | "user_id"
+    | "connection_id"
+    | "kind"
+    | "resource"
+    | "lease_owner"
+    | "lease_until"
+    | "wanted_again"
+  >
+>;
+
+/** The feed as it is after a patch. */
+export function patched(feed: Feed, patch: FeedPatch): Feed {
+  return { ...feed, ...patch, details: { ...feed.details, ...patch.details } };
+}
+
+/**
+ * Writes to the feed as the run that holds it, and holds it for longer, or lets go of it. Returns whether one more run
+ * was asked for. The row stays locked until the transaction ends, so that nobody asks in between.
+ *
+ * @throws {LeaseLostError} when another run has taken over.
+ */
+export async function updateUnderLease(
+  tx: Tx,
+  lease: { feedId: string; owner: string },
+  patch: FeedPatch,
+  end: "hold" | "release",
+): Promise<{ isWantedAgain: boolean }> {
+  const before = await tx
+    .selectFrom("feeds")
+    .select("wanted_again")
+    .where("id", "=", lease.feedId)
+    .where("lease_owner", "=", lease.owner)
+    .forUpdate()
+    .executeTakeFirst();
+  if (!before) throw new LeaseLostError(lease.feedId);
+  const { details, reading, due_reason, cadence, ...plain } = patch;
+  await tx
+    .updateTable("feeds")
+    .set({
+      ...plain,
+      ...(details === undefined
+        ? {}
+        : { details: sql<string>`details || ${JSON.stringify(details)}::jsonb` }),
+      ...(reading === undefined ? {} : { reading: reading && JSON.stringify(reading) }),
+      ...(due_reason === undefined ? {} : { due_reason: due_reason && JSON.stringify(due_reason) }),
+      ...(cadence === undefined ? {} : { cadence: cadence && JSON.stringify(cadence) }),
+      updated_at: sql<Date>`now()`,
+      ...(end === "hold"
+        ? { lease_until: sql<Date>`now() + make_interval(secs => ${leaseSeconds})` }
+        : {
+            lease_owner: null,
+            lease_until: null,
+            wanted_again: false,
+            runs_finished: sql<string>`runs_started`,
+          }),
+    })
+    .where("id", "=", lease.feedId)
+    .execute();
+  return { isWantedAgain: before.wanted_again };
+}
+
+/** Another run has taken the feed over, because this one was silent for too long. What it wrote stays. */
+export class LeaseLostError extends Error {
+  override readonly name = "LeaseLostError";
+  constructor(feedId: string) {
+    super(`The run of feed ${feedId} took too long and was overtaken`);
+  }
+}
+
+/**
+ * Follows what a connection allows: makes its feeds, wakes those that waited for it, and puts to rest those that its
+ * scopes no longer allow. Safe to repeat; signing in again does.
+ */
+export async function startFeeds(app: Part, connectionId: string): Promise<{ started: number }> {
+  return app.db.transaction().execute(async (tx) => {
+    const connection = await tx
+      .selectFrom("connections")
+      .select(["id", "user_id", "scopes", "state"])
+      .where("id", "=", connectionId)
+      .forUpdate()
+      .executeTakeFirst();
+    if (!connection) return { started: 0 };
+    const granted = new Set(
+      capabilities(connection.scopes).flatMap((one) => (one.granted ? [one.name] : [])),
+    );
+    const kinds: readonly { kind: FeedKind; covers: readonly FeedKind[] }[] = rootKinds.filter(
+      ({ needs }) => connection.state === "active" && granted.has(needs),
+    );
+    await restFeeds(tx, connectionId, {
+      except: kinds.flatMap(({ covers }) => covers),
+      reason: connection.state === "active" ? "scope_missing" : "reconnect_needed",
+    });
+    const now = app.clock.now();
+    for (const { kind } of kinds) {
+      await tx
+        .insertInto("feeds")
+        .values({
+          user_id: connection.user_id,
+          connection_id: connectionId,
+          kind,
+          resource: "",
+          due_at: now,
+        })
+        .onConflict((conflict) =>
+          conflict.columns(["connection_id", "kind", "resource"]).doNothing(),
+        )
+        .execute();
+    }
+    const woken = await wakeFeeds(
+      tx,
+      connectionId,
+      kinds.flatMap(({ covers }) => covers),
+      now,
+    );
+    await enqueue(
+      app,
+      tx,
+      woken.map((id) => syncJob(id, "start")),
+    );
+    return { started: woken.length };
+  });
+}
+
+/** What a connection has one of, and the kinds that come with it. */
+const rootKinds = [
+  { kind: "calendar_list", needs: "calendar", covers: ["calendar_list", "calendar"] },
+] as const satisfies { kind: FeedKind; needs: string; covers: FeedKind[] }[];
+
+/** Puts the feeds of a connection to rest, until it is renewed. What was read stays. */
+export async function restFeeds(
+  tx: Tx,
+  connectionId: string,
+  { except = [], reason }: { except?: readonly FeedKind[]; reason: string },
+): Promise<void> {
+  let query = tx
+    .updateTable("feeds")
+    .set({ state: "paused", state_reason: reason, due_at: null, watch_due_at: null })
+    .where("connection_id", "=", connectionId)
+    .where("state", "!=", "stopped");
+  if (except.length > 0) query = query.where("kind", "not in", except);
+  await query.execute();
+}
+
+async function wakeFeeds(
+  tx: Tx,
+  connectionId: string,
+  kinds: FeedKind[],
+  now: Date,
+): Promise<string[]> {
+  if (kinds.length === 0) return [];
+  const woken = await tx
+    .updateTable("feeds")
+    .set({
+      state: "active",
+      state_reason: null,
+      due_at: now,
+      failures: 0,
+      last_error: null,
+      last_error_reason: null,
+    })
+    .where("connection_id", "=", connectionId)
+    .where("kind", "in", kinds)
+    .where((row) => row.or([row("state", "=", "paused"), row("last_success_at", "is", null)]))
+    .where("state", "!=", "stopped")
+    .returning("id")
+    .execute();
+  return woken.map(({ id }) => id);
+}
+
+/** A wish to run a feed. Of those that wait for the same feed there is one; people come before the clock. */
+export function syncJob(feedId: string, reason: "start" | "poll" | "push" | "person"): NewJob {
+  const priority = { person: 3, start: 2, push: 1, poll: 0 }[reason];
+  return { name: "feeds.sync", payload: { feedId, reason }, key: feedId, priority };
+}
+
+/**
+ * Asks for a run of every feed that is due, in batches, whoever else does the same: each is claimed by one. Its due
+ * time moves on at once, so that a wish that is lost is made again.
+ *
+ * @returns how many were due.
+ */
+export async function dispatchDueFeeds(app: Part, batch = 500): Promise<number> {
+  let dispatched = 0;
+  for (;;) {
+    const count = await app.db.transaction().execute(async (tx) => {
+      const now = app.clock.now();
+      const { rows } = await sql<{ id: string }>`
+        update feeds set due_at = ${new Date(now.getTime() + claimMs)}
+        where id in (
+          select id from feeds where state = 'active' and due_at <= ${now}
+          order by due_at limit ${batch} for update skip locked
+        )
+        returning id
+      `.execute(tx);
+      await enqueue(
+        app,
+        tx,
+        rows.map(({ id }) => syncJob(id, "poll")),
+      );
+      return rows.length;
+    });
+    dispatched += count;
+    if (count < batch) return dispatched;
+  }
+}
+
+const claimMs = 10 * 60_000;
+
+function selectFeeds(db: Db | Tx) {
+  return db
+    .selectFrom("feeds")
+    .innerJoin("connections", "connections.id", "feeds.connection_id")
+    .innerJoin("users", "users.id", "feeds.user_id")
+    .selectAll("feeds")
+    .select(["connections.email as account_email", "users.time_zone as user_zone"]);
+}

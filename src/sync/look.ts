@@ -1,0 +1,92 @@
+import type { App } from "../app.ts";
+import type { Tx } from "../db/connection.ts";
+import {
+  type CadenceState,
+  type Circumstances,
+  initialCadence,
+  nextLook,
+  observe,
+} from "./cadence.ts";
+import type { FeedPatch } from "./feeds.ts";
+import type { Run } from "./sync.ts";
+import type { ChannelJudgement } from "./watches.ts";
+
+/** What one look may cost, in change-seconds of waiting. */
+const usualPrice = 60;
+
+const activeMs = 10 * 60_000;
+const hourMs = 3_600_000;
+// A calendar that gives no cursor can only be read whole.
+const wholeAgainMs = 30 * 60_000;
+
+/** What a run that succeeded teaches about its feed, and when the next one is due, with the reason. */
+export async function lookAgain(
+  app: Pick<App, "clock">,
+  tx: Tx,
+  run: Run,
+  channel: ChannelJudgement,
+): Promise<FeedPatch> {
+  const { feed, newsAt, reason } = run;
+  const now = app.clock.now();
+  if (feed.kind === "calendar_list") return lookAtList(now, channel);
+  if (feed.cursor === null) return lookWhole(now);
+  const kind = feed.kind;
+  const circumstances = await circumstancesOf(tx, feed.user_id, now);
+  const earlier = (feed.cadence as CadenceState | null) ?? initialCadence(kind, now);
+  const isPerson = reason === "person" || reason === "start";
+  const state = observe(
+    kind,
+    earlier,
+    {
+      type: "look",
+      at: now,
+      changedAt: newsAt,
+      announced: channel.announced,
+      reason: isPerson ? "person" : reason,
+    },
+    circumstances,
+  );
+  const look = nextLook(kind, state, now, circumstances);
+  return {
+    cadence: state,
+    due_at: look.dueAt,
+    due_reason: { ...look.reason, intervalMs: look.intervalMs },
+  };
+}
+
+async function circumstancesOf(tx: Tx, userId: string, now: Date): Promise<Circumstances> {
+  const user = await tx
+    .selectFrom("users")
+    .select(["time_zone", "last_active_at"])
+    .where("id", "=", userId)
+    .executeTakeFirst();
+  const activeUntil = user?.last_active_at
+    ? new Date(user.last_active_at.getTime() + activeMs)
+    : null;
+  return {
+    timeZone: user?.time_zone ?? "UTC",
+    price: usualPrice,
+    activeUntil: activeUntil && activeUntil > now ? activeUntil : null,
+    boost: null,
+  };
+}
+
+// Which calendars there are changes once in a while; nothing is to be learnt of it.
+function lookAtList(now: Date, { isOpen }: ChannelJudgement): FeedPatch {
+  const intervalMs = (isOpen ? 6 : 1) * hourMs * (0.85 + 0.15 * Math.random());
+  const text = isOpen
+    ? "Push tells of new calendars; this look makes sure"
+    : "Without push, the list of calendars is looked at every hour";
+  return {
+    due_at: new Date(now.getTime() + intervalMs),
+    due_reason: { rule: isOpen ? "push_trusted" : "upper_bound", text, intervalMs },
+  };
+}
+
+function lookWhole(now: Date): FeedPatch {
+  const text = "Google gave no cursor for this calendar: it is read whole each time";
+  return {
+    due_at: new Date(now.getTime() + wholeAgainMs),
+    due_reason: { rule: "no_cursor", text, intervalMs: wholeAgainMs },
+  };
+}

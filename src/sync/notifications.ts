@@ -1,0 +1,135 @@
+import { timingSafeEqual } from "node:crypto";
+import { sql } from "kysely";
+import { z } from "zod";
+import type { App } from "../app.ts";
+import { AppError } from "../lib/errors.ts";
+import { digest } from "../lib/secrets.ts";
+import { enqueue } from "../queue/queue.ts";
+import { syncJob } from "./feeds.ts";
+
+/** What the headers of a channel's message say. Source: Google's guide to push notifications. */
+export type ChannelMessage = {
+  channelId: string;
+  token: string;
+  state: string;
+  messageNumber: string;
+  resourceId: string | null;
+  resourceUri: string | null;
+};
+
+type Part = Pick<App, "db" | "clock" | "queue" | "config">;
+
+// A message that was on its way when its channel ended.
+const graceMs = 10 * 60_000;
+
+/**
+ * Takes a notification: proves it, remembers it, and asks for a sync, in one transaction. The same message again does
+ * nothing. A channel that was replaced is heard until it expires.
+ *
+ * @throws {AppError} `not_found` for a channel that we do not know, which is then stopped; `unauthenticated` for a
+ *   wrong secret.
+ */
+export async function acceptNotification(app: Part, message: ChannelMessage): Promise<void> {
+  const watch = await findWatch(app, message.channelId);
+  if (!watch) {
+    await stopLater(app, message);
+    throw new AppError("not_found", "Unknown channel");
+  }
+  const given = digest(app.config.sessionSecret, message.token);
+  if (!timingSafeEqual(given, watch.secret_hash)) {
+    throw new AppError("unauthenticated", "This is not the channel's secret");
+  }
+  const now = app.clock.now();
+  if (message.state === "sync") return confirm(app, watch.id, message, now);
+  await app.db.transaction().execute(async (tx) => {
+    const kept = await tx
+      .insertInto("notifications")
+      .values({
+        watch_id: watch.id,
+        message_number: message.messageNumber,
+        resource_state: message.state,
+        received_at: now,
+      })
+      .onConflict((conflict) => conflict.doNothing())
+      .executeTakeFirst();
+    if (kept.numInsertedOrUpdatedRows === 0n) return;
+    await noteActivity(watch, message, now).execute(tx);
+    if (watch.feed_state === "active") await enqueue(app, tx, syncJob(watch.feed_id, "push"));
+  });
+}
+
+async function findWatch(app: Part, channelId: string) {
+  if (!z.guid().safeParse(channelId).success) return undefined;
+  return app.db
+    .selectFrom("watches")
+    .innerJoin("feeds", "feeds.id", "watches.feed_id")
+    .select(["watches.id", "watches.secret_hash", "watches.feed_id", "watches.user_id"])
+    .select(["feeds.state as feed_state"])
+    .where("watches.id", "=", channelId)
+    .where("watches.expires_at", ">", new Date(app.clock.now().getTime() - graceMs))
+    .executeTakeFirst();
+}
+
+// The first message of a channel says that it works. It may come before the answer that opened it.
+async function confirm(
+  app: Part,
+  watchId: string,
+  message: ChannelMessage,
+  now: Date,
+): Promise<void> {
+  await app.db
+    .updateTable("watches")
+    .set((row) => ({
+      confirmed_at: row.fn.coalesce("confirmed_at", row.val(now)),
+      resource_id: row.fn.coalesce("resource_id", row.val(message.resourceId)),
+    }))
+    .where("id", "=", watchId)
+    .execute();
+}
+
+// One statement for all that remembers when push was last alive.
+function noteActivity(
+  watch: { id: string; feed_id: string; user_id: string },
+  message: ChannelMessage,
+  now: Date,
+) {
+  return sql`
+    with heard as (
+      update watches set delivered = delivered + 1, last_notified_at = ${now},
+        confirmed_at = coalesce(confirmed_at, ${now}), resource_id = coalesce(resource_id, ${message.resourceId}),
+        last_message_number = greatest(last_message_number, ${message.messageNumber}::bigint)
+      where id = ${watch.id}
+    ),
+    mirrored as (
+      update calendar_webhooks set last_webhook_received = ${now}, webhook_failures = 0
+      where webhook_id = ${watch.id}
+    ),
+    tracked as (
+      update webhook_activity_tracking
+      set last_webhook_received = ${now}, webhook_failures = 0, is_active = true, updated_at = ${now}
+      where user_id = ${watch.user_id} and service = 'calendar' and webhook_type = 'push'
+      returning id
+    )
+    insert into webhook_activity_tracking (user_id, service, webhook_type, last_webhook_received, is_active, created_at, updated_at)
+    select ${watch.user_id}::uuid, 'calendar', 'push', ${now}::timestamptz, true, ${now}::timestamptz, ${now}::timestamptz
+    where not exists (select from tracked)
+  `;
+}
+
+// Without the row that made it, a channel can only be stopped by what it says of itself.
+async function stopLater(app: Part, message: ChannelMessage): Promise<void> {
+  const { channelId, resourceId } = message;
+  const resource = calendarOf(message.resourceUri ?? "");
+  if (!resourceId || !resource || channelId.length > 64 || resourceId.length > 200) return;
+  const payload = { channelId, resourceId, resource };
+  await enqueue(app, app.db, { name: "watches.stop_unknown", payload, key: channelId });
+}
+
+function calendarOf(resourceUri: string): string | null {
+  const encoded = /\/calendars\/([^/?]{1,900})\/events/.exec(resourceUri)?.[1];
+  try {
+    return encoded ? decodeURIComponent(encoded) : null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,60 @@
+import type { App } from "../app.ts";
+import type { StartedBy } from "../queue/schedule-runs.ts";
+import { dispatchDueFeeds, type Feed, listFeedsOf } from "./feeds.ts";
+import { requestSync, waitForRuns } from "./waiting.ts";
+
+type Part = Pick<App, "db" | "clock" | "queue" | "config">;
+
+const healthyForMs = 6 * 3_600_000;
+
+/**
+ * Polls the calendars that are due. Started by a person it polls them all, but for those whose channel proved itself
+ * within the last six hours, and waits for what it finds.
+ */
+export async function pollCalendars(app: Part, by: StartedBy): Promise<Record<string, number>> {
+  if (by === "clock") return { due: await dispatchDueFeeds(app) };
+  const feeds = await listFeedsOf(app, ["calendar_list", "calendar"]);
+  const { polled } = await pollIfDue(app, feeds);
+  const result = await waitForRuns(app, polled, { timeoutMs: 120_000 });
+  return {
+    polled: polled.length,
+    skipped: feeds.length - polled.length,
+    processed: result.processed,
+    created: result.created,
+    updated: result.updated,
+    deleted: result.deleted,
+  };
+}
+
+/** Asks for a run of those feeds whose push has not proved itself lately. Says which, and why. */
+export async function pollIfDue(
+  app: Part,
+  feeds: Feed[],
+): Promise<{ polled: Feed[]; reason: string }> {
+  const active = feeds.filter(({ state }) => state === "active");
+  if (active.length === 0) return { polled: [], reason: "No calendar is followed at the moment" };
+  const since = new Date(app.clock.now().getTime() - healthyForMs);
+  const healthy = new Set(await listHealthy(app, since));
+  const polled = active.filter(({ id }) => !healthy.has(id));
+  await requestSync(app, polled, { reason: "poll" });
+  const reason =
+    polled.length === 0
+      ? "Push told of changes within the last six hours; nothing is polled"
+      : `${polled.length} of ${active.length} feeds are not kept current by push`;
+  return { polled, reason };
+}
+
+/** The feeds whose channel is open, told of something since then, and missed nothing. */
+async function listHealthy(app: Pick<App, "db" | "clock">, since: Date): Promise<string[]> {
+  const rows = await app.db
+    .selectFrom("watches")
+    .innerJoin("feeds", "feeds.id", "watches.feed_id")
+    .select("feeds.id")
+    .where("watches.state", "=", "open")
+    .where("watches.expires_at", ">", app.clock.now())
+    .where("watches.missed", "=", 0)
+    .where("watches.last_notified_at", ">", since)
+    .where("feeds.failures", "=", 0)
+    .execute();
+  return rows.map(({ id }) => id);
+}

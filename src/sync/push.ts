@@ -1,0 +1,84 @@
+import type { Db } from "../db/connection.ts";
+import { AppError } from "../lib/errors.ts";
+import { inParallel } from "../lib/parallel.ts";
+import { enqueue } from "../queue/queue.ts";
+import type { Feed, FeedKind } from "./feeds.ts";
+import type { SyncApp } from "./sync.ts";
+import { closeJob, openWatch } from "./watches.ts";
+
+export type OpenChannel = {
+  feed_id: string;
+  calendar_id: string;
+  channel_id: string;
+  resource_id: string | null;
+  expires_at: Date;
+};
+
+/**
+ * Opens the channels that are missing, at a person's wish. @throws {AppError} `conflict` without a public https
+ * address; `provider_failed` when Google opens none.
+ */
+export async function openPush(app: SyncApp, feeds: Feed[]): Promise<OpenChannel[]> {
+  if (!app.config.pushUrl) {
+    throw new AppError("conflict", "Push needs PUBLIC_URL to be an https address; polling goes on");
+  }
+  const active = feeds.filter(({ state }) => state === "active");
+  if (active.length === 0) throw new AppError("conflict", "No calendar is followed at the moment");
+  const ids = active.map(({ id }) => id);
+  await app.db
+    .updateTable("feeds")
+    .set({ is_push_wanted: true, watch_due_at: null })
+    .where("id", "in", ids)
+    .execute();
+  const open = new Set((await listOpen(app, ids)).map(({ feed_id }) => feed_id));
+  const missing = ids.filter((id) => !open.has(id));
+  await inParallel(missing, 4, (feedId) => openWatch(app, { feedId, reason: "person" }));
+  const channels = await listOpen(app, ids);
+  if (channels.length === 0) {
+    throw new AppError("provider_failed", "Google opened no channel; it is tried again by itself");
+  }
+  return channels;
+}
+
+/** Closes a user's channels, and opens none until they ask for it again. */
+export async function closePush(app: SyncApp, userId: string, kinds: FeedKind[]): Promise<void> {
+  await app.db.transaction().execute(async (tx) => {
+    const feeds = await tx
+      .updateTable("feeds")
+      .set({ is_push_wanted: false, watch_due_at: null })
+      .where("user_id", "=", userId)
+      .where("kind", "in", kinds)
+      .returning("id")
+      .execute();
+    if (feeds.length === 0) return;
+    const closing = await tx
+      .updateTable("watches")
+      .set({ state: "closing", close_reason: "person", close_due_at: app.clock.now() })
+      .where(
+        "feed_id",
+        "in",
+        feeds.map(({ id }) => id),
+      )
+      .where("state", "in", ["opening", "open"])
+      .returning("id")
+      .execute();
+    await enqueue(
+      app,
+      tx,
+      closing.map(({ id }) => closeJob(id)),
+    );
+  });
+}
+
+async function listOpen(app: { db: Db }, feedIds: string[]): Promise<OpenChannel[]> {
+  return app.db
+    .selectFrom("watches")
+    .innerJoin("feeds", "feeds.id", "watches.feed_id")
+    .select(["feeds.id as feed_id", "feeds.resource as calendar_id", "watches.id as channel_id"])
+    .select(["watches.resource_id", "watches.expires_at"])
+    .where("feeds.id", "in", feedIds)
+    .where("watches.state", "=", "open")
+    .orderBy("feeds.is_primary", "desc")
+    .orderBy("feeds.id")
+    .execute();
+}

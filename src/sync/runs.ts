@@ -1,0 +1,123 @@
+import { sql } from "kysely";
+import type { Tx } from "../db/connection.ts";
+import type { Run, RunEnd } from "./sync.ts";
+
+type Outcome = RunEnd & {
+  finishedAt: Date;
+  outcome: "succeeded" | "failed" | "interrupted";
+  error: string | null;
+};
+
+// The older product's words for how pressing a sync was.
+const pressing = {
+  person: "immediate",
+  push: "fast",
+  start: "normal",
+  poll: "background",
+} as const;
+
+const services = {
+  calendar_list: "calendar",
+  calendar: "calendar",
+  gmail: "gmail",
+  drive: "drive",
+} as const;
+
+/** Keeps what a run did: for the feed's own history, and in the tables that the older product's pages read. */
+export async function recordRun(tx: Tx, run: Run, end: Outcome): Promise<void> {
+  const { feed, reason, total, mode } = run;
+  const counts = {
+    processed: total.created + total.updated + total.deleted,
+    created: total.created,
+    updated: total.updated,
+    deleted: total.deleted,
+  };
+  await tx
+    .insertInto("sync_runs")
+    .values({
+      feed_id: feed.id,
+      user_id: feed.user_id,
+      run_number: feed.runs_started,
+      reason,
+      mode,
+      started_at: run.startedAt,
+      finished_at: end.finishedAt,
+      duration_ms: end.durationMs,
+      outcome: end.outcome,
+      ...counts,
+      skipped: total.skipped,
+      pages: run.pages,
+      auto_scheduled: total.meetings.autoScheduled,
+      provider_calls: end.providerCalls,
+      error: end.error,
+    })
+    .execute();
+  await tx
+    .insertInto("sync_performance_metrics")
+    .values({
+      user_id: feed.user_id,
+      service_type: services[feed.kind],
+      sync_type: pressing[reason],
+      total_processed: counts.processed,
+      total_created: counts.created,
+      total_updated: counts.updated,
+      total_deleted: counts.deleted,
+      auto_scheduled_meetings: total.meetings.autoScheduled,
+      sync_duration_ms: end.durationMs,
+      processed_count: counts.processed,
+      created_count: counts.created,
+      updated_count: counts.updated,
+      deleted_count: counts.deleted,
+      duration_ms: end.durationMs,
+      success: end.outcome === "succeeded",
+      error_message: end.error,
+      timestamp: end.finishedAt,
+    })
+    .execute();
+  if (feed.kind !== "calendar") return;
+  await tx
+    .insertInto("calendar_sync_logs")
+    .values({
+      user_id: feed.user_id,
+      sync_type: logTypeOf(run),
+      status: end.outcome === "succeeded" ? "completed" : "failed",
+      events_processed: counts.processed,
+      meetings_created: total.meetings.created,
+      meetings_updated: total.meetings.updated,
+      meetings_deleted: total.meetings.deleted,
+      error_message: end.error,
+      duration_ms: end.durationMs,
+      created_at: end.finishedAt,
+    })
+    .execute();
+  await mirrorWebhook(tx, run, end);
+}
+
+function logTypeOf({ reason, mode }: Run): "initial" | "incremental" | "webhook" | "manual" {
+  if (reason === "person") return "manual";
+  if (reason === "push") return "webhook";
+  return mode === "full" ? "initial" : "incremental";
+}
+
+// Pages of the older product read push and progress from `calendar_webhooks`, the main calendar under `primary`.
+async function mirrorWebhook(tx: Tx, { feed }: Run, { finishedAt }: Outcome): Promise<void> {
+  await sql`
+    insert into calendar_webhooks as kept (user_id, google_calendar_id, webhook_id, resource_id, expiration_time,
+      sync_token, is_active, last_poll_at, created_at, updated_at)
+    select feeds.user_id,
+      case when feeds.is_primary and connections.is_sign_in then 'primary' else feeds.resource end,
+      watch.id::text, watch.resource_id, watch.expires_at, feeds.cursor, watch.id is not null,
+      ${finishedAt}::timestamptz, ${finishedAt}::timestamptz, ${finishedAt}::timestamptz
+    from feeds
+    join connections on connections.id = feeds.connection_id
+    left join lateral (
+      select id, resource_id, expires_at from watches
+      where feed_id = feeds.id and state = 'open' order by opened_at desc limit 1
+    ) as watch on true
+    where feeds.id = ${feed.id}
+    on conflict (user_id, google_calendar_id) do update
+    set webhook_id = excluded.webhook_id, resource_id = excluded.resource_id,
+      expiration_time = excluded.expiration_time, sync_token = excluded.sync_token,
+      is_active = excluded.is_active, last_poll_at = excluded.last_poll_at, updated_at = excluded.updated_at
+  `.execute(tx);
+}

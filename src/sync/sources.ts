@@ -1,0 +1,18 @@
+import { AppError } from "../lib/errors.ts";
+import { calendarSource } from "./calendar.ts";
+import { calendarListSource } from "./calendar-list.ts";
+import type { FeedKind } from "./feeds.ts";
+import type { Source } from "./source.ts";
+
+// The engine only carries changes from a source's `listPage` to the same source's `apply`.
+const sources: { [Kind in FeedKind]?: Source<unknown> } = {
+  calendar_list: calendarListSource,
+  calendar: calendarSource,
+};
+
+/** How a kind of feed is read. */
+export function sourceOf(kind: FeedKind): Source<unknown> {
+  const source = sources[kind];
+  if (!source) throw new AppError("internal", `Feeds of kind ${kind} cannot be read`);
+  return source;
+}

@@ -1,0 +1,286 @@
+import { type GoogleAccess, openGoogleAccess } from "../accounts/google-access.ts";
+import type { App } from "../app.ts";
+import type { Tx } from "../db/connection.ts";
+import { ProviderError } from "../lib/errors.ts";
+import type { Counts, JobPayload } from "../queue/catalog.ts";
+import { enqueue } from "../queue/queue.ts";
+import { afterFailure } from "./failure.ts";
+import {
+  type Feed,
+  type FeedPatch,
+  LeaseLostError,
+  patched,
+  syncJob,
+  takeLease,
+  updateUnderLease,
+} from "./feeds.ts";
+import { lookAgain } from "./look.ts";
+import { recordRun } from "./runs.ts";
+import {
+  type Applied,
+  nothingApplied,
+  type Page,
+  type Position,
+  type Source,
+  sumApplied,
+} from "./source.ts";
+import { sourceOf } from "./sources.ts";
+import { tellUser } from "./tell-user.ts";
+import { judgeChannel } from "./watches.ts";
+
+export type SyncApp = Pick<
+  App,
+  "db" | "clock" | "config" | "queue" | "log" | "googleOAuth" | "providerLimits"
+>;
+
+/** One run over a feed, and what it has done so far. */
+export type Run = {
+  feed: Feed;
+  owner: string;
+  reason: JobPayload<"feeds.sync">["reason"];
+  startedAt: Date;
+  /** Whether everything was read, or only what is new. */
+  mode: "full" | "delta" | null;
+  /** The names of the readings that came to their end. */
+  finished: ReadonlySet<string>;
+  pages: number;
+  total: Applied;
+  /** When the changes happened that an incremental read found: those that push should have told of. */
+  newsAt: Date[];
+};
+
+type Reader = {
+  source: Source<unknown>;
+  google: GoogleAccess;
+  signal: AbortSignal;
+  startedMs: number;
+};
+
+/** How a run ends: how long it took, how many calls it made. */
+export type RunEnd = { durationMs: number; providerCalls: number };
+
+// A cursor that is refused again and again must not make us read everything again and again.
+const fullReadEveryMs = 10 * 60_000;
+
+/**
+ * Brings our tables up to one feed. Safe at any time and any number of times: a poll, a notification and a button all
+ * end here. One run at a time holds a feed; who comes meanwhile causes exactly one more. What a provider refuses is kept
+ * in the feed's row, with the time of the next try.
+ */
+export async function syncFeed(
+  app: SyncApp,
+  { feedId, reason }: JobPayload<"feeds.sync">,
+  { signal }: { signal: AbortSignal },
+): Promise<Counts> {
+  const lease = await takeLease(app, feedId);
+  if (lease.outcome === "idle") return { idle: 1 };
+  if (lease.outcome !== "taken") {
+    // Should the run that holds the feed die, this one takes its place.
+    const startAfter = new Date(app.clock.now().getTime() + lease.waitMs);
+    await enqueue(app, app.db, { ...syncJob(feedId, reason), startAfter });
+    return { [lease.outcome]: 1 };
+  }
+  const { owner } = lease;
+  const source = sourceOf(lease.feed.kind);
+  const isVoid = lease.feed.cursor_shape !== source.cursorShape || lease.feed.is_full_wanted;
+  const feed = isVoid ? { ...lease.feed, cursor: null, reading: null } : lease.feed;
+  const reader = {
+    source,
+    google: openGoogleAccess(app, feed.connection_id),
+    signal,
+    startedMs: performance.now(),
+  };
+  let run: Run = {
+    feed,
+    owner,
+    reason,
+    startedAt: app.clock.now(),
+    mode: null,
+    finished: new Set(),
+    pages: 0,
+    total: nothingApplied,
+    newsAt: [],
+  };
+  try {
+    for await (const step of readAll(app, reader, run)) run = step;
+  } catch (error) {
+    if (error instanceof LeaseLostError) return { overtaken: 1 };
+    await endInFailure(app, reader, run, error);
+    if (!(error instanceof ProviderError) && !signal.aborted) throw error;
+  }
+  const { created, updated, deleted, skipped } = run.total;
+  return { created, updated, deleted, skipped, pages: run.pages, calls: reader.google.calls };
+}
+
+// Reads until nothing is left to read, and yields the run as it stands after each page.
+async function* readAll(app: SyncApp, reader: Reader, start: Run): AsyncGenerator<Run> {
+  let run = start;
+  let hasStartedOver = false;
+  let position = (run.feed.reading as Position | null) ?? nextPosition(app, reader, run);
+  while (position !== null) {
+    reader.signal.throwIfAborted();
+    try {
+      const { source, google, signal } = reader;
+      const page = await source.listPage(google.request, run.feed, position, signal);
+      ({ run, position } = await commitPage(app, reader, run, { page, position }));
+    } catch (error) {
+      if (hasStartedOver || !mayStartOver(app, run.feed, error)) throw error;
+      hasStartedOver = true;
+      run = { ...run, feed: { ...run.feed, cursor: null, reading: null }, finished: new Set() };
+      position = nextPosition(app, reader, run);
+    }
+    yield run;
+  }
+}
+
+function mayStartOver(app: SyncApp, feed: Feed, error: unknown): boolean {
+  if (!(error instanceof ProviderError) || error.failure !== "start_over") return false;
+  const lastFullAt = feed.last_full_at?.getTime() ?? 0;
+  return app.clock.now().getTime() - lastFullAt >= fullReadEveryMs;
+}
+
+function nextPosition(app: SyncApp, { source }: Reader, { feed, finished }: Run): Position | null {
+  const reading = source.nextReading(feed, { now: app.clock.now(), finished });
+  if (!reading) return null;
+  const generation = feed.generation + (reading.mode === "full" ? 1 : 0);
+  return { ...reading, pageToken: null, generation };
+}
+
+/**
+ * A page's rows, the jobs they call for, and how far the feed is read: together or not at all. Dying between two pages
+ * repeats a page. The page that leaves nothing to read also ends the run.
+ */
+async function commitPage(
+  app: SyncApp,
+  reader: Reader,
+  before: Run,
+  { page, position }: { page: Page<unknown>; position: Position },
+): Promise<{ run: Run; position: Position | null }> {
+  return app.db.transaction().execute(async (tx) => {
+    const { source, google, startedMs } = reader;
+    const changes = { changes: page.changes, position };
+    const applied = await source.apply(app, tx, before.feed, changes);
+    const isEnd = page.nextPageToken === null;
+    const end = isEnd ? await source.finish(app, tx, before.feed, position) : null;
+    const all = end ? sumApplied(applied, end) : applied;
+    const patch: FeedPatch = end
+      ? { reading: null, details: end.remembers, ...cursorAfter(app, reader, position, page) }
+      : { reading: { ...position, pageToken: page.nextPageToken } };
+    const run: Run = {
+      ...before,
+      feed: patched(before.feed, patch),
+      finished: end ? new Set([...before.finished, position.name]) : before.finished,
+      mode: position.mode === "part" ? before.mode : position.mode,
+      pages: before.pages + 1,
+      total: sumApplied(before.total, all),
+      newsAt: position.mode === "delta" ? [...before.newsAt, ...all.changedAt] : before.newsAt,
+    };
+    const next = end
+      ? nextPosition(app, reader, run)
+      : { ...position, pageToken: page.nextPageToken };
+    await enqueue(app, tx, all.jobs);
+    await tellUser(tx, before.feed.user_id, all.events);
+    const lease = { feedId: before.feed.id, owner: before.owner };
+    if (next) {
+      await updateUnderLease(tx, lease, patch, "hold");
+    } else {
+      const durationMs = Math.round(performance.now() - startedMs);
+      await endInSuccess(app, tx, run, patch, { durationMs, providerCalls: google.calls });
+    }
+    return { run, position: next };
+  });
+}
+
+function cursorAfter(
+  app: SyncApp,
+  { source }: Reader,
+  { mode, generation, from }: Position,
+  page: Page<unknown>,
+): FeedPatch {
+  if (mode === "part") return {};
+  return {
+    // A read that ends without a cursor says nothing against the one that it began with.
+    cursor: page.cursor ?? (mode === "delta" ? from.cursor : null) ?? null,
+    cursor_shape: source.cursorShape,
+    generation,
+    ...(mode === "full" ? { last_full_at: app.clock.now(), is_full_wanted: false } : {}),
+  };
+}
+
+async function endInSuccess(
+  app: SyncApp,
+  tx: Tx,
+  run: Run,
+  progress: FeedPatch,
+  end: RunEnd,
+): Promise<void> {
+  const now = app.clock.now();
+  const channel = await judgeChannel(app, tx, run);
+  const look = await lookAgain(app, tx, run, channel);
+  const { created, updated, deleted } = run.total;
+  const { isWantedAgain } = await updateUnderLease(
+    tx,
+    { feedId: run.feed.id, owner: run.owner },
+    {
+      ...progress,
+      ...look,
+      failures: 0,
+      last_error: null,
+      last_error_reason: null,
+      last_run_at: now,
+      last_success_at: now,
+      ...(created + updated + deleted > 0 ? { last_change_at: now } : {}),
+    },
+    "release",
+  );
+  await recordRun(tx, run, { ...end, finishedAt: now, outcome: "succeeded", error: null });
+  await enqueue(app, tx, [
+    ...channel.jobs,
+    ...(isWantedAgain ? [syncJob(run.feed.id, "push")] : []),
+  ]);
+}
+
+// What the last page that was written left behind stays; the next run goes on from there.
+async function endInFailure(
+  app: SyncApp,
+  { google, signal, startedMs }: Reader,
+  run: Run,
+  error: unknown,
+): Promise<void> {
+  const now = app.clock.now();
+  const isInterrupted = signal.aborted && !(error instanceof ProviderError);
+  const { patch, text } = isInterrupted
+    ? { patch: { due_at: now }, text: "The process was stopped" }
+    : afterFailure(run.feed, error, now);
+  const durationMs = Math.round(performance.now() - startedMs);
+  await app.db.transaction().execute(async (tx) => {
+    await recordRun(tx, run, {
+      durationMs,
+      providerCalls: google.calls,
+      finishedAt: now,
+      outcome: isInterrupted ? "interrupted" : "failed",
+      error: text,
+    });
+    const lease = { feedId: run.feed.id, owner: run.owner };
+    const { isWantedAgain } = await updateUnderLease(
+      tx,
+      lease,
+      { ...patch, last_run_at: now },
+      "release",
+    );
+    if (isInterrupted) await enqueue(app, tx, syncJob(run.feed.id, run.reason));
+    else if (isWantedAgain && patch.due_at) {
+      await enqueue(app, tx, { ...syncJob(run.feed.id, "push"), startAfter: patch.due_at });
+    }
+    if (!isInterrupted) {
+      const payload = { feed_id: run.feed.id };
+      await tellUser(tx, run.feed.user_id, [{ type: "feeds.changed", payload }]);
+    }
+  });
+  if (!isInterrupted) {
+    app.log.warn(
+      { feed_id: run.feed.id, failure: patch.last_error_reason, failures: patch.failures },
+      "feed failed",
+    );
+  }
+}

@@ -1,0 +1,95 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { sql } from "kysely";
+import type { App } from "../app.ts";
+import { enqueue } from "../queue/queue.ts";
+import { type Feed, syncJob } from "./feeds.ts";
+
+type Part = Pick<App, "db" | "clock" | "queue">;
+
+/** What runs of some feeds did together. */
+export type SyncResult = {
+  processed: number;
+  created: number;
+  updated: number;
+  deleted: number;
+  skipped: number;
+  autoScheduledMeetings: number;
+  durationMs: number;
+  /** The first that went wrong, in words. */
+  error: string | null;
+  /** Whether all of them ended in time. */
+  isComplete: boolean;
+};
+
+const pauseMs = 50;
+
+/** Asks for a run of each feed now. `full` forgets how far it was read. Returns the ids of the jobs that were added. */
+export async function requestSync(
+  app: Part,
+  feeds: Feed[],
+  { full = false, reason = "person" }: { full?: boolean; reason?: "person" | "poll" } = {},
+): Promise<string[]> {
+  const active = feeds.filter(({ state }) => state === "active");
+  if (active.length === 0) return [];
+  return app.db.transaction().execute(async (tx) => {
+    if (full) {
+      await tx
+        .updateTable("feeds")
+        .set({ is_full_wanted: true })
+        .where(
+          "id",
+          "in",
+          active.map(({ id }) => id),
+        )
+        .execute();
+    }
+    const ids = await enqueue(
+      app,
+      tx,
+      active.map(({ id }) => syncJob(id, reason)),
+    );
+    return ids.flatMap((id) => id ?? []);
+  });
+}
+
+/** Waits for the runs that begin after `feeds` were read, and sums up what they did. */
+export async function waitForRuns(
+  app: Part,
+  feeds: Feed[],
+  { timeoutMs = 30_000, signal }: { timeoutMs?: number; signal?: AbortSignal } = {},
+): Promise<SyncResult> {
+  const startedMs = performance.now();
+  const before = feeds
+    .filter(({ state }) => state === "active")
+    .map(({ id, runs_started }) => ({ id, runs: runs_started }));
+  for (;;) {
+    const result = await sumRuns(app, before);
+    const durationMs = Math.round(performance.now() - startedMs);
+    if (result.isComplete || durationMs >= timeoutMs || signal?.aborted) {
+      return { ...result, durationMs };
+    }
+    await sleep(pauseMs);
+  }
+}
+
+async function sumRuns(
+  app: Part,
+  before: { id: string; runs: string }[],
+): Promise<Omit<SyncResult, "durationMs">> {
+  const { rows } = await sql<Omit<SyncResult, "durationMs">>`
+    with asked as (
+      select * from jsonb_to_recordset(${JSON.stringify(before)}::jsonb) as asked (id uuid, runs bigint)
+    )
+    select
+      coalesce(sum(run.processed), 0)::int as processed, coalesce(sum(run.created), 0)::int as created,
+      coalesce(sum(run.updated), 0)::int as updated, coalesce(sum(run.deleted), 0)::int as deleted,
+      coalesce(sum(run.skipped), 0)::int as skipped,
+      coalesce(sum(run.auto_scheduled), 0)::int as "autoScheduledMeetings",
+      min(run.error) filter (where run.outcome = 'failed') as error,
+      (select count(*) from asked) = count(distinct run.feed_id) filter (where run.outcome <> 'interrupted') as "isComplete"
+    from asked join sync_runs as run on run.feed_id = asked.id and run.run_number > asked.runs
+  `.execute(app.db);
+  const [row] = rows;
+  if (!row) throw new Error("An aggregate without a row");
+  return row;
+}

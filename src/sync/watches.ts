@@ -1,0 +1,330 @@
+import { randomUUID } from "node:crypto";
+import { sql } from "kysely";
+import { openGoogleAccess } from "../accounts/google-access.ts";
+import type { App } from "../app.ts";
+import type { Tx } from "../db/connection.ts";
+import { ProviderError } from "../lib/errors.ts";
+import { digest, randomToken } from "../lib/secrets.ts";
+import { enqueue, type NewJob } from "../queue/queue.ts";
+import { type Feed, findFeed, syncJob } from "./feeds.ts";
+import { sourceOf } from "./sources.ts";
+import type { Run, SyncApp } from "./sync.ts";
+
+const minuteMs = 60_000;
+// A channel that is being opened for longer than this belongs to a process that died.
+const openingMs = 2 * minuteMs;
+// Google's messages are late at times; what is older than this and was not told of was missed.
+const lateMs = minuteMs;
+/** A channel that missed as many changes is replaced. */
+const missesAllowed = 3;
+
+/** Why a channel is opened: there is none, its half of life is over, it missed changes, or a person asked. */
+export type WatchReason = "missing" | "renewal" | "missed" | "person";
+
+/**
+ * Opens a channel for a feed, and closes those that it replaces only after it works, so that there is no gap. Its row
+ * stands before Google is asked: the first message can be faster than the answer. Google renews nothing; each channel
+ * has an id and a secret of its own. Without a public https address there is no push, and nothing is done.
+ *
+ * @returns whether a channel was opened. What Google refuses is kept in the feed's row, with the time of the next try.
+ */
+export async function openWatch(
+  app: SyncApp,
+  { feedId, reason }: { feedId: string; reason: string },
+): Promise<boolean> {
+  const feed = await findFeed(app, feedId);
+  if (feed?.state !== "active" || !isPushed(app, feed)) return false;
+  const { channel } = sourceOf(feed.kind);
+  if (!channel) return false;
+  const token = randomToken();
+  const expiresAt = new Date(app.clock.now().getTime() + channel.lifeMs);
+  const watchId = await beginWatch(app, feed, { token, expiresAt });
+  if (!watchId) return false;
+  const google = openGoogleAccess(app, feed.connection_id).request;
+  try {
+    const address = `${app.config.pushUrl}${channel.path}`;
+    const opened = await channel.open(google, feed, {
+      channelId: watchId,
+      token,
+      address,
+      expiresAt,
+    });
+    await keepOpened(app, feed, { watchId, reason, ...opened, asked: expiresAt });
+    return true;
+  } catch (error) {
+    if (!(error instanceof ProviderError)) throw error;
+    await keepRefused(app, feed, watchId, error);
+    return false;
+  }
+}
+
+// One at a time for each feed: the feed's row decides.
+async function beginWatch(
+  app: SyncApp,
+  feed: Feed,
+  { token, expiresAt }: { token: string; expiresAt: Date },
+): Promise<string | null> {
+  const now = app.clock.now();
+  return app.db.transaction().execute(async (tx) => {
+    await tx.selectFrom("feeds").select("id").where("id", "=", feed.id).forUpdate().execute();
+    const begun = await tx
+      .selectFrom("watches")
+      .select("id")
+      .where("feed_id", "=", feed.id)
+      .where("state", "=", "opening")
+      .where("requested_at", ">", new Date(now.getTime() - openingMs))
+      .executeTakeFirst();
+    if (begun) return null;
+    const id = randomUUID();
+    await tx
+      .insertInto("watches")
+      .values({
+        id,
+        feed_id: feed.id,
+        user_id: feed.user_id,
+        secret_hash: digest(app.config.sessionSecret, token),
+        requested_at: now,
+        expires_at: expiresAt,
+      })
+      .execute();
+    return id;
+  });
+}
+
+async function keepOpened(
+  app: SyncApp,
+  feed: Feed,
+  opened: {
+    watchId: string;
+    reason: string;
+    resourceId: string;
+    expiresAt: Date | null;
+    asked: Date;
+  },
+): Promise<void> {
+  const now = app.clock.now();
+  const expiresAt = opened.expiresAt ?? opened.asked;
+  const halfMs = (expiresAt.getTime() - now.getTime()) / 2;
+  const renewAt = new Date(now.getTime() + halfMs * (0.9 + Math.random() / 5));
+  await app.db.transaction().execute(async (tx) => {
+    await tx
+      .updateTable("watches")
+      .set({
+        state: "open",
+        resource_id: opened.resourceId,
+        opened_at: now,
+        expires_at: expiresAt,
+        renew_at: renewAt,
+      })
+      .where("id", "=", opened.watchId)
+      .execute();
+    const replaced = await tx
+      .updateTable("watches")
+      .set({ state: "closing", close_reason: opened.reason, close_due_at: now })
+      .where("feed_id", "=", feed.id)
+      .where("id", "!=", opened.watchId)
+      .where("state", "in", ["opening", "open"])
+      .returning("id")
+      .execute();
+    await tx
+      .updateTable("feeds")
+      .set({ watch_due_at: renewAt, watch_failures: 0 })
+      .where("id", "=", feed.id)
+      .execute();
+    // What happened before the channel listened is found by one more look.
+    await enqueue(app, tx, [...replaced.map(({ id }) => closeJob(id)), syncJob(feed.id, "poll")]);
+  });
+}
+
+async function keepRefused(
+  app: SyncApp,
+  feed: Feed,
+  watchId: string,
+  error: ProviderError,
+): Promise<void> {
+  // Calendars of holidays and the like can only be polled. That is no failure.
+  const isRefused = error.reason === "pushNotSupportedForRequestedResource";
+  const waitMs = Math.max(
+    Math.min(minuteMs * 2 ** Math.min(feed.watch_failures, 12), 6 * 60 * minuteMs) *
+      (0.75 + Math.random() / 2),
+    (error.retryAfterSeconds ?? 0) * 1000,
+  );
+  await app.db.transaction().execute(async (tx) => {
+    await tx
+      .updateTable("watches")
+      .set({ state: "failed", close_reason: error.reason })
+      .where("id", "=", watchId)
+      .execute();
+    await tx
+      .updateTable("feeds")
+      .set({
+        is_push_refused: isRefused,
+        watch_failures: feed.watch_failures + 1,
+        watch_due_at: isRefused ? null : new Date(app.clock.now().getTime() + waitMs),
+      })
+      .where("id", "=", feed.id)
+      .execute();
+  });
+}
+
+/** Closes a channel at Google. One that has ended already is closed. What fails is tried again until it expires. */
+export async function closeWatch(app: SyncApp, { watchId }: { watchId: string }): Promise<void> {
+  const watch = await app.db
+    .selectFrom("watches")
+    .innerJoin("feeds", "feeds.id", "watches.feed_id")
+    .select(["watches.id", "watches.resource_id", "watches.close_failures", "watches.expires_at"])
+    .select(["feeds.connection_id", "feeds.kind"])
+    .where("watches.id", "=", watchId)
+    .where("watches.state", "=", "closing")
+    .executeTakeFirst();
+  if (!watch) return;
+  const { channel } = sourceOf(watch.kind);
+  const now = app.clock.now();
+  try {
+    if (channel && watch.resource_id && watch.expires_at > now) {
+      const google = openGoogleAccess(app, watch.connection_id).request;
+      await channel.close(google, { channelId: watch.id, resourceId: watch.resource_id });
+    }
+  } catch (error) {
+    if (!(error instanceof ProviderError)) throw error;
+    const isOver = ["not_found", "reauthorise", "scope_missing", "give_up"].includes(error.failure);
+    if (!isOver) {
+      const waitMs = Math.min(minuteMs * 2 ** Math.min(watch.close_failures, 8), 60 * minuteMs);
+      await app.db
+        .updateTable("watches")
+        .set({
+          close_failures: watch.close_failures + 1,
+          close_due_at: new Date(now.getTime() + waitMs),
+        })
+        .where("id", "=", watchId)
+        .execute();
+      return;
+    }
+  }
+  await app.db
+    .updateTable("watches")
+    .set({ state: "closed", close_due_at: null })
+    .where("id", "=", watchId)
+    .execute();
+}
+
+/** Stops a channel that we do not know, with the ids that its own notification brought, in the name of whose it may be. */
+export async function stopUnknownChannel(
+  app: SyncApp,
+  unknown: { channelId: string; resourceId: string; resource: string },
+): Promise<void> {
+  const feeds = await app.db
+    .selectFrom("feeds")
+    .innerJoin("connections", "connections.id", "feeds.connection_id")
+    .select(["feeds.connection_id", "feeds.kind"])
+    .where("feeds.kind", "=", "calendar")
+    .where("feeds.resource", "=", unknown.resource)
+    .where("connections.state", "=", "active")
+    .limit(5)
+    .execute();
+  for (const { connection_id, kind } of feeds) {
+    const { channel } = sourceOf(kind);
+    try {
+      await channel?.close(openGoogleAccess(app, connection_id).request, unknown);
+      return;
+    } catch (error) {
+      // Only whoever opened a channel may stop it; the next account may be theirs.
+      if (!(error instanceof ProviderError)) throw error;
+    }
+  }
+}
+
+/** What a run shows about the feed's channel. `announced` of its news were told of; null without a channel. */
+export type ChannelJudgement = { isOpen: boolean; announced: number | null; jobs: NewJob[] };
+
+/**
+ * Counts what a poll found and push should have told against the channel, and calls for another one when it missed too
+ * much, or when there should be one and is none.
+ */
+export async function judgeChannel(app: SyncApp, tx: Tx, run: Run): Promise<ChannelJudgement> {
+  const { feed, newsAt } = run;
+  const watch = await tx
+    .selectFrom("watches")
+    .select(["id", "opened_at", "last_notified_at", "missed"])
+    .where("feed_id", "=", feed.id)
+    .where("state", "=", "open")
+    .where("expires_at", ">", app.clock.now())
+    .orderBy("opened_at", "desc")
+    .executeTakeFirst();
+  if (!watch) {
+    const isWanted = isPushed(app, feed) && sourceOf(feed.kind).channel !== null;
+    const isDue = (feed.watch_due_at?.getTime() ?? 0) <= app.clock.now().getTime();
+    return {
+      isOpen: false,
+      announced: null,
+      jobs: isWanted && isDue ? [openJob(feed.id, "missing")] : [],
+    };
+  }
+  if (run.reason === "push") return { isOpen: true, announced: newsAt.length, jobs: [] };
+  const openedMs = watch.opened_at?.getTime() ?? 0;
+  const notifiedMs = watch.last_notified_at?.getTime() ?? 0;
+  const lateFromMs = run.startedAt.getTime() - lateMs;
+  const missed = newsAt.filter((at) => {
+    const ms = at.getTime();
+    return ms > openedMs && ms < lateFromMs && notifiedMs < ms;
+  }).length;
+  if (missed > 0) {
+    await tx
+      .updateTable("watches")
+      .set((row) => ({ missed: row("missed", "+", missed) }))
+      .where("id", "=", watch.id)
+      .execute();
+  }
+  const isUnreliable = watch.missed + missed >= missesAllowed;
+  return {
+    isOpen: true,
+    announced: newsAt.length - missed,
+    jobs: isUnreliable ? [openJob(feed.id, "missed")] : [],
+  };
+}
+
+/** Whether a feed has a channel, or should have one. */
+export function isPushed(app: Pick<App, "config">, feed: Feed): boolean {
+  return app.config.pushUrl !== null && !feed.is_push_refused && feed.is_push_wanted;
+}
+
+/** Asks for the channels that are due: to be opened, renewed, or closed. Returns how many. */
+export async function dispatchDueWatches(
+  app: Pick<App, "db" | "clock" | "queue" | "config">,
+): Promise<number> {
+  const now = app.clock.now();
+  const claimed = new Date(now.getTime() + 5 * minuteMs);
+  return app.db.transaction().execute(async (tx) => {
+    const opening = app.config.pushUrl
+      ? await sql<{ id: string; has_watch: boolean }>`
+          update feeds set watch_due_at = ${claimed}
+          where id in (
+            select id from feeds where state = 'active' and is_push_wanted and watch_due_at <= ${now}
+            order by watch_due_at limit 500 for update skip locked
+          )
+          returning id, exists (select from watches where feed_id = feeds.id and state = 'open') as has_watch
+        `.execute(tx)
+      : { rows: [] };
+    const closing = await sql<{ id: string }>`
+      update watches set close_due_at = ${claimed}
+      where id in (
+        select id from watches where state = 'closing' and close_due_at <= ${now} limit 500 for update skip locked
+      )
+      returning id
+    `.execute(tx);
+    await enqueue(app, tx, [
+      ...opening.rows.map(({ id, has_watch }) => openJob(id, has_watch ? "renewal" : "missing")),
+      ...closing.rows.map(({ id }) => closeJob(id)),
+    ]);
+    return opening.rows.length + closing.rows.length;
+  });
+}
+
+function openJob(feedId: string, reason: WatchReason): NewJob {
+  return { name: "watches.open", payload: { feedId, reason }, key: feedId };
+}
+
+/** A wish to close a channel at Google. */
+export function closeJob(watchId: string): NewJob {
+  return { name: "watches.close", payload: { watchId }, key: watchId };
+}
