@@ -62,6 +62,8 @@ type Options = {
   callsPerMinute?: typeof generous;
   environment?: Record<string, string>;
   workers?: boolean;
+  /** Google's stand-in tells us of changes. */
+  push?: boolean;
   database?: Database;
 };
 
@@ -78,11 +80,15 @@ export async function openTestApp(options: Options = {}): Promise<TestApp> {
   const logged: string[] = [];
   const log = openLog("debug", { write: (line: string) => void logged.push(line) });
   const app = opened.use(
-    await openApp(testConfig(google, { url, port, database, ...options }), {
-      clock,
-      log,
-      callsPerMinute,
-    }),
+    await openApp(
+      testConfig(google, {
+        url,
+        port,
+        database,
+        environment: { ...(options.push ? { PUBLIC_URL: url } : {}), ...options.environment },
+      }),
+      { clock, log, callsPerMinute },
+    ),
   );
   if (options.workers ?? true) {
     opened.use(await startWorkers(app, handlers));
@@ -141,7 +147,8 @@ async function idle(app: App, google: SandboxGoogle): Promise<void> {
   for (const deadline = Date.now() + 30_000; Date.now() < deadline; await sleep(20)) {
     await google.calendar.settled();
     const { rows } = await sql<{ busy: boolean }>`
-      select exists (select from feeds where state = 'active' and (due_at <= ${app.clock.now()} or lease_until is not null))
+      select exists (select from feeds where state = 'active' and (due_at <= ${app.clock.now()}
+          or lease_until is not null or (is_push_wanted and ${app.config.pushUrl !== null} and watch_due_at <= ${app.clock.now()})))
         or exists (select from pgboss.job_common where name <> 'dead-letters' and
           (state = 'active' or (state < 'active' and start_after <= now() + interval '1 second'))) as busy
     `.execute(app.db);

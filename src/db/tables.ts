@@ -161,9 +161,11 @@ export type Tables = {
     lease_until: Time;
     wanted_again: Generated<boolean>;
     is_full_wanted: Generated<boolean>;
+    crowded_out_at: Time;
     runs_started: Generated<string>;
     runs_finished: Generated<string>;
     failures: Generated<number>;
+    retry_at: Time;
     last_error: Text;
     last_error_reason: Text;
     last_run_at: Time;

@@ -24,6 +24,9 @@ const usual: JobSettings = {
 /** Why a feed is looked at: it begins, it is time, the provider told, or somebody waits. */
 const SyncReason = z.enum(["start", "poll", "push", "person"]);
 
+/** Why a channel is opened: there is none, its time has come, it missed changes, or never said a word. */
+const WatchReason = z.enum(["missing", "renewal", "missed", "silent"]);
+
 /** What a job needs to know and how it is worked on, by its name. A handler for each is named in `src/jobs.ts`. */
 export const catalog = {
   /** One run of a schedule (`src/jobs.ts`), whether the clock or a person asked for it. */
@@ -42,7 +45,7 @@ export const catalog = {
   }),
   /** What a connection allows is followed from now on, and what it no longer allows is not. */
   "feeds.start": job(z.object({ connectionId: z.guid() }), { retryLimit: 20 }),
-  "watches.open": job(z.object({ feedId: z.guid(), reason: z.string() }), {
+  "watches.open": job(z.object({ feedId: z.guid(), reason: WatchReason }), {
     retryLimit: 3,
     concurrency: 4,
   }),

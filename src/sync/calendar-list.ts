@@ -179,7 +179,13 @@ async function wake(app: SourceApp, tx: Tx, feed: Feed, resources: string[]) {
   if (resources.length === 0) return [];
   const woken = await tx
     .updateTable("feeds")
-    .set({ state: "active", state_reason: null, due_at: app.clock.now(), failures: 0 })
+    .set({
+      state: "active",
+      state_reason: null,
+      due_at: app.clock.now(),
+      failures: 0,
+      retry_at: null,
+    })
     .where("connection_id", "=", feed.connection_id)
     .where("kind", "=", "calendar")
     .where("resource", "in", resources)
@@ -208,6 +214,9 @@ async function rest(
       cursor: null,
       reading: null,
       last_success_at: null,
+      // A run that is on it must not write any more.
+      lease_owner: null,
+      lease_until: null,
     })
     .where("connection_id", "=", feed.connection_id)
     .where("kind", "=", "calendar")

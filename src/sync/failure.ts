@@ -42,13 +42,17 @@ export function afterFailure(
   };
   if (failure === "reauthorise" || failure === "scope_missing") {
     const reason = failure === "reauthorise" ? "reconnect_needed" : "scope_missing";
-    return { patch: { ...base, state: "paused", state_reason: reason, due_at: null }, text };
+    return {
+      patch: { ...base, state: "paused", state_reason: reason, due_at: null, retry_at: null },
+      text,
+    };
   }
   const { firstMs, longestMs } = waits[failure];
   const backoffMs =
     Math.min(firstMs * 2 ** Math.min(feed.failures, 20), longestMs) * (0.75 + random() / 2);
   const askedMs = isKnown ? (error.retryAfterSeconds ?? 0) * 1000 : 0;
   const waitMs = Math.max(backoffMs, askedMs);
+  const retryAt = new Date(now.getTime() + waitMs);
   const due_reason = {
     rule: "failure",
     text: `${text} (after ${base.failures === 1 ? "1 failure" : `${base.failures} failures in a row`})`,
@@ -56,7 +60,8 @@ export function afterFailure(
   return {
     patch: {
       ...base,
-      due_at: new Date(now.getTime() + waitMs),
+      due_at: retryAt,
+      retry_at: retryAt,
       due_reason,
       ...(failure === "start_over" ? { cursor: null, reading: null } : {}),
     },

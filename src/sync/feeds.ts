@@ -68,16 +68,17 @@ export type Lease =
   | { outcome: "taken"; feed: Feed; owner: string }
   /** Another run is on it, and will be followed by one more. Should it die, it lets go after `waitMs`. */
   | { outcome: "running"; waitMs: number }
-  /** The account has as many runs as it may have at once. */
+  /** The account has as many runs as it may have at once; the next of them to end calls this feed. */
   | { outcome: "crowded"; waitMs: number }
   /** It is not followed, or no longer there. */
   | { outcome: "idle" };
 
 /**
  * Takes a feed for one run, across all processes. Where another run holds it, that run is asked, in the same statement,
- * to be followed by one more: however many ask, it is one.
+ * to be followed by one more: however many ask, it is one. A feed that failed is left alone until its next try, unless
+ * `now` is null: somebody cannot wait.
  */
-export async function takeLease(app: { db: Db }, feedId: string): Promise<Lease> {
+export async function takeLease(app: { db: Db }, feedId: string, now: Date | null): Promise<Lease> {
   const owner = randomUUID();
   const { rows } = await sql<{ is_taken: boolean; is_crowded: boolean; held_ms: number }>`
     with wanted as (
@@ -85,6 +86,7 @@ export async function takeLease(app: { db: Db }, feedId: string): Promise<Lease>
         (select count(*) from feeds as other where other.connection_id = feeds.connection_id
           and other.lease_until > now()) >= ${runsPerConnection} as is_crowded
       from feeds where id = ${feedId} and state = 'active'
+        and (retry_at is null or ${now}::timestamptz is null or retry_at <= ${now}::timestamptz)
       for update
     )
     update feeds set
@@ -92,6 +94,7 @@ export async function takeLease(app: { db: Db }, feedId: string): Promise<Lease>
       lease_owner = case when wanted.is_held or wanted.is_crowded then lease_owner else ${owner}::uuid end,
       lease_until = case when wanted.is_held or wanted.is_crowded then lease_until
         else now() + make_interval(secs => ${leaseSeconds}) end,
+      crowded_out_at = case when wanted.is_crowded and not coalesce(wanted.is_held, false) then now() end,
       runs_started = runs_started + case when wanted.is_held or wanted.is_crowded then 0 else 1 end
     from wanted where feeds.id = wanted.id
     returning coalesce(lease_owner = ${owner}::uuid, false) as is_taken,
@@ -100,7 +103,7 @@ export async function takeLease(app: { db: Db }, feedId: string): Promise<Lease>
   `.execute(app.db);
   const [row] = rows;
   if (!row) return { outcome: "idle" };
-  if (row.is_crowded) return { outcome: "crowded", waitMs: 500 + Math.random() * 500 };
+  if (row.is_crowded) return { outcome: "crowded", waitMs: 5_000 };
   if (!row.is_taken) return { outcome: "running", waitMs: row.held_ms + 1000 };
   const feed = await selectFeeds(app.db).where("feeds.id", "=", feedId).executeTakeFirst();
   return feed ? { outcome: "taken", feed, owner } : { outcome: "idle" };
@@ -130,7 +133,7 @@ export function patched(feed: Feed, patch: FeedPatch): Feed {
  * Writes to the feed as the run that holds it, and holds it for longer, or lets go of it. Returns whether one more run
  * was asked for. The row stays locked until the transaction ends, so that nobody asks in between.
  *
- * @throws {LeaseLostError} when another run has taken over.
+ * @throws {LeaseLostError} when another run has taken over, or the feed is no longer followed.
  */
 export async function updateUnderLease(
   tx: Tx,
@@ -172,11 +175,24 @@ export async function updateUnderLease(
   return { isWantedAgain: before.wanted_again };
 }
 
-/** Another run has taken the feed over, because this one was silent for too long. What it wrote stays. */
+/** The feed of the same account that has waited longest for its turn, as a wish to run it. */
+export async function nextInLine(tx: Tx, connectionId: string): Promise<NewJob[]> {
+  const waiting = await tx
+    .selectFrom("feeds")
+    .select(["id", "last_success_at"])
+    .where("connection_id", "=", connectionId)
+    .where("state", "=", "active")
+    .where("crowded_out_at", "is not", null)
+    .orderBy("crowded_out_at")
+    .executeTakeFirst();
+  return waiting ? [syncJob(waiting.id, waiting.last_success_at ? "poll" : "start")] : [];
+}
+
+/** Another run has taken the feed over, or it is no longer followed. What was committed stays. */
 export class LeaseLostError extends Error {
   override readonly name = "LeaseLostError";
   constructor(feedId: string) {
-    super(`The run of feed ${feedId} took too long and was overtaken`);
+    super(`The run of feed ${feedId} was overtaken`);
   }
 }
 
@@ -247,7 +263,15 @@ export async function restFeeds(
 ): Promise<void> {
   let query = tx
     .updateTable("feeds")
-    .set({ state: "paused", state_reason: reason, due_at: null, watch_due_at: null })
+    .set({
+      state: "paused",
+      state_reason: reason,
+      due_at: null,
+      watch_due_at: null,
+      // A run that is on it must not write any more.
+      lease_owner: null,
+      lease_until: null,
+    })
     .where("connection_id", "=", connectionId)
     .where("state", "!=", "stopped");
   if (except.length > 0) query = query.where("kind", "not in", except);
@@ -268,6 +292,7 @@ async function wakeFeeds(
       state_reason: null,
       due_at: now,
       failures: 0,
+      retry_at: null,
       last_error: null,
       last_error_reason: null,
     })

@@ -32,7 +32,7 @@ export async function openPush(app: SyncApp, feeds: Feed[]): Promise<OpenChannel
     .execute();
   const open = new Set((await listOpen(app, ids)).map(({ feed_id }) => feed_id));
   const missing = ids.filter((id) => !open.has(id));
-  await inParallel(missing, 4, (feedId) => openWatch(app, { feedId, reason: "person" }));
+  await inParallel(missing, 4, (feedId) => openWatch(app, { feedId, reason: "missing" }));
   const channels = await listOpen(app, ids);
   if (channels.length === 0) {
     throw new AppError("provider_failed", "Google opened no channel; it is tried again by itself");

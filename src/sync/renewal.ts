@@ -1,12 +1,11 @@
 import { inParallel } from "../lib/parallel.ts";
 import type { SyncApp } from "./sync.ts";
-import { openWatch } from "./watches.ts";
+import { missesAllowed, openWatch } from "./watches.ts";
 
+type Wish = Parameters<typeof openWatch>[1];
 type Renewed = { renewed: number; failed: number; total: number };
 
-const dayMs = 86_400_000;
-
-/** Renews the channels that end within a day, or have come to the half of their life. */
+/** Renews the channels that have come to the half of their life; those that end within a day are among them. */
 export async function renewWatches(app: SyncApp): Promise<Renewed> {
   const now = app.clock.now();
   const due = await app.db
@@ -16,61 +15,52 @@ export async function renewWatches(app: SyncApp): Promise<Renewed> {
     .where("feeds.state", "=", "active")
     .where("feeds.kind", "in", ["calendar", "calendar_list"])
     .where("watches.state", "=", "open")
-    .where((row) =>
-      row.or([
-        row("watches.expires_at", "<", new Date(now.getTime() + dayMs)),
-        row("watches.renew_at", "<=", now),
-      ]),
-    )
+    .where("watches.renew_at", "<=", now)
     .distinct()
     .execute();
   return openAll(
     app,
-    due.map(({ id }) => id),
-    "renewal",
+    due.map(({ id }) => ({ feedId: id, reason: "renewal" })),
   );
 }
 
-/** Repairs push: opens the channels that are missing, failed, never confirmed, or missed what they should have told. */
+/** Repairs push: opens the channels that are missing or failed, never said a word, or missed what they should have told. */
 export async function repairWatches(app: SyncApp): Promise<Renewed> {
   const now = app.clock.now();
-  const broken = await app.db
+  const hourAgo = new Date(now.getTime() - 60 * 60_000);
+  const feeds = await app.db
     .selectFrom("feeds")
-    .select("feeds.id")
-    .where("state", "=", "active")
-    .where("kind", "in", ["calendar", "calendar_list"])
-    .where("is_push_refused", "=", false)
-    .where("last_success_at", "is not", null)
-    .where((row) =>
-      row.not(
-        row.exists(
-          row
-            .selectFrom("watches")
-            .select("watches.id")
-            .whereRef("watches.feed_id", "=", "feeds.id")
-            .where("watches.state", "=", "open")
-            .where("watches.expires_at", ">", now)
-            .where("watches.missed", "<", 3)
-            .where((watch) =>
-              watch.or([
-                watch("watches.confirmed_at", "is not", null),
-                watch("watches.opened_at", ">", new Date(now.getTime() - 60 * 60_000)),
-              ]),
-            ),
-        ),
-      ),
+    .leftJoin("watches", (join) =>
+      join
+        .onRef("watches.feed_id", "=", "feeds.id")
+        .on("watches.state", "=", "open")
+        .on("watches.expires_at", ">", now),
     )
+    .select([
+      "feeds.id",
+      "watches.id as watch_id",
+      "watches.missed",
+      "watches.confirmed_at",
+      "watches.opened_at",
+    ])
+    .where("feeds.state", "=", "active")
+    .where("feeds.kind", "in", ["calendar", "calendar_list"])
+    .where("feeds.is_push_refused", "=", false)
+    .where("feeds.is_push_wanted", "=", true)
+    .where("feeds.last_success_at", "is not", null)
     .execute();
-  return openAll(
-    app,
-    broken.map(({ id }) => id),
-    "repair",
-  );
+  const broken = feeds.flatMap(({ id, watch_id, missed, confirmed_at, opened_at }): Wish[] => {
+    if (watch_id === null) return [{ feedId: id, reason: "missing" }];
+    if ((missed ?? 0) >= missesAllowed) return [{ feedId: id, reason: "missed" }];
+    const isSilent = confirmed_at === null && opened_at !== null && opened_at < hourAgo;
+    return isSilent ? [{ feedId: id, reason: "silent" }] : [];
+  });
+  return openAll(app, broken);
 }
 
-async function openAll(app: SyncApp, feedIds: string[], reason: string): Promise<Renewed> {
+async function openAll(app: SyncApp, wishes: Wish[]): Promise<Renewed> {
   if (!app.config.pushUrl) return { renewed: 0, failed: 0, total: 0 };
-  const opened = await inParallel(feedIds, 8, (feedId) => openWatch(app, { feedId, reason }));
+  const opened = await inParallel(wishes, 8, (wish) => openWatch(app, wish));
   const renewed = opened.filter(Boolean).length;
-  return { renewed, failed: feedIds.length - renewed, total: feedIds.length };
+  return { renewed, failed: wishes.length - renewed, total: wishes.length };
 }

@@ -9,6 +9,7 @@ import {
   type Feed,
   type FeedPatch,
   LeaseLostError,
+  nextInLine,
   patched,
   syncJob,
   takeLease,
@@ -72,7 +73,8 @@ export async function syncFeed(
   { feedId, reason }: JobPayload<"feeds.sync">,
   { signal }: { signal: AbortSignal },
 ): Promise<Counts> {
-  const lease = await takeLease(app, feedId);
+  const isUrgent = reason === "person" || reason === "start";
+  const lease = await takeLease(app, feedId, isUrgent ? null : app.clock.now());
   if (lease.outcome === "idle") return { idle: 1 };
   if (lease.outcome !== "taken") {
     // Should the run that holds the feed die, this one takes its place.
@@ -104,8 +106,9 @@ export async function syncFeed(
   try {
     for await (const step of readAll(app, reader, run)) run = step;
   } catch (error) {
-    if (error instanceof LeaseLostError) return { overtaken: 1 };
-    await endInFailure(app, reader, run, error);
+    const isOvertaken =
+      error instanceof LeaseLostError || !(await endInFailure(app, reader, run, error));
+    if (isOvertaken) return { overtaken: 1 };
     if (!(error instanceof ProviderError) && !signal.aborted) throw error;
   }
   const { created, updated, deleted, skipped } = run.total;
@@ -225,6 +228,7 @@ async function endInSuccess(
       ...progress,
       ...look,
       failures: 0,
+      retry_at: null,
       last_error: null,
       last_error_reason: null,
       last_run_at: now,
@@ -236,51 +240,51 @@ async function endInSuccess(
   await recordRun(tx, run, { ...end, finishedAt: now, outcome: "succeeded", error: null });
   await enqueue(app, tx, [
     ...channel.jobs,
+    ...(await nextInLine(tx, run.feed.connection_id)),
     ...(isWantedAgain ? [syncJob(run.feed.id, "push")] : []),
   ]);
 }
 
-// What the last page that was written left behind stays; the next run goes on from there.
+// What the last page that was written left behind stays; the next run goes on from there. False when another run has
+// taken over meanwhile, or the feed is no longer followed.
 async function endInFailure(
   app: SyncApp,
   { google, signal, startedMs }: Reader,
   run: Run,
   error: unknown,
-): Promise<void> {
+): Promise<boolean> {
   const now = app.clock.now();
   const isInterrupted = signal.aborted && !(error instanceof ProviderError);
   const { patch, text } = isInterrupted
     ? { patch: { due_at: now }, text: "The process was stopped" }
     : afterFailure(run.feed, error, now);
   const durationMs = Math.round(performance.now() - startedMs);
-  await app.db.transaction().execute(async (tx) => {
-    await recordRun(tx, run, {
-      durationMs,
-      providerCalls: google.calls,
-      finishedAt: now,
-      outcome: isInterrupted ? "interrupted" : "failed",
-      error: text,
+  const lease = { feedId: run.feed.id, owner: run.owner };
+  const news = { type: "feeds.changed", payload: { feed_id: run.feed.id } };
+  try {
+    await app.db.transaction().execute(async (tx) => {
+      // Who asked meanwhile is served by the next try.
+      await updateUnderLease(tx, lease, { ...patch, last_run_at: now }, "release");
+      const outcome = isInterrupted ? ("interrupted" as const) : ("failed" as const);
+      const providerCalls = google.calls;
+      await recordRun(tx, run, {
+        durationMs,
+        providerCalls,
+        finishedAt: now,
+        outcome,
+        error: text,
+      });
+      if (isInterrupted) await enqueue(app, tx, syncJob(run.feed.id, run.reason));
+      else await tellUser(tx, run.feed.user_id, [news]);
+      await enqueue(app, tx, await nextInLine(tx, run.feed.connection_id));
     });
-    const lease = { feedId: run.feed.id, owner: run.owner };
-    const { isWantedAgain } = await updateUnderLease(
-      tx,
-      lease,
-      { ...patch, last_run_at: now },
-      "release",
-    );
-    if (isInterrupted) await enqueue(app, tx, syncJob(run.feed.id, run.reason));
-    else if (isWantedAgain && patch.due_at) {
-      await enqueue(app, tx, { ...syncJob(run.feed.id, "push"), startAfter: patch.due_at });
-    }
-    if (!isInterrupted) {
-      const payload = { feed_id: run.feed.id };
-      await tellUser(tx, run.feed.user_id, [{ type: "feeds.changed", payload }]);
-    }
-  });
-  if (!isInterrupted) {
-    app.log.warn(
-      { feed_id: run.feed.id, failure: patch.last_error_reason, failures: patch.failures },
-      "feed failed",
-    );
+  } catch (failure) {
+    if (failure instanceof LeaseLostError) return false;
+    throw failure;
   }
+  if (!isInterrupted) {
+    const { last_error_reason: failure, failures } = patch;
+    app.log.warn({ feed_id: run.feed.id, failure, failures }, "feed failed");
+  }
+  return true;
 }

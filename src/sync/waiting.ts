@@ -86,7 +86,10 @@ async function sumRuns(
       coalesce(sum(run.skipped), 0)::int as skipped,
       coalesce(sum(run.auto_scheduled), 0)::int as "autoScheduledMeetings",
       min(run.error) filter (where run.outcome = 'failed') as error,
-      (select count(*) from asked) = count(distinct run.feed_id) filter (where run.outcome <> 'interrupted') as "isComplete"
+      not exists (
+        select from asked join feeds using (id)
+        where feeds.state = 'active' and feeds.runs_finished <= asked.runs
+      ) as "isComplete"
     from asked join sync_runs as run on run.feed_id = asked.id and run.run_number > asked.runs
   `.execute(app.db);
   const [row] = rows;

@@ -5,6 +5,7 @@ import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
 import { ProviderError } from "../lib/errors.ts";
 import { digest, randomToken } from "../lib/secrets.ts";
+import type { JobPayload } from "../queue/catalog.ts";
 import { enqueue, type NewJob } from "../queue/queue.ts";
 import { type Feed, findFeed, syncJob } from "./feeds.ts";
 import { sourceOf } from "./sources.ts";
@@ -16,10 +17,9 @@ const openingMs = 2 * minuteMs;
 // Google's messages are late at times; what is older than this and was not told of was missed.
 const lateMs = minuteMs;
 /** A channel that missed as many changes is replaced. */
-const missesAllowed = 3;
+export const missesAllowed = 3;
 
-/** Why a channel is opened: there is none, its half of life is over, it missed changes, or a person asked. */
-export type WatchReason = "missing" | "renewal" | "missed" | "person";
+type WatchReason = JobPayload<"watches.open">["reason"];
 
 /**
  * Opens a channel for a feed, and closes those that it replaces only after it works, so that there is no gap. Its row
@@ -30,7 +30,7 @@ export type WatchReason = "missing" | "renewal" | "missed" | "person";
  */
 export async function openWatch(
   app: SyncApp,
-  { feedId, reason }: { feedId: string; reason: string },
+  { feedId, reason }: { feedId: string; reason: WatchReason },
 ): Promise<boolean> {
   const feed = await findFeed(app, feedId);
   if (feed?.state !== "active" || !isPushed(app, feed)) return false;
@@ -38,7 +38,7 @@ export async function openWatch(
   if (!channel) return false;
   const token = randomToken();
   const expiresAt = new Date(app.clock.now().getTime() + channel.lifeMs);
-  const watchId = await beginWatch(app, feed, { token, expiresAt });
+  const watchId = await beginWatch(app, feed, { reason, token, expiresAt });
   if (!watchId) return false;
   const google = openGoogleAccess(app, feed.connection_id).request;
   try {
@@ -58,23 +58,27 @@ export async function openWatch(
   }
 }
 
-// One at a time for each feed: the feed's row decides.
+// One at a time for each feed, and none in place of one that serves: the feed's row decides.
 async function beginWatch(
   app: SyncApp,
   feed: Feed,
-  { token, expiresAt }: { token: string; expiresAt: Date },
+  { reason, token, expiresAt }: { reason: WatchReason; token: string; expiresAt: Date },
 ): Promise<string | null> {
   const now = app.clock.now();
   return app.db.transaction().execute(async (tx) => {
     await tx.selectFrom("feeds").select("id").where("id", "=", feed.id).forUpdate().execute();
-    const begun = await tx
+    const watches = await tx
       .selectFrom("watches")
-      .select("id")
+      .selectAll()
       .where("feed_id", "=", feed.id)
-      .where("state", "=", "opening")
-      .where("requested_at", ">", new Date(now.getTime() - openingMs))
-      .executeTakeFirst();
-    if (begun) return null;
+      .where("state", "in", ["opening", "open"])
+      .execute();
+    const isServed = watches.some(
+      (watch) =>
+        (watch.state === "opening" && watch.requested_at.getTime() > now.getTime() - openingMs) ||
+        (watch.state === "open" && watch.expires_at > now && !callsFor(reason, watch, now)),
+    );
+    if (isServed) return null;
     const id = randomUUID();
     await tx
       .insertInto("watches")
@@ -89,6 +93,19 @@ async function beginWatch(
       .execute();
     return id;
   });
+}
+
+type Watch = { renew_at: Date | null; missed: number; confirmed_at: Date | null };
+
+// Whether the reason still holds for a channel that is open: another process may have acted on it already.
+function callsFor(reason: WatchReason, watch: Watch, now: Date): boolean {
+  const reasons: Record<WatchReason, boolean> = {
+    missing: false,
+    renewal: watch.renew_at === null || watch.renew_at <= now,
+    missed: watch.missed >= missesAllowed,
+    silent: watch.confirmed_at === null,
+  };
+  return reasons[reason];
 }
 
 async function keepOpened(

@@ -123,7 +123,8 @@ function wholeDay(wall: WallTime, lengthMs: number, calendarZone: string): Occur
 
 function wallOf(time: EventTime, zone: string): WallTime {
   if (time.date !== undefined) return Date.parse(`${time.date}T00:00:00Z`);
-  return wallTimeOf(instantOf(time, zone), zone);
+  // Rules count in whole seconds.
+  return Math.floor(wallTimeOf(instantOf(time, zone), zone) / 1000) * 1000;
 }
 
 function linesOf(recurrence: string[], name: string): string[] {

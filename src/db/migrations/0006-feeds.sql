@@ -28,9 +28,13 @@ create table feeds (
   lease_until timestamptz,
   wanted_again boolean not null default false,
   is_full_wanted boolean not null default false,
+  -- It had to let others of its account go first, since then.
+  crowded_out_at timestamptz,
   runs_started bigint not null default 0,
   runs_finished bigint not null default 0,
   failures integer not null default 0,
+  -- Until then only a person may ask again.
+  retry_at timestamptz,
   last_error text,
   last_error_reason text,
   last_run_at timestamptz,

@@ -1,0 +1,330 @@
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { describe, test } from "node:test";
+import { sql } from "kysely";
+import { openApp } from "../../src/app.ts";
+import { handlers } from "../../src/jobs.ts";
+import { startWorkers } from "../../src/queue/workers.ts";
+import { assertSameAsGoogle, eventIn, keptEvents } from "../calendars.ts";
+import { openTestApp, type TestApp } from "../harness.ts";
+
+const ana = "ana@example.com";
+const hourMs = 3_600_000;
+
+async function pushed(options: Parameters<typeof openTestApp>[0] = {}) {
+  const t = await openTestApp({ push: true, ...options });
+  const visitor = await t.signIn(ana);
+  await t.idle();
+  return { t, visitor, [Symbol.asyncDispose]: () => t[Symbol.asyncDispose]() };
+}
+
+/** The channel of the primary calendar as Google has it. */
+function channelOf(t: TestApp) {
+  const channel = t.google.calendar
+    .channels()
+    .find(({ watched }) => "calendar" in watched && watched.calendar.id === ana);
+  assert.ok(channel, "a channel is open");
+  return channel;
+}
+
+function notify(t: TestApp, headers: Record<string, string>, path = "/api/v1/webhooks/calendar") {
+  return fetch(t.url + path, { method: "POST", headers });
+}
+
+function headersOf(t: TestApp, more: Record<string, string> = {}) {
+  const { id, token, resourceId, resourceUri } = channelOf(t);
+  return {
+    "x-goog-channel-id": id,
+    "x-goog-channel-token": token ?? "",
+    "x-goog-resource-id": resourceId,
+    "x-goog-resource-uri": resourceUri,
+    "x-goog-resource-state": "exists",
+    "x-goog-message-number": "1000",
+    ...more,
+  };
+}
+
+const watchesOf = (t: TestApp) =>
+  t.app.db
+    .selectFrom("watches")
+    .innerJoin("feeds", "feeds.id", "watches.feed_id")
+    .selectAll("watches")
+    .where("feeds.resource", "=", ana)
+    .orderBy("watches.requested_at")
+    .execute();
+
+const runsOf = async (t: TestApp) =>
+  (
+    await sql<{
+      count: number;
+    }>`select count(*)::int from sync_runs join feeds on feeds.id = feed_id where resource = ${ana}`.execute(
+      t.app.db,
+    )
+  ).rows[0]!.count;
+
+describe("push", () => {
+  test("is on after signing in, for each calendar and the list, and brings a change within two seconds", async () => {
+    await using story = await pushed();
+    const { t, visitor } = story;
+    assert.equal(t.google.calendar.channels().length, 2);
+    const [watch] = await watchesOf(t);
+    assert.ok(watch?.state === "open" && watch.confirmed_at, "Google's first message confirms it");
+    const startedAt = performance.now();
+    t.google.calendar.addEvent(ana, eventIn(t, 1, { summary: "Pushed" }));
+    while (
+      (await keptEvents(t, visitor.userId)).length === 0 &&
+      performance.now() - startedAt < 10_000
+    );
+    assert.ok(performance.now() - startedAt < 2_000);
+    await t.idle();
+    const { rows } =
+      await sql`select service, webhook_type, is_active from webhook_activity_tracking`.execute(
+        t.app.db,
+      );
+    assert.deepEqual(rows, [{ service: "calendar", webhook_type: "push", is_active: true }]);
+    const mirrored = await t.app.db
+      .selectFrom("calendar_webhooks")
+      .selectAll()
+      .executeTakeFirstOrThrow();
+    assert.deepEqual(
+      [
+        mirrored.google_calendar_id,
+        mirrored.is_active,
+        mirrored.webhook_id,
+        mirrored.last_webhook_received !== null,
+      ],
+      ["primary", true, watch.id, true],
+    );
+  });
+
+  test("opens with the new calendar as soon as somebody has one", async () => {
+    await using story = await pushed();
+    const { t, visitor } = story;
+    const id = t.google.calendar.addCalendar(ana, { title: "New" });
+    t.google.calendar.addEvent(ana, eventIn(t, 1), { calendarId: id });
+    await t.idle();
+    assert.equal((await keptEvents(t, visitor.userId, id)).length, 1);
+    assert.equal(t.google.calendar.channels().length, 3);
+  });
+
+  test("works when the first message is faster than the answer that opens the channel", async () => {
+    await using t = await openTestApp({ push: true });
+    t.google.calendar.push.isSyncFirst = true;
+    await t.signIn(ana);
+    await t.idle();
+    const watches = await watchesOf(t);
+    assert.deepEqual(
+      watches.map(({ state, confirmed_at }) => [state, confirmed_at !== null]),
+      [["open", true]],
+    );
+  });
+
+  test("twice, late, or in the wrong order does nothing more than once", async () => {
+    await using story = await pushed();
+    const { t, visitor } = story;
+    Object.assign(t.google.calendar.push, { doubleShare: 1, jitterMs: 200 });
+    for (let index = 0; index < 5; index += 1) {
+      t.google.calendar.addEvent(ana, eventIn(t, index, { summary: `Event ${index}` }));
+      await new Promise((resolve) => setTimeout(resolve, 60));
+    }
+    await t.idle();
+    await assertSameAsGoogle(t, ana, visitor.userId);
+    const before = await runsOf(t);
+    const statuses = [];
+    for (const number of ["5000", "5000", "4999", "5000"]) {
+      statuses.push((await notify(t, headersOf(t, { "x-goog-message-number": number }))).status);
+    }
+    await t.idle();
+    assert.deepEqual(statuses, [204, 204, 204, 204]);
+    const after = await runsOf(t);
+    assert.ok(after - before <= 2, `${after - before} runs`);
+    const { rows } =
+      await sql`select count(*)::int from notifications where message_number in (4999, 5000)`.execute(
+        t.app.db,
+      );
+    assert.deepEqual(rows, [{ count: 2 }]);
+  });
+
+  test("that is lost costs time, never a change; a channel that loses too much is replaced", async () => {
+    await using story = await pushed();
+    const { t, visitor } = story;
+    const first = channelOf(t).id;
+    t.google.calendar.push.dropShare = 1;
+    for (let time = 0; time < 3; time += 1) {
+      t.google.calendar.addEvent(ana, eventIn(t, time + 1));
+      t.clock.advance(7 * hourMs);
+      await t.idle();
+    }
+    await assertSameAsGoogle(t, ana, visitor.userId);
+    const [old] = await watchesOf(t);
+    assert.deepEqual(
+      [old!.id, old!.missed, old!.state, old!.close_reason],
+      [first, 3, "closed", "missed"],
+    );
+    assert.notEqual(channelOf(t).id, first);
+  });
+
+  test("is believed only with the channel's own secret, and never by somebody's word", async () => {
+    await using story = await pushed();
+    const { t } = story;
+    const before = await runsOf(t);
+    const statusOf = async (headers: Record<string, string>) => (await notify(t, headers)).status;
+    assert.equal(await statusOf(headersOf(t, { "x-goog-channel-token": "guessed" })), 401);
+    assert.equal(await statusOf(headersOf(t, { "x-goog-channel-token": "" })), 401);
+    assert.equal(await statusOf(headersOf(t, { "x-goog-channel-id": randomUUID() })), 404);
+    assert.equal(await statusOf(headersOf(t, { "x-goog-message-number": "first" })), 422);
+    assert.equal(await statusOf({}), 422);
+    await t.idle();
+    assert.equal(await runsOf(t), before);
+    assert.equal(await statusOf(headersOf(t)), 204);
+    assert.equal((await notify(t, headersOf(t), "/api/v1/webhooks/google-calendar")).status, 204);
+  });
+
+  test("of a channel that nobody here knows is answered with 404, and the channel is stopped", async () => {
+    await using story = await pushed();
+    const { t } = story;
+    const { id } = channelOf(t);
+    await t.app.db.deleteFrom("watches").where("id", "=", id).execute();
+    t.google.calendar.addEvent(ana, eventIn(t, 1));
+    await t.idle();
+    assert.ok(!t.google.calendar.channels().some((channel) => channel.id === id));
+  });
+
+  test("is renewed at half the channel's life without a gap, the old channel being heard until it expires", async () => {
+    await using story = await pushed();
+    const { t, visitor } = story;
+    const old = headersOf(t);
+    t.clock.advance(4.2 * 24 * hourMs);
+    await t.idle();
+    const watches = await watchesOf(t);
+    assert.deepEqual(
+      watches.map(({ state, close_reason }) => [state, close_reason]),
+      [
+        ["closed", "renewal"],
+        ["open", null],
+      ],
+    );
+    assert.ok(watches[1]!.opened_at! > watches[0]!.opened_at!);
+    assert.equal((await notify(t, old)).status, 204);
+    t.google.calendar.addEvent(ana, eventIn(t, 1));
+    await t.idle();
+    await assertSameAsGoogle(t, ana, visitor.userId);
+    t.clock.advance(4 * 24 * hourMs);
+    assert.equal((await notify(t, { ...old, "x-goog-message-number": "2000" })).status, 404);
+  });
+
+  test("that cannot be opened is tried again from a minute on, while polling goes on", async () => {
+    await using t = await openTestApp({ push: true });
+    const fault = { endpoint: "calendar.events.watch", status: 500, times: 2 };
+    await fetch(`${t.google.url}/_control/faults`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(fault),
+    });
+    const visitor = await t.signIn(ana);
+    await t.idle();
+    for (const minutes of [2, 4]) {
+      assert.equal((await watchesOf(t)).filter(({ state }) => state === "open").length, 0);
+      t.clock.advance(minutes * 60_000);
+      await t.idle();
+    }
+    assert.deepEqual(
+      (await watchesOf(t)).map(({ state }) => state),
+      ["failed", "failed", "open"],
+    );
+    await assertSameAsGoogle(t, ana, visitor.userId);
+  });
+
+  test("that Google does not offer for a calendar is no failure: it is polled", async () => {
+    await using t = await openTestApp({ push: true });
+    t.google.calendar.addCalendar(ana, { id: "holidays", title: "Holidays", kind: "holiday" });
+    const visitor = await t.signIn(ana);
+    await t.idle();
+    const { body } = await visitor.call("GET", "/api/v1/sync/feeds");
+    const feed = body.items.find((one: { resource: string }) => one.resource === "holidays");
+    assert.deepEqual([feed.push.state, feed.failures, feed.state], ["not_offered", 0, "active"]);
+    assert.ok(feed.next_at);
+  });
+
+  test("ends with the connection: channels are stopped before the grant is revoked", async () => {
+    await using story = await pushed();
+    const { t, visitor } = story;
+    const { body } = await visitor.call("GET", "/api/v1/me");
+    await visitor.call("POST", "/api/v1/auth/google/token/revoke", {
+      connection_id: body.connections[0].id,
+    });
+    await t.idle();
+    assert.deepEqual(t.google.calendar.channels(), []);
+    assert.deepEqual(await keptEvents(t, visitor.userId), []);
+    const asked = t.google.state.requests.map(({ endpoint }) => endpoint);
+    assert.ok(asked.lastIndexOf("calendar.channels.stop") < asked.lastIndexOf("oauth.revoke"));
+  });
+
+  test("can be turned off and on by its owner", async () => {
+    await using story = await pushed();
+    const { t, visitor } = story;
+    assert.equal((await visitor.call("DELETE", "/api/v1/calendar/watch")).status, 204);
+    await t.idle();
+    assert.deepEqual(t.google.calendar.channels(), []);
+    await visitor.call("POST", `/api/v1/calendar/sync/${visitor.userId}?wait=true`);
+    await t.idle();
+    assert.deepEqual(t.google.calendar.channels(), []);
+    const opened = await visitor.call("POST", "/api/v1/calendar/watch");
+    assert.deepEqual([opened.status, opened.body.watches.length], [200, 2]);
+    const again = await visitor.call("POST", "/api/v1/calendar/watch");
+    assert.deepEqual(again.body, opened.body);
+  });
+
+  test("of one feed at two workers makes one run at a time, and exactly one more for what came meanwhile", async () => {
+    await using story = await pushed();
+    const { t, visitor } = story;
+    await using second = await openApp(t.app.config, { clock: t.clock, log: t.app.log });
+    await using _workers = await startWorkers(second, handlers);
+    const slow = { endpoint: "calendar.events.list", delayMs: 400, times: 1 };
+    await fetch(`${t.google.url}/_control/faults`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(slow),
+    });
+    const before = await runsOf(t);
+    t.google.calendar.addEvent(ana, eventIn(t, 1));
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    for (let number = 1; number <= 10; number += 1) {
+      await notify(t, headersOf(t, { "x-goog-message-number": String(9000 + number) }));
+    }
+    await t.idle();
+    assert.equal((await runsOf(t)) - before, 2);
+    await assertSameAsGoogle(t, ana, visitor.userId);
+  });
+
+  test("and polling both end while a grant is dead, and are back by signing in again", async () => {
+    await using story = await pushed();
+    const { t, visitor } = story;
+    await fetch(`${t.google.url}/_control/people/${ana}/revoke`, { method: "POST" });
+    t.google.calendar.addEvent(ana, eventIn(t, 1));
+    t.clock.advance(2 * hourMs);
+    await t.idle();
+    const { rows } = await sql`select distinct state, state_reason, due_at from feeds`.execute(
+      t.app.db,
+    );
+    assert.deepEqual(rows, [{ state: "paused", state_reason: "reconnect_needed", due_at: null }]);
+    const again = await t.signIn(ana, { consent: true } as never);
+    await t.idle();
+    assert.equal(again.userId, visitor.userId);
+    await assertSameAsGoogle(t, ana, visitor.userId);
+    const { rows: states } = await sql`select distinct state from feeds`.execute(t.app.db);
+    assert.deepEqual(states, [{ state: "active" }]);
+  });
+
+  test("and polling survive a clock that jumps, forwards and backwards", async () => {
+    await using story = await pushed();
+    const { t, visitor } = story;
+    for (const jumpMs of [30 * 24 * hourMs, -29 * 24 * hourMs, 40 * 24 * hourMs]) {
+      t.clock.advance(jumpMs);
+      t.google.calendar.addEvent(ana, eventIn(t, 1));
+      await t.asService("POST", `/api/v1/calendar/sync/${visitor.userId}?wait=true`);
+      await t.idle();
+      await assertSameAsGoogle(t, ana, visitor.userId);
+    }
+  });
+});
