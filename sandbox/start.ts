@@ -7,6 +7,7 @@ import { loadConfig } from "../src/config.ts";
 import { startEmbedded } from "../src/db/embedded.ts";
 import { openLog } from "../src/lib/log.ts";
 import { serve } from "../src/serve.ts";
+import { seedCalendars } from "./google/calendar/seeds.ts";
 import { openSandboxGoogle } from "./google/server.ts";
 
 type Options = { port: number; dataDir: string; say: (line: string) => void };
@@ -37,6 +38,7 @@ export async function startSandbox({
   const google = opened.use(
     await openSandboxGoogle({ baseUrl: url + googlePath, redirectUris: [callback] }),
   );
+  seedCalendars(google.calendar);
   await ensureConsole(say);
   const config = loadConfig({
     GOOGLE_CLIENT_ID: google.client.id,
@@ -48,6 +50,7 @@ export async function startSandbox({
     VIRTUAL_EMAIL_ADDRESS: "ai@example.com",
     DATA_DIR: dataDir,
     PORT: String(port),
+    PUBLIC_URL: url,
     LOG_LEVEL: "warn",
   });
   const onProgress = (step: string) => say(`… ${step.charAt(0).toLowerCase()}${step.slice(1)}`);
@@ -62,6 +65,7 @@ export async function startSandbox({
       `  Console          ${url}`,
       `  API              ${url}/docs`,
       `  Sandbox Google   ${google.url}/`,
+      `  Its calendars    ${google.url}/calendar`,
       `  Database         ${embedded.psql}`,
       `  Service key      in ${join(dataDir, "secrets.json")}`,
       "",

@@ -7,6 +7,7 @@ import type { z } from "zod";
 import type { Clock } from "../../src/lib/clock.ts";
 import { type Log, openLog } from "../../src/lib/log.ts";
 import { openCalendar, type SandboxCalendar } from "./calendar/calendar.ts";
+import { addCalendarPage } from "./calendar/page.ts";
 import { type MovableClock, openClock } from "./clock.ts";
 import { addConsent } from "./consent.ts";
 import { addControl, ClientSettings } from "./control.ts";
@@ -142,6 +143,7 @@ async function openServer(
   addToken(server, state);
   addIdentity(server, state);
   const calendar = openCalendar(server, state);
+  addCalendarPage(server, calendar);
   addControl(server, state);
   addNotFound(server, state);
   await server.ready();

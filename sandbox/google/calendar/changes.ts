@@ -379,8 +379,8 @@ function withoutNulls<Value extends Record<string, unknown>>(value: Value): Valu
   return value;
 }
 
-function requireWriter({ accessRole, calendar }: Listed): void {
-  if (calendar.kind === "holiday" || !["owner", "writer"].includes(accessRole)) {
+function requireWriter({ accessRole }: Listed): void {
+  if (!["owner", "writer"].includes(accessRole)) {
     throw new GoogleError(
       403,
       "requiredAccessLevel",
