@@ -22,6 +22,62 @@ export type Connection = {
   connected_at: string;
 };
 
+export type CalendarEvent = {
+  id: string;
+  title: string;
+  calendar_title: string | null;
+  location: string | null;
+  start_time: string;
+  end_time: string;
+  all_day: boolean;
+  start_date: string | null;
+  end_date: string | null;
+  status: string | null;
+  event_type: string;
+  response_status: string | null;
+  attendees: Attendee[];
+  meeting_url: string | null;
+  meeting_provider: string | null;
+};
+
+type Attendee = { email?: string | null; displayName?: string | null; self?: boolean };
+
+export type Meeting = {
+  id: string;
+  title: string;
+  meeting_url: string | null;
+  meeting_provider: string | null;
+  start_time: string;
+  end_time: string;
+  status: "upcoming" | "running" | "over" | "cancelled";
+  event_status: string | null;
+  attendees: Attendee[];
+  wants_bot: boolean | null;
+  auto_scheduled_via_email: boolean;
+};
+
+export type MeetingStatus = "coming" | "over" | "cancelled";
+
+export type Why = { decision: "none" | "send" | "move" | "cancel"; reason: string };
+
+export type Feed = {
+  id: string;
+  connection_id: string;
+  kind: "calendar_list" | "calendar" | "gmail" | "drive";
+  resource: string;
+  title: string | null;
+  is_primary: boolean;
+  state: "active" | "paused" | "stopped";
+  last_success_at: string | null;
+  next_at: string | null;
+  why: string;
+  failures: number;
+  last_error: string | null;
+  push: { state: string; text: string; missed: number };
+};
+
+type List<Item> = { items: Item[]; next_cursor: string | null };
+
 /** A refusal of the API, in its own words. Status 0: it could not be reached. */
 export class ApiError extends Error {
   override readonly name = "ApiError";
@@ -39,7 +95,7 @@ export class ApiError extends Error {
 }
 
 const base = "/api/v1";
-const timeoutMs = 30_000;
+const timeoutMs = 40_000;
 
 /** Who is signed in, or null. @throws {ApiError} */
 export async function fetchMe(): Promise<Me | null> {
@@ -50,6 +106,39 @@ export async function fetchMe(): Promise<Me | null> {
     throw error;
   }
 }
+
+/** The events of a span of time, of all calendars, by start. @throws {ApiError} */
+export async function fetchEvents({
+  from,
+  to,
+}: {
+  from: Date;
+  to: Date;
+}): Promise<CalendarEvent[]> {
+  const query = new URLSearchParams({
+    from: from.toISOString(),
+    to: to.toISOString(),
+    limit: "200",
+  });
+  return (await call<List<CalendarEvent>>("GET", `/calendar/events?${query}`)).items;
+}
+
+/** One page of meetings, the earliest first. @throws {ApiError} */
+export function fetchMeetings(status: MeetingStatus, cursor: string): Promise<List<Meeting>> {
+  const query = new URLSearchParams({ limit: "50", ...(cursor ? { cursor } : {}) });
+  if (status === "coming") query.set("from", startOfMinute().toISOString());
+  else query.set("status", status);
+  return call("GET", `/meetings?${query}`);
+}
+
+export const fetchMeetingWhy = (id: string) => call<Why>("GET", `/meetings/${id}/why`);
+export const wantBot = (id: string, wish: boolean | null) =>
+  call<Meeting>("PATCH", `/meetings/${id}`, { wants_bot: wish });
+export const fetchFeeds = async () => (await call<{ items: Feed[] }>("GET", "/sync/feeds")).items;
+export const syncFeed = (id: string, full: boolean) =>
+  call<Feed>("POST", `/sync/feeds/${id}/sync?wait=true`, { full });
+export const followFeed = (id: string, wish: boolean) =>
+  call<Feed>("PATCH", `/sync/feeds/${id}`, { is_wanted: wish });
 
 export const signOut = () => change("DELETE", "/auth/session");
 export const deleteEverything = () => change("DELETE", "/me");
@@ -64,7 +153,15 @@ export function googleUrl(connect?: { connectionId?: string }): string {
   return `${base}/auth/google/login?${query}`;
 }
 
+/** Where changes are told of as they happen. */
+export const eventsUrl = `${base}/events`;
+
 export const exportUrl = `${base}/me/export`;
+
+// Pages of one list must be asked for with the same bounds.
+function startOfMinute(): Date {
+  return new Date(Math.floor(Date.now() / 60_000) * 60_000);
+}
 
 const underWay = new Map<string, Promise<void>>();
 

@@ -9,15 +9,23 @@ import {
 import { fetchMe, type Me } from "./api.ts";
 import { Connections } from "./connections.tsx";
 import { Header } from "./header.tsx";
+import { useLive } from "./live.ts";
+import { Meetings } from "./meetings.tsx";
 import { type Message, Messages, Notice, Say } from "./message.tsx";
+import { Link, usePath } from "./router.tsx";
 import { SignIn } from "./sign-in.tsx";
 import { takeSignInError } from "./sign-in-error.ts";
+import { Today } from "./today.tsx";
 
 type Page = { path: string; name: string; Content: ComponentType<{ me: Me }> };
 
 // In the order of the navigation; the first is also the start page.
-const start: Page = { path: "/connections", name: "Connections", Content: Connections };
-const pages: Page[] = [start];
+const start: Page = { path: "/today", name: "Today", Content: Today };
+const pages: Page[] = [
+  start,
+  { path: "/meetings", name: "Meetings", Content: Meetings },
+  { path: "/connections", name: "Connections", Content: Connections },
+];
 
 // Read once, before React may render twice: reading it cleans the address.
 const signInError = takeSignInError();
@@ -55,7 +63,9 @@ export function App() {
 }
 
 function SignedIn({ me, children }: { me: Me; children: ReactNode }) {
-  const page = location.pathname === "/" ? start : findPage(location.pathname);
+  useLive();
+  const path = usePath();
+  const page = path === "/" ? start : findPage(path);
   const name = page?.name ?? "No such page";
   useEffect(() => {
     document.title = `${name} · Daybook`;
@@ -94,7 +104,7 @@ function NoSuchPage() {
         <h1>No such page</h1>
       </div>
       <p>
-        There is nothing at this address. Go to <a href={start.path}>{start.name}</a>.
+        There is nothing at this address. Go to <Link href={start.path}>{start.name}</Link>.
       </p>
     </>
   );

@@ -1,6 +1,7 @@
 import { type Connection, exportUrl, googleUrl, type Me } from "./api.ts";
 import { Avatar } from "./avatar.tsx";
 import { DeleteEverything, Disconnect } from "./dialogs.tsx";
+import { Feeds } from "./feeds.tsx";
 import { Icon } from "./icons.tsx";
 import { Notice } from "./message.tsx";
 import { Moment } from "./moment.tsx";
@@ -76,6 +77,7 @@ function Card({ connection }: { connection: Connection }) {
       {health === "warn" && connection.state === "active" && (
         <p className="faint">To allow what is missing, reconnect and tick it on Google’s page.</p>
       )}
+      {health !== "ended" && <Feeds connectionId={id} />}
       <footer>
         <p className="faint">
           Connected <Moment at={connection.connected_at} />

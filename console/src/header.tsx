@@ -3,6 +3,7 @@ import { useContext, useState } from "react";
 import { type Me, signOut } from "./api.ts";
 import { Avatar } from "./avatar.tsx";
 import { Say } from "./message.tsx";
+import { Link } from "./router.tsx";
 import { applyTheme, storedTheme, storeTheme, type Theme, themes } from "./theme.ts";
 
 type HeaderProps = {
@@ -14,14 +15,14 @@ type HeaderProps = {
 export function Header({ user, pages, current }: HeaderProps) {
   return (
     <header>
-      <a href="/" className="brand">
+      <Link href="/" className="brand">
         <img src="/icon.svg" alt="" width="28" height="28" /> Daybook
-      </a>
+      </Link>
       <nav aria-label="Pages">
         {pages.map(({ path, name }) => (
-          <a key={path} href={path} aria-current={path === current ? "page" : undefined}>
+          <Link key={path} href={path} aria-current={path === current ? "page" : undefined}>
             {name}
-          </a>
+          </Link>
         ))}
       </nav>
       <div className="person">

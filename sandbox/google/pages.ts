@@ -34,6 +34,7 @@ button.person { display: flex; gap: .9rem; align-items: center; width: 100%; bor
 :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px }
 table { border-collapse: collapse; width: 100% } .scroll { overflow-x: auto }
 th, td { text-align: left; padding: .4rem .9rem .4rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
+td .choice { margin: 0 } input, select { font: inherit; max-width: 100% }
 code { font: .875em ui-monospace, monospace; overflow-wrap: anywhere }
 `;
 

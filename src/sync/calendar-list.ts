@@ -121,8 +121,8 @@ async function saveCalendars(
     state: Feed["state"];
     is_new: boolean;
   }>`
-    insert into feeds as kept (user_id, connection_id, kind, resource, title, is_primary, details, state)
-    select ${feed.user_id}::uuid, ${feed.connection_id}::uuid, 'calendar', resource, title, is_primary, details, 'stopped'
+    insert into feeds as kept (user_id, connection_id, kind, resource, title, is_primary, details, state, state_reason)
+    select ${feed.user_id}::uuid, ${feed.connection_id}::uuid, 'calendar', resource, title, is_primary, details, 'stopped', 'not_wanted'
     from jsonb_to_recordset(${JSON.stringify(rows)}::jsonb)
       as calendar (resource text, title text, is_primary boolean, details jsonb)
     on conflict (connection_id, kind, resource) do update

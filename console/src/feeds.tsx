@@ -1,0 +1,106 @@
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useContext } from "react";
+import { type Feed, fetchFeeds, followFeed, syncFeed } from "./api.ts";
+import { Say } from "./message.tsx";
+import { Moment } from "./moment.tsx";
+
+/** What is followed through one account: how current each feed is, when it is looked at next, and why then. */
+export function Feeds({ connectionId }: { connectionId: string }) {
+  const feeds = useQuery({ queryKey: ["feeds"], queryFn: fetchFeeds });
+  const own = (feeds.data ?? []).filter((feed) => feed.connection_id === connectionId);
+  if (own.length === 0) return null;
+  const calendars = own.filter(({ kind }) => kind === "calendar");
+  const followed = calendars.filter(({ state }) => state !== "stopped").length;
+  return (
+    <details className="feeds">
+      <summary>
+        {followed} of {calendars.length} calendars are followed
+        <Trouble feeds={own} />
+      </summary>
+      <ul>
+        {own.map((feed) => (
+          <FeedRow key={feed.id} feed={feed} />
+        ))}
+      </ul>
+    </details>
+  );
+}
+
+function Trouble({ feeds }: { feeds: Feed[] }) {
+  const failing = feeds.filter(({ failures, state }) => failures > 0 && state === "active").length;
+  return failing > 0 ? <span className="badge warn">{failing} with trouble</span> : null;
+}
+
+function FeedRow({ feed }: { feed: Feed }) {
+  const queries = useQueryClient();
+  const say = useContext(Say);
+  const title = feed.kind === "calendar_list" ? "List of calendars" : (feed.title ?? feed.resource);
+  const outcome = {
+    onSuccess: () => queries.invalidateQueries({ queryKey: ["feeds"] }),
+    onError: (error: Error) => say({ tone: "warn" as const, text: `${title}: ${error.message}` }),
+  };
+  const syncing = useMutation({
+    mutationFn: (full: boolean) => syncFeed(feed.id, full),
+    ...outcome,
+  });
+  const choosing = useMutation({
+    mutationFn: (wish: boolean) => followFeed(feed.id, wish),
+    ...outcome,
+  });
+  const isFollowed = feed.state === "active";
+  return (
+    <li aria-label={title}>
+      <div className="feed-title">
+        <strong>{title}</strong>
+        {feed.is_primary && <span className="badge">primary</span>}
+      </div>
+      <p className="faint">
+        {isFollowed && feed.last_success_at && (
+          <>
+            Read <Moment at={feed.last_success_at} />.{" "}
+          </>
+        )}
+        {isFollowed && feed.next_at && (
+          <>
+            Next <Moment at={feed.next_at} />.{" "}
+          </>
+        )}
+        {feed.why}. {isFollowed && `${feed.push.text}.`}
+        {feed.push.missed > 0 && ` It missed ${feed.push.missed} changes.`}
+      </p>
+      {feed.last_error && <p className="state warn">{feed.last_error}</p>}
+      <div className="actions">
+        {isFollowed && (
+          <>
+            <button
+              type="button"
+              className="quiet"
+              disabled={syncing.isPending}
+              onClick={() => syncing.mutate(false)}
+            >
+              {syncing.isPending ? "Reading …" : "Sync now"}
+            </button>
+            <button
+              type="button"
+              className="quiet"
+              disabled={syncing.isPending}
+              onClick={() => syncing.mutate(true)}
+            >
+              Resync
+            </button>
+          </>
+        )}
+        {feed.kind === "calendar" && feed.state !== "paused" && (
+          <button
+            type="button"
+            className="quiet"
+            disabled={choosing.isPending}
+            onClick={() => choosing.mutate(!isFollowed)}
+          >
+            {isFollowed ? "Do not follow" : "Follow"}
+          </button>
+        )}
+      </div>
+    </li>
+  );
+}

@@ -1,0 +1,198 @@
+import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useContext, useState } from "react";
+import {
+  fetchMeetings,
+  fetchMeetingWhy,
+  type Meeting,
+  type MeetingStatus,
+  wantBot,
+} from "./api.ts";
+import { dayOf, nameOf, timeOf } from "./days.ts";
+import { Join } from "./join.tsx";
+import { Notice, Say } from "./message.tsx";
+import { goTo, useQueryString } from "./router.tsx";
+
+const views: { value: MeetingStatus; name: string }[] = [
+  { value: "coming", name: "Coming" },
+  { value: "over", name: "Past" },
+  { value: "cancelled", name: "Cancelled" },
+];
+
+/** Meetings by day: link, who is invited, whether the assistant comes along, and why. */
+export function Meetings() {
+  const asked = useQueryString().get("show");
+  const view = views.find(({ value }) => value === asked)?.value ?? "coming";
+  const meetings = useInfiniteQuery({
+    queryKey: ["meetings", view],
+    queryFn: ({ pageParam }) => fetchMeetings(view, pageParam),
+    initialPageParam: "",
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
+  });
+  const found = (meetings.data?.pages ?? []).flatMap(({ items }) => items);
+  return (
+    <>
+      <div className="title">
+        <h1>Meetings</h1>
+        <fieldset className="actions" aria-label="Which meetings">
+          {views.map(({ value, name }) => (
+            <button
+              key={value}
+              type="button"
+              aria-pressed={value === view}
+              onClick={() => goTo(value === "coming" ? "/meetings" : `/meetings?show=${value}`)}
+            >
+              {name}
+            </button>
+          ))}
+        </fieldset>
+      </div>
+      {meetings.isError && <Notice tone="warn">{meetings.error.message}</Notice>}
+      {meetings.isPending && <div className="skeleton card" aria-busy="true" />}
+      {meetings.isSuccess && found.length === 0 && (
+        <p className="empty">
+          {view === "coming"
+            ? "No meetings ahead. An event with a link, wherever it stands, appears here."
+            : "There are none."}
+        </p>
+      )}
+      {byDay(found).map(([day, ofDay]) => (
+        <section key={day} className="day" aria-labelledby={`day-${day}`}>
+          <h2 id={`day-${day}`}>{nameOf(day)}</h2>
+          <ul className="agenda">
+            {ofDay.map((meeting) => (
+              <Entry key={meeting.id} meeting={meeting} />
+            ))}
+          </ul>
+        </section>
+      ))}
+      {meetings.hasNextPage && (
+        <button
+          type="button"
+          disabled={meetings.isFetchingNextPage}
+          onClick={() => meetings.fetchNextPage()}
+        >
+          {meetings.isFetchingNextPage ? "Loading …" : "Show more"}
+        </button>
+      )}
+    </>
+  );
+}
+
+function Entry({ meeting }: { meeting: Meeting }) {
+  const [isAsking, setAsking] = useState(false);
+  const { status, title, attendees } = meeting;
+  const isOpen = status === "upcoming" || status === "running";
+  return (
+    <li className={status === "cancelled" ? "over declined" : status}>
+      <p className="time">
+        <time dateTime={meeting.start_time}>{timeOf(meeting.start_time)}</time>
+        <span>{timeOf(meeting.end_time)}</span>
+      </p>
+      <div>
+        <h3>{title}</h3>
+        <p className="faint">
+          {status === "running" && <strong className="now">now</strong>}
+          {status === "cancelled" && <span className="badge">cancelled</span>}
+          {meeting.event_status === "declined" && status !== "cancelled" && (
+            <span className="badge">declined</span>
+          )}
+          {meeting.auto_scheduled_via_email && <span className="badge">assistant invited</span>}
+          {attendees.length > 0 && (
+            <span title={attendees.map(labelOf).join("\n")}>{guestsOf(attendees)}</span>
+          )}
+        </p>
+        {isOpen && (
+          <div className="bot">
+            <BotChoice meeting={meeting} />
+            <button
+              type="button"
+              className="quiet"
+              aria-expanded={isAsking}
+              onClick={() => setAsking(!isAsking)}
+            >
+              Why?
+            </button>
+            {isAsking && <Why meetingId={meeting.id} />}
+          </div>
+        )}
+      </div>
+      {isOpen && meeting.meeting_url && (
+        <Join
+          url={meeting.meeting_url}
+          provider={meeting.meeting_provider}
+          title={title}
+          isPrimary={status === "running"}
+        />
+      )}
+    </li>
+  );
+}
+
+const choices = [
+  { value: "null", name: "Bot by the rules" },
+  { value: "true", name: "With a bot" },
+  { value: "false", name: "Without a bot" },
+];
+
+function BotChoice({ meeting }: { meeting: Meeting }) {
+  const queries = useQueryClient();
+  const say = useContext(Say);
+  const choosing = useMutation({
+    mutationFn: (wish: boolean | null) => wantBot(meeting.id, wish),
+    onSuccess: () => queries.invalidateQueries({ queryKey: ["meetings"] }),
+    onError: (error) => say({ tone: "warn", text: `Nothing was changed. ${error.message}` }),
+  });
+  return (
+    <select
+      aria-label={`Bot for ${meeting.title}`}
+      value={String(choosing.isPending ? choosing.variables : meeting.wants_bot)}
+      disabled={choosing.isPending}
+      onChange={({ target }) =>
+        choosing.mutate(target.value === "null" ? null : target.value === "true")
+      }
+    >
+      {choices.map(({ value, name }) => (
+        <option key={value} value={value}>
+          {name}
+        </option>
+      ))}
+    </select>
+  );
+}
+
+function Why({ meetingId }: { meetingId: string }) {
+  const why = useQuery({
+    queryKey: ["meetings", "why", meetingId],
+    queryFn: () => fetchMeetingWhy(meetingId),
+  });
+  if (why.isPending) return <p className="faint">Looking …</p>;
+  if (why.isError) return <p className="faint">{why.error.message}</p>;
+  const words = {
+    send: "A bot is to come",
+    move: "The bot is to move",
+    cancel: "The bot is called off",
+    none: "No bot",
+  };
+  return (
+    <p className="faint" role="status">
+      {words[why.data.decision]}: {why.data.reason}.
+    </p>
+  );
+}
+
+function byDay(meetings: Meeting[]): [string, Meeting[]][] {
+  return Object.entries(Object.groupBy(meetings, ({ start_time }) => dayOf(start_time))).map(
+    ([day, ofDay = []]) => [day, ofDay],
+  );
+}
+
+function labelOf({ displayName, email }: Meeting["attendees"][number]): string {
+  return displayName ?? email ?? "somebody";
+}
+
+function guestsOf(attendees: Meeting["attendees"]): string {
+  const others = attendees.filter(({ self }) => !self).map(labelOf);
+  if (others.length === 0) return "Only you";
+  const named = others.slice(0, 2).join(", ");
+  return others.length > 2 ? `${named} and ${others.length - 2} more` : named;
+}
