@@ -10,7 +10,7 @@ import type { Handlers } from "./queue/catalog.ts";
 import { runSchedule, type Schedules } from "./queue/schedule-runs.ts";
 import { startFeeds } from "./sync/feeds.ts";
 import { pollCalendars } from "./sync/polling.ts";
-import { renewWatches, repairWatches } from "./sync/renewal.ts";
+import { type Renewed, renewWatches, repairWatches } from "./sync/renewal.ts";
 import { syncFeed } from "./sync/sync.ts";
 import { closeWatch, openWatch, stopUnknownChannel } from "./sync/watches.ts";
 
@@ -18,8 +18,14 @@ import { closeWatch, openWatch, stopUnknownChannel } from "./sync/watches.ts";
 export const schedules: Schedules<App> = {
   "refresh-google-tokens": { everySeconds: 120, run: refreshGoogleTokens },
   "calendar-polling": { everySeconds: 600, run: (app, _signal, by) => pollCalendars(app, by) },
-  "renew-calendar-watches": { everySeconds: 3600, run: (app) => renewWatches(app) },
-  "renew-calendar-webhooks": { everySeconds: 6 * 3600, run: (app) => repairWatches(app) },
+  "renew-calendar-watches": {
+    everySeconds: 3600,
+    run: async (app) => countsOf(await renewWatches(app)),
+  },
+  "renew-calendar-webhooks": {
+    everySeconds: 6 * 3600,
+    run: async (app) => countsOf(await repairWatches(app)),
+  },
   cleanup: { everySeconds: 3600, run: deleteExpiredRows },
 };
 
@@ -28,7 +34,9 @@ export const handlers: Handlers<App> = {
   "schedule.run": (app, { name }, { signal }) => runSchedule(app, schedules, name, signal),
   "feeds.sync": syncFeed,
   "feeds.start": (app, { connectionId }) => startFeeds(app, connectionId),
-  "watches.open": async (app, payload) => ({ opened: (await openWatch(app, payload)) ? 1 : 0 }),
+  "watches.open": async (app, payload) => ({
+    opened: (await openWatch(app, payload)) === null ? 0 : 1,
+  }),
   "watches.close": closeWatch,
   "watches.stop_unknown": stopUnknownChannel,
   "meetings.derive": deriveForUser,
@@ -43,4 +51,8 @@ async function refreshGoogleTokens(app: App, signal: AbortSignal): Promise<Recor
   for (const { code, text } of await grantNotices(app)) app.log.warn({ code }, text);
   const failed = results.filter(({ error }) => error !== null).length;
   return { refreshed: results.length - failed, failed };
+}
+
+function countsOf({ renewed, failed, total }: Renewed): Record<string, number> {
+  return { renewed, failed, total };
 }

@@ -58,13 +58,16 @@ export function sendProblem(
   if (error.retryAfterSeconds !== undefined)
     reply.header("retry-after", Math.ceil(error.retryAfterSeconds));
   if (error.code === "unauthenticated") reply.header("www-authenticate", "Bearer");
-  const body: z.input<typeof Problem> = {
+  // Callers of the old addresses look for `error`.
+  const isOldAddress = request.url.startsWith("/functions/");
+  const body: z.input<typeof Problem> & { error?: string } = {
     type: `https://daybook.example/problems/${error.code.replaceAll("_", "-")}`,
     title: titles[error.status] ?? "Error",
     status: error.status,
     detail: error.message,
     request_id: request.id,
     ...(error.fields.length > 0 ? { errors: error.fields } : {}),
+    ...(isOldAddress ? { error: error.message } : {}),
   };
   return reply
     .code(error.status)

@@ -14,6 +14,7 @@ import {
 } from "fastify";
 import { serializerCompiler } from "fastify-type-provider-zod";
 import type { App } from "../app.ts";
+import { calendarGateway } from "../gateway/calendar.ts";
 import { signInGateway } from "../gateway/sign-in.ts";
 import { AppError } from "../lib/errors.ts";
 import type { Schedules } from "../queue/schedule-runs.ts";
@@ -99,6 +100,7 @@ export async function openServer(
     server.get(url, { config: { who: "public" }, schema: { hide: true } }, () => server.swagger());
   }
   await server.register(signInGateway, { app, prefix: "/functions/v1" });
+  await server.register(calendarGateway, { app, prefix: "/functions/v1" });
   await serveConsole(server);
   return server;
 }
@@ -177,13 +179,24 @@ async function secure(server: FastifyInstance, app: App): Promise<void> {
     strictTransportSecurity: isHttps ? { maxAge: 31_536_000, includeSubDomains: false } : false,
     referrerPolicy: { policy: "same-origin" },
   });
-  await server.register(cors, {
+  const own = {
     origin: app.config.corsOrigins,
     credentials: true,
     methods: ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
     exposedHeaders: ["x-request-id", "retry-after", ...rateHeaders],
     maxAge: 600,
     strictPreflight: false,
+  };
+  // The old addresses were open to pages of any origin, which name their user by a token and never by a cookie.
+  const old = {
+    origin: "*",
+    methods: ["GET", "POST", "OPTIONS"],
+    allowedHeaders: ["authorization", "x-client-info", "apikey", "content-type"],
+    optionsSuccessStatus: 200,
+    strictPreflight: false,
+  };
+  await server.register(cors, {
+    delegator: ({ url = "" }, done) => done(null, url.startsWith("/functions/") ? old : own),
   });
   await server.register(cookie);
   // Files, the only answers worth keeping, say so themselves.

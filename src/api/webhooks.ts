@@ -1,10 +1,10 @@
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import type { App } from "../app.ts";
-import { acceptNotification } from "../sync/notifications.ts";
+import { acceptNotification, type ChannelMessage } from "../sync/notifications.ts";
 
-// The header names of Google's guide to push notifications; HTTP itself does not mind their case.
-const ChannelHeaders = z.looseObject({
+/** The headers of a channel's message. Source: Google's guide to push notifications. */
+export const ChannelHeaders = z.looseObject({
   "x-goog-channel-id": z.string().min(1).max(200).describe("The channel's id"),
   "x-goog-channel-token": z.string().max(300).default("").describe("The channel's secret"),
   "x-goog-resource-state": z
@@ -38,15 +38,7 @@ export const webhookRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server,
         },
       },
       async (request, reply) => {
-        const headers = request.headers;
-        await acceptNotification(app, {
-          channelId: headers["x-goog-channel-id"],
-          token: headers["x-goog-channel-token"],
-          state: headers["x-goog-resource-state"],
-          messageNumber: headers["x-goog-message-number"],
-          resourceId: headers["x-goog-resource-id"] ?? null,
-          resourceUri: headers["x-goog-resource-uri"] ?? null,
-        });
+        await acceptNotification(app, messageOf(request.headers));
         return reply.code(204).send();
       },
     );
@@ -72,3 +64,15 @@ export const Challenge = z
   .string()
   .regex(/^[\w.~-]{1,200}$/, "may have up to 200 letters, digits, dots, dashes and underscores")
   .describe("The text to echo");
+
+/** What the headers of a channel's message say. */
+export function messageOf(headers: z.output<typeof ChannelHeaders>): ChannelMessage {
+  return {
+    channelId: headers["x-goog-channel-id"],
+    token: headers["x-goog-channel-token"],
+    state: headers["x-goog-resource-state"],
+    messageNumber: headers["x-goog-message-number"],
+    resourceId: headers["x-goog-resource-id"] ?? null,
+    resourceUri: headers["x-goog-resource-uri"] ?? null,
+  };
+}

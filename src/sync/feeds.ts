@@ -37,6 +37,15 @@ export async function findFeed(app: { db: Db }, feedId: string): Promise<Feed | 
   return (await selectFeeds(app.db).where("feeds.id", "=", feedId).executeTakeFirst()) ?? null;
 }
 
+/** The feed that a channel of ours is for. */
+export async function findFeedOfWatch(app: { db: Db }, watchId: string): Promise<Feed | null> {
+  const found = await selectFeeds(app.db)
+    .innerJoin("watches", "watches.feed_id", "feeds.id")
+    .where(sql<boolean>`watches.id::text = ${watchId}`)
+    .executeTakeFirst();
+  return found ?? null;
+}
+
 /** All feeds of a user, or those of some kinds, those of the account that signs in first. */
 export async function listFeeds(
   app: { db: Db },

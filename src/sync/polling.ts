@@ -17,6 +17,7 @@ export async function pollCalendars(app: Part, by: StartedBy): Promise<Record<st
   const { polled } = await pollIfDue(app, feeds);
   const result = await waitForRuns(app, polled, { timeoutMs: 120_000 });
   return {
+    users: new Set(feeds.map(({ user_id }) => user_id)).size,
     polled: polled.length,
     skipped: feeds.length - polled.length,
     processed: result.processed,

@@ -1,9 +1,15 @@
 import { inParallel } from "../lib/parallel.ts";
+import { type Feed, findFeed } from "./feeds.ts";
 import type { SyncApp } from "./sync.ts";
 import { missesAllowed, openWatch } from "./watches.ts";
 
 type Wish = Parameters<typeof openWatch>[1];
-type Renewed = { renewed: number; failed: number; total: number };
+/** What became of one channel, in the old functions' words. */
+export type RenewalResult =
+  | { user_id: string; webhook_id: string; renewed: true }
+  | { user_id: string; error: string };
+
+export type Renewed = { renewed: number; failed: number; total: number; results: RenewalResult[] };
 
 /** Renews the channels that have come to the half of their life; those that end within a day are among them. */
 export async function renewWatches(app: SyncApp): Promise<Renewed> {
@@ -58,9 +64,25 @@ export async function repairWatches(app: SyncApp): Promise<Renewed> {
   return openAll(app, broken);
 }
 
+/** Replaces the channels of these feeds, whatever their state. */
+export async function renewOf(app: SyncApp, feeds: Feed[]): Promise<Renewed> {
+  const active = feeds.filter(({ state }) => state === "active");
+  return openAll(
+    app,
+    active.map(({ id }) => ({ feedId: id, reason: "person" })),
+  );
+}
+
 async function openAll(app: SyncApp, wishes: Wish[]): Promise<Renewed> {
-  if (!app.config.pushUrl) return { renewed: 0, failed: 0, total: 0 };
-  const opened = await inParallel(wishes, 8, (wish) => openWatch(app, wish));
-  const renewed = opened.filter(Boolean).length;
-  return { renewed, failed: wishes.length - renewed, total: wishes.length };
+  if (!app.config.pushUrl) return { renewed: 0, failed: 0, total: 0, results: [] };
+  const results = await inParallel(wishes, 8, async (wish): Promise<RenewalResult> => {
+    const watchId = await openWatch(app, wish);
+    const feed = await findFeed(app, wish.feedId);
+    const user_id = feed?.user_id ?? "";
+    return watchId
+      ? { user_id, webhook_id: watchId, renewed: true }
+      : { user_id, error: "No channel was opened; it is tried again by itself" };
+  });
+  const renewed = results.filter((one) => "renewed" in one).length;
+  return { renewed, failed: results.length - renewed, total: results.length, results };
 }

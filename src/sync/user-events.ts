@@ -98,7 +98,7 @@ async function catchUp(app: Pick<App, "db">, listener: Listener): Promise<void> 
   const { rows } = await sql<UserEvent>`
     select id::text, type, payload from user_events
     where user_id = ${listener.userId} and id > ${listener.lastId}::bigint
-    order by id limit 500
+    order by user_events.id limit 500
   `.execute(app.db);
   for (const event of rows) {
     if (BigInt(event.id) <= BigInt(listener.lastId)) continue;

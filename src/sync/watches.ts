@@ -26,20 +26,21 @@ type WatchReason = JobPayload<"watches.open">["reason"];
  * stands before Google is asked: the first message can be faster than the answer. Google renews nothing; each channel
  * has an id and a secret of its own. Without a public https address there is no push, and nothing is done.
  *
- * @returns whether a channel was opened. What Google refuses is kept in the feed's row, with the time of the next try.
+ * @returns the id of the channel, null where none was opened. What Google refuses is kept in the feed's row, with the
+ *   time of the next try.
  */
 export async function openWatch(
   app: SyncApp,
   { feedId, reason }: { feedId: string; reason: WatchReason },
-): Promise<boolean> {
+): Promise<string | null> {
   const feed = await findFeed(app, feedId);
-  if (feed?.state !== "active" || !isPushed(app, feed)) return false;
+  if (feed?.state !== "active" || !isPushed(app, feed)) return null;
   const { channel } = sourceOf(feed.kind);
-  if (!channel) return false;
+  if (!channel) return null;
   const token = randomToken();
   const expiresAt = new Date(app.clock.now().getTime() + channel.lifeMs);
   const watchId = await beginWatch(app, feed, { reason, token, expiresAt });
-  if (!watchId) return false;
+  if (!watchId) return null;
   const google = openGoogleAccess(app, feed.connection_id).request;
   try {
     const address = `${app.config.pushUrl}${channel.path}`;
@@ -50,11 +51,11 @@ export async function openWatch(
       expiresAt,
     });
     await keepOpened(app, feed, { watchId, reason, ...opened, asked: expiresAt });
-    return true;
+    return watchId;
   } catch (error) {
     if (!(error instanceof ProviderError)) throw error;
     await keepRefused(app, feed, watchId, error);
-    return false;
+    return null;
   }
 }
 
@@ -104,6 +105,7 @@ function callsFor(reason: WatchReason, watch: Watch, now: Date): boolean {
     renewal: watch.renew_at === null || watch.renew_at <= now,
     missed: watch.missed >= missesAllowed,
     silent: watch.confirmed_at === null,
+    person: true,
   };
   return reasons[reason];
 }

@@ -1,0 +1,219 @@
+import type { FastifyReply, FastifyRequest } from "fastify";
+import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
+import { z } from "zod";
+import { targetUser } from "../api/session.ts";
+import { Challenge, ChannelHeaders, messageOf } from "../api/webhooks.ts";
+import type { App } from "../app.ts";
+import { AppError } from "../lib/errors.ts";
+import { enqueue } from "../queue/queue.ts";
+import { type Feed, findFeedOfWatch, listFeeds, syncJob } from "../sync/feeds.ts";
+import { acceptNotification } from "../sync/notifications.ts";
+import { pollCalendars, pollIfDue } from "../sync/polling.ts";
+import { openPush } from "../sync/push.ts";
+import { renewOf, renewWatches, repairWatches } from "../sync/renewal.ts";
+import { requestSync, waitForRuns } from "../sync/waiting.ts";
+
+// What the old addresses answered is not described further: each had a shape of its own.
+const response = { 200: z.looseObject({}), "4xx": z.looseObject({ error: z.string().optional() }) };
+const Body = z.looseObject({}).optional();
+
+/**
+ * The old addresses of the calendar functions: same fields, same shapes. What they left open is closed: a notification
+ * counts with the channel's secret, a user acts for itself, and everybody else needs the service key.
+ */
+export const calendarGateway: FastifyPluginAsyncZod<{ app: App }> = async (server, { app }) => {
+  const schema = (summary: string) => ({
+    summary: `Old address: ${summary}`,
+    tags: ["gateway"],
+    body: Body,
+    response,
+  });
+
+  server.post(
+    "/calendar-polling-service",
+    { config: { who: "user_or_service" }, schema: schema("poll a user's calendars") },
+    async (request, reply) => {
+      const userId = namedUser(request);
+      if (!userId) return reply.code(400).send({ error: "Missing userId" });
+      const { polled } = await pollIfDue(app, await calendarsOf(app, userId));
+      const { processed, created, updated, deleted } = await waitForRuns(app, polled);
+      return {
+        success: true,
+        message: `Calendar polling completed for user ${userId}`,
+        ...{ processed, created, updated, deleted },
+        skipped: polled.length === 0,
+      };
+    },
+  );
+
+  server.post(
+    "/calendar-polling-cron",
+    { config: { who: "service" }, schema: schema("poll everybody's calendars") },
+    async () => {
+      const { users, polled, skipped, ...counts } = await pollCalendars(app, "person");
+      const { processed = 0, created = 0, updated = 0, deleted = 0 } = counts;
+      const totals = {
+        total_processed: processed,
+        total_created: created,
+        total_updated: updated,
+        total_deleted: deleted,
+      };
+      if (!users) return { success: true, message: "No active calendar webhooks found", ...totals };
+      const message = `Calendar polling completed for ${users} users`;
+      return { success: true, message, ...totals, total_skipped: skipped, total_polled: polled };
+    },
+  );
+
+  for (const name of ["calendar-webhook-public", "google-calendar-webhook"]) {
+    server.get(
+      `/${name}/verify`,
+      {
+        config: { who: "public", anonymous: true },
+        schema: {
+          summary: "Old address: echo a challenge",
+          tags: ["gateway"],
+          querystring: z.looseObject({ challenge: z.string().optional() }),
+          response: { 200: z.string(), "4xx": z.string() },
+        },
+      },
+      async (request, reply) => {
+        const challenge = Challenge.safeParse(request.query.challenge);
+        reply.type("text/plain; charset=utf-8");
+        return challenge.success ? challenge.data : reply.code(400).send("No challenge provided");
+      },
+    );
+
+    server.post(
+      `/${name}/notify`,
+      {
+        config: { who: "public" },
+        schema: {
+          summary: "Old address: a notification, or a wish to sync",
+          tags: ["gateway"],
+          body: z.unknown().optional(),
+          querystring: z.looseObject({ userId: z.string().optional() }),
+          response: { "2xx": z.unknown(), "4xx": z.looseObject({ error: z.string().optional() }) },
+        },
+      },
+      (request, reply) => notify(app, request, reply),
+    );
+  }
+
+  server.post(
+    "/google-calendar-webhook/setup",
+    { config: { who: "user_or_service" }, schema: schema("open a push channel") },
+    async (request, reply) => {
+      const userId = namedUser(request);
+      if (!userId) return reply.code(400).send({ error: "Missing userId" });
+      const [channel] = await openPush(app, await calendarsOf(app, userId));
+      return {
+        ok: true,
+        webhook_id: channel?.channel_id,
+        resource_id: channel?.resource_id,
+        expiration: String(channel?.expires_at.getTime()),
+      };
+    },
+  );
+
+  server.post(
+    "/renew-calendar-watches",
+    { config: { who: "service" }, schema: schema("renew push channels near their end") },
+    async () => {
+      const { renewed, failed, total, results } = await renewWatches(app);
+      if (total === 0) return { renewed: 0, failed: 0, message: "No active webhooks found" };
+      const message = `Renewed ${renewed} watches, ${failed} failed`;
+      return { renewed, failed, total, results, message };
+    },
+  );
+
+  server.post(
+    "/renew-calendar-webhooks/renew",
+    { config: { who: "user_or_service" }, schema: schema("replace a user's push channels") },
+    async (request, reply) => {
+      const userId = namedUser(request);
+      if (!userId) return reply.code(400).send({ error: "Missing userId" });
+      const { results } = await renewOf(app, await calendarsOf(app, userId));
+      const made = results.find((one) => "renewed" in one);
+      if (!made) return reply.code(502).send({ ok: false, error: "Google opened no channel" });
+      const { webhook_id } = made;
+      return { ok: true, webhook_id, message: "Webhook renewed successfully" };
+    },
+  );
+
+  server.post(
+    "/renew-calendar-webhooks/auto-renew",
+    { config: { who: "service" }, schema: schema("repair everybody's push channels") },
+    async () => {
+      const { renewed, failed, total, results } = await repairWatches(app);
+      if (total === 0) return { ok: true, renewed: 0, message: "No webhooks need renewal" };
+      return { ok: true, renewed, failed, total, results };
+    },
+  );
+};
+
+const none = { processed: 0, created: 0, updated: 0, deleted: 0 };
+
+// What came by which way is told by the headers, then by the body. Google's own messages prove themselves; a wish needs
+// somebody who may wish, and not by cookie, which a stranger's page could send.
+async function notify(app: App, request: FastifyRequest, reply: FastifyReply) {
+  const headers = ChannelHeaders.safeParse(request.headers);
+  if (headers.success) {
+    try {
+      await acceptNotification(app, messageOf(headers.data));
+    } catch (error) {
+      if (!(error instanceof AppError)) throw error;
+      return reply.code(401).send({ error: "Invalid webhook channel" });
+    }
+    const isHandshake = headers.data["x-goog-resource-state"] === "sync";
+    return isHandshake ? reply.type("text/plain").send("OK") : { ok: true, ...none };
+  }
+  const { who } = request;
+  if (!who || (who.type === "user" && who.via === "cookie")) {
+    return reply.code(401).send({ error: "Invalid webhook channel" });
+  }
+  const { state, channelId, resourceId } = Wish.parse(request.body ?? {});
+  if (state === "google_webhook") {
+    if (who.type !== "service")
+      return reply.code(401).send({ error: "Invalid authorization token" });
+    const feed = channelId ? await findFeedOfWatch(app, channelId) : null;
+    if (!feed) return reply.code(401).send({ error: "Invalid webhook channel" });
+    await enqueue(app, app.db, syncJob(feed.id, "push"));
+    return { ok: true, ...none };
+  }
+  const userId = namedUser(request);
+  if (state === "test") {
+    if (!userId) return reply.code(400).send({ error: "Missing userId" });
+    const timestamp = app.clock.now().toISOString();
+    return { ok: true, message: "Test webhook received successfully", timestamp };
+  }
+  if (!userId || (state === "sync" && !resourceId)) {
+    return reply.code(400).send({ error: "Missing userId or resourceId" });
+  }
+  const feeds = await calendarsOf(app, userId);
+  await requestSync(app, feeds);
+  const { processed, created, updated, deleted, error } = await waitForRuns(app, feeds);
+  return { ok: true, processed, created, updated, deleted, errors: error === null ? 0 : 1 };
+}
+
+const Wish = z.looseObject({
+  state: z.string().optional().catch(undefined),
+  channelId: z.string().optional().catch(undefined),
+  resourceId: z.string().optional().catch(undefined),
+});
+
+const Named = z.looseObject({ userId: z.guid().optional().catch(undefined) });
+
+// A user may leave out the name, but may name nobody else.
+function namedUser(request: FastifyRequest): string | null {
+  const inBody = Named.catch({}).parse(request.body ?? {}).userId;
+  const inQuery = Named.catch({}).parse(request.query ?? {}).userId;
+  const named = inBody ?? inQuery;
+  if (named === undefined) return request.who?.type === "user" ? request.who.userId : null;
+  return targetUser(request, named);
+}
+
+async function calendarsOf(app: App, userId: string): Promise<Feed[]> {
+  const feeds = await listFeeds(app, userId, ["calendar_list", "calendar"]);
+  if (feeds.length === 0) throw new AppError("not_found", "Google credentials not found");
+  return feeds;
+}

@@ -1,0 +1,110 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { sql } from "kysely";
+import { eventIn } from "../calendars.ts";
+import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
+
+type Told = { id: string; event: string; data: Record<string, unknown> };
+
+/** An open stream, and what it has told so far. */
+async function listen(t: TestApp, visitor: Visitor, lastEventId?: string) {
+  const leaving = new AbortController();
+  const answer = await fetch(`${t.url}/api/v1/events`, {
+    headers: { cookie: visitor.cookie, ...(lastEventId ? { "last-event-id": lastEventId } : {}) },
+    signal: leaving.signal,
+  });
+  assert.equal(answer.status, 200);
+  assert.match(answer.headers.get("content-type") ?? "", /text\/event-stream/);
+  const told: Told[] = [];
+  const reading = (async () => {
+    let text = "";
+    for await (const chunk of answer.body!) {
+      text += new TextDecoder().decode(chunk);
+      const blocks = text.split("\n\n");
+      text = blocks.pop() ?? "";
+      for (const block of blocks) {
+        const fields = new Map(
+          block.split("\n").map((line) => line.split(/: (.*)/s) as [string, string]),
+        );
+        const data = fields.get("data");
+        if (data)
+          told.push({ id: fields.get("id")!, event: fields.get("event")!, data: JSON.parse(data) });
+      }
+    }
+  })().catch(() => {});
+  return {
+    told,
+    leave: async () => {
+      leaving.abort();
+      await reading;
+    },
+  };
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  for (const deadline = Date.now() + 5_000; !condition(); ) {
+    assert.ok(Date.now() < deadline, "it did not come true within five seconds");
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+describe("server-sent events", () => {
+  test("tell a user's pages of a change within a second of its commit, and nobody else's", async () => {
+    await using t = await openTestApp({ push: true });
+    const ana = await t.signIn("ana@example.com");
+    const priya = await t.signIn("priya@example.com");
+    await t.idle();
+    const [anas, priyas] = [await listen(t, ana), await listen(t, priya)];
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    t.google.calendar.addEvent("ana@example.com", eventIn(t, 1));
+    await until(() => anas.told.length > 0);
+    const { rows } = await sql<{ ms: number }>`
+      select extract(epoch from now() - created_at) * 1000 as ms from user_events order by id desc limit 1`.execute(
+      t.app.db,
+    );
+    assert.ok(rows[0]!.ms < 1_000, `${rows[0]!.ms} ms after the commit`);
+    assert.deepEqual([anas.told[0]!.event, anas.told[0]!.data.created], ["calendar.changed", 1]);
+    assert.deepEqual(priyas.told, []);
+    await Promise.all([anas.leave(), priyas.leave()]);
+  });
+
+  test("go on after the last event that a page has seen, in order and without a gap", async () => {
+    await using t = await openTestApp({ push: true });
+    const ana = await t.signIn("ana@example.com");
+    await t.idle();
+    const first = await listen(t, ana);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    t.google.calendar.addEvent("ana@example.com", eventIn(t, 1));
+    await until(() => first.told.length > 0);
+    await first.leave();
+    const insert = (number: number) =>
+      t.app.db
+        .insertInto("user_events")
+        .values({ user_id: ana.userId, type: "test", payload: JSON.stringify({ number }) })
+        .execute();
+    await Promise.all(Array.from({ length: 50 }, (_, number) => insert(number)));
+    const second = await listen(t, ana, first.told.at(-1)!.id);
+    await Promise.all(Array.from({ length: 50 }, (_, number) => insert(50 + number)));
+    await until(() => second.told.length >= 100);
+    const ids = second.told.map(({ id }) => Number(id));
+    assert.deepEqual(
+      ids,
+      [...ids].sort((one, other) => one - other),
+    );
+    assert.equal(new Set(second.told.map(({ data }) => data.number)).size, 100);
+    await second.leave();
+  });
+
+  test("come back by themselves when the database connection that hears of them breaks", async () => {
+    await using t = await openTestApp({ push: true });
+    const ana = await t.signIn("ana@example.com");
+    await t.idle();
+    const stream = await listen(t, ana);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    await sql`select pg_terminate_backend(pid) from pg_stat_activity
+      where application_name = 'daybook events' and datname = current_database()`.execute(t.app.db);
+    t.google.calendar.addEvent("ana@example.com", eventIn(t, 1));
+    await until(() => stream.told.length > 0);
+    await stream.leave();
+  });
+});
