@@ -157,17 +157,23 @@ async function idle(app: App, google: SandboxGoogle): Promise<void> {
   throw new Error("Something is on its way for more than 30 seconds");
 }
 
+type Place = {
+  url: string;
+  port: number;
+  database: Database;
+  environment?: Record<string, string>;
+};
+
+type Google = Pick<SandboxGoogle, "url" | "client" | "serviceAccount">;
+
 /** A configuration for one test database and one sandbox Google. */
-export function testConfig(
-  google: Pick<SandboxGoogle, "url" | "client" | "serviceAccount">,
-  {
-    url,
-    port,
-    database,
-    environment,
-  }: { url: string; port: number; database: Database; environment?: Record<string, string> },
-): Config {
-  return loadConfig({
+export function testConfig(google: Google, place: Place): Config {
+  return loadConfig(testEnvironment(google, place));
+}
+
+/** The same as the variables that a process of its own would be given. */
+export function testEnvironment(google: Google, { url, port, database, environment }: Place) {
+  return {
     DATABASE_URL: database.url,
     SERVICE_KEY: "a-service-key-for-tests",
     ENCRYPTION_KEY: "an-encryption-key-for-tests",
@@ -183,7 +189,7 @@ export function testConfig(
     LOG_LEVEL: "debug",
     ...(process.env.TEST_REDIS_URL ? { REDIS_URL: process.env.TEST_REDIS_URL } : {}),
     ...environment,
-  });
+  };
 }
 
 /** A folder of its own, deleted when closed. */

@@ -17,8 +17,9 @@ export type FeedKind = Feed["kind"];
 
 type Part = Pick<App, "db" | "clock" | "queue" | "config">;
 
-/** A run holds its feed for this long after each page. A process that dies lets go of it then. */
-const leaseSeconds = 60;
+// A run holds its feed for this long and says every few seconds that it lives. A process that dies lets go of it then.
+const leaseSeconds = 20;
+const heartbeatMs = 5_000;
 // One account with many calendars must not keep all workers busy.
 const runsPerConnection = 3;
 
@@ -116,6 +117,21 @@ export async function takeLease(app: { db: Db }, feedId: string, now: Date | nul
   if (!row.is_taken) return { outcome: "running", waitMs: row.held_ms + 1000 };
   const feed = await selectFeeds(app.db).where("feeds.id", "=", feedId).executeTakeFirst();
   return feed ? { outcome: "taken", feed, owner } : { outcome: "idle" };
+}
+
+/** Holds the feed for as long as the run lives, however long the provider takes to answer. */
+export function keepLease(app: { db: Db }, lease: { feedId: string; owner: string }): Disposable {
+  const beat = () =>
+    app.db
+      .updateTable("feeds")
+      .set({ lease_until: sql<Date>`now() + make_interval(secs => ${leaseSeconds})` })
+      .where("id", "=", lease.feedId)
+      .where("lease_owner", "=", lease.owner)
+      .execute()
+      // A beat that is missed is no harm; the next one, or the fence of the next page, decides.
+      .catch(() => {});
+  const timer = setInterval(beat, heartbeatMs);
+  return { [Symbol.dispose]: () => clearInterval(timer) };
 }
 
 /** What a run writes about its feed in one of its transactions. `details` are merged into what is there. */

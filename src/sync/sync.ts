@@ -8,6 +8,7 @@ import { afterFailure } from "./failure.ts";
 import {
   type Feed,
   type FeedPatch,
+  keepLease,
   LeaseLostError,
   nextInLine,
   patched,
@@ -83,6 +84,7 @@ export async function syncFeed(
     return { [lease.outcome]: 1 };
   }
   const { owner } = lease;
+  using _alive = keepLease(app, { feedId, owner });
   const source = sourceOf(lease.feed.kind);
   const isVoid = lease.feed.cursor_shape !== source.cursorShape || lease.feed.is_full_wanted;
   const feed = isVoid ? { ...lease.feed, cursor: null, reading: null } : lease.feed;

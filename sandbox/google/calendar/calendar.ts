@@ -184,7 +184,10 @@ export function openCalendar(server: FastifyInstance, state: State): SandboxCale
         pageToken: null,
         maxResults: Number.POSITIVE_INFINITY,
       };
-      return whole.list(at(address, calendarId), request).items as Resource[];
+      const listed = at(address, calendarId);
+      const malformed = new Set(listed.calendar.malformed.map(({ item }) => item));
+      const { items } = whole.list(listed, request);
+      return items.filter((item): item is Resource => !malformed.has(item));
     },
     injectMalformed: (address, item, { calendarId } = {}) => {
       const { calendar } = at(address, calendarId);
