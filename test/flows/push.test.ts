@@ -280,7 +280,7 @@ describe("push", () => {
     const { t, visitor } = story;
     await using second = await openApp(t.app.config, { clock: t.clock, log: t.app.log });
     await using _workers = await startWorkers(second, handlers);
-    const slow = { endpoint: "calendar.events.list", delayMs: 400, times: 1 };
+    const slow = { endpoint: "calendar.events.list", delayMs: 2_500, times: 1 };
     await fetch(`${t.google.url}/_control/faults`, {
       method: "POST",
       headers: { "content-type": "application/json" },
