@@ -21,6 +21,8 @@ const texts = new Map(
     refused_by_google:
       "Google refused this sign-in. Your administrator may not allow Daybook; ask them, or use another account.",
     incomplete: "Google's answer was not complete. Begin once more.",
+    too_many_requests: "That was tried too often. Wait a minute, then begin once more.",
+    unavailable: "Daybook is not quite there at the moment. Try again in a minute.",
     unauthenticated: "You were signed out meanwhile. Sign in, then connect the account again.",
   }),
 );

@@ -82,7 +82,8 @@ export async function ensureSupabaseUser(
   const email = token.email;
   if (!email) return null;
   return app.db.transaction().execute(async (tx) => {
-    if (await findUserByEmail(tx, email)) return null;
+    const owner = await findUserByEmail(tx, email);
+    if (owner && owner.id !== token.sub) return null;
     const made = await tx
       .insertInto("users")
       .values({ id: token.sub, email, name: email.split("@")[0] ?? null, role: "user" })

@@ -1,3 +1,4 @@
+import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { getConnection, listConnections } from "../accounts/connections.ts";
@@ -19,6 +20,7 @@ import {
   setSignInBrowser,
   signInBrowser,
 } from "./cookies.ts";
+import { answerProblem } from "./problems.ts";
 import { targetUser, userOf } from "./session.ts";
 
 const Code = z.string().min(1).max(2000);
@@ -32,11 +34,11 @@ const Time = z.iso.datetime();
 
 const SessionAnswer = z.object({ token: z.string(), expires_at: Time });
 const TokenState = z.object({
-  connection_id: z.uuid(),
+  connection_id: z.guid(),
   expires_in: z.number().int(),
   scopes: z.array(z.string()),
 });
-const ConnectionChoice = z.strictObject({ connection_id: z.uuid().optional() });
+const ConnectionChoice = z.strictObject({ connection_id: z.guid().optional() });
 
 /** Signing in with Google, sessions, and the Google accounts of the signed-in user. No answer carries a Google token. */
 export const authRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { app }) => {
@@ -48,15 +50,28 @@ export const authRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
         summary: "Go to Google to sign in, or to connect an account",
         tags: ["auth"],
         querystring: z.strictObject({
-          purpose: z.enum(["sign_in", "connect"]).default("sign_in"),
-          connection_id: z.uuid().optional(),
-          return_to: ReturnTo.optional(),
+          purpose: z
+            .enum(["sign_in", "connect"])
+            .default("sign_in")
+            .describe("`connect` adds an account to the signed-in user, or reconnects one"),
+          connection_id: z
+            .guid()
+            .optional()
+            .describe("The connection to reconnect; only with `purpose=connect`"),
+          return_to: ReturnTo.optional().describe("A path of the console to come back to"),
         }),
         response: { 302: z.undefined() },
       },
+      errorHandler: leadBackToConsole,
     },
     async (request, reply) => {
       const { purpose, connection_id, return_to } = request.query;
+      if (connection_id && purpose !== "connect") {
+        const message = "counts only with purpose=connect";
+        throw new AppError("invalid", `connection_id ${message}`, {
+          fields: [{ path: "querystring.connection_id", message }],
+        });
+      }
       const browser = signInBrowser(request) ?? randomToken();
       const url = await beginGoogleConsent(app, {
         purpose:
@@ -80,12 +95,13 @@ export const authRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
         tags: ["auth"],
         // Google adds parameters of its own, and may add more.
         querystring: z.looseObject({
-          code: Code.optional(),
-          state: State.optional(),
-          error: z.string().max(200).optional(),
+          code: Code.optional().describe("What Google gave, to be redeemed once"),
+          state: State.optional().describe("What the sign-in began with"),
+          error: z.string().max(200).optional().describe("Why Google gave no code"),
         }),
         response: { 302: z.undefined() },
       },
+      errorHandler: leadBackToConsole,
     },
     async (request, reply) => {
       const { code, state, error } = request.query;
@@ -103,6 +119,7 @@ export const authRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
         return reply.redirect(done.returnTo ?? "/", 302);
       } catch (failure) {
         const reason = reasonOf(failure);
+        if (reason === null) throw failure;
         request.log.warn({ reason }, "sign-in failed");
         return reply.redirect(`/?sign_in_error=${reason}`, 302);
       }
@@ -119,7 +136,7 @@ export const authRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
         body: z.strictObject({ code: Code, state: State }),
         response: {
           200: z.object({
-            user: z.object({ id: z.uuid(), email: z.string(), name: z.string().nullable() }),
+            user: z.object({ id: z.guid(), email: z.string(), name: z.string().nullable() }),
             session: SessionAnswer.nullable(),
           }),
           409: z
@@ -163,7 +180,7 @@ export const authRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
         summary: "Refresh the stored Google access token of a user now",
         tags: ["auth"],
         body: z
-          .strictObject({ user_id: z.uuid().optional(), connection_id: z.uuid().optional() })
+          .strictObject({ user_id: z.guid().optional(), connection_id: z.guid().optional() })
           .optional(),
         response: { 200: TokenState },
       },
@@ -182,7 +199,7 @@ export const authRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
         querystring: ConnectionChoice,
         response: {
           200: z.object({
-            connection_id: z.uuid(),
+            connection_id: z.guid(),
             sub: z.string().nullable(),
             email: z.string().nullable(),
             name: z.string().nullable(),
@@ -220,7 +237,7 @@ export const authRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
         }),
         response: {
           200: z.object({
-            connection_id: z.uuid(),
+            connection_id: z.guid(),
             email: z.string().nullable(),
             missing_scopes: z.array(z.string()),
           }),
@@ -280,7 +297,7 @@ export const authRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
           "Disconnect a Google account: revoke the grant, close its channels, delete its tokens",
         tags: ["auth"],
         body: ConnectionChoice.optional(),
-        response: { 200: z.object({ disconnected: z.literal(true), connection_id: z.uuid() }) },
+        response: { 200: z.object({ disconnected: z.literal(true), connection_id: z.guid() }) },
       },
     },
     async (request) => {
@@ -313,7 +330,7 @@ export const authRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
         tags: ["auth"],
         response: {
           200: z.object({
-            user_id: z.uuid(),
+            user_id: z.guid(),
             via: z.enum(["cookie", "bearer", "supabase"]),
             connections: z.number().int(),
           }),
@@ -372,8 +389,8 @@ const signInErrors: Partial<Record<ErrorCode, string>> = {
   invalid: "email_unverified",
 };
 
-// What the console explains, by the word in `sign_in_error`.
-function reasonOf(failure: unknown): string {
+// What the console explains, by the word in `sign_in_error`; null for what nobody expected.
+function reasonOf(failure: unknown): string | null {
   if (failure instanceof SignInError) return failure.message;
   if (failure instanceof AppError) {
     return signInErrors[failure.code] ?? failure.code;
@@ -381,5 +398,16 @@ function reasonOf(failure: unknown): string {
   if (failure instanceof ProviderError) {
     return failure.failure === "reauthorise" ? "code_refused" : "google_unavailable";
   }
-  throw failure;
+  return null;
+}
+
+// People come to these two by following links: a page that explains serves them better than a problem document.
+function leadBackToConsole(error: FastifyError, request: FastifyRequest, reply: FastifyReply) {
+  const wantsPage = (request.headers.accept ?? "").includes("text/html");
+  if (!wantsPage) return answerProblem(error, request, reply);
+  const isMisspelt =
+    error.validation !== undefined || (error instanceof AppError && error.fields.length > 0);
+  const reason = isMisspelt ? "incomplete" : (reasonOf(error) ?? "unexpected");
+  request.log.warn({ reason }, "sign-in failed");
+  return reply.redirect(`/?sign_in_error=${reason}`, 302);
 }

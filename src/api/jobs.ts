@@ -10,7 +10,7 @@ import { listOf, listQuery, pageOf, readCursor } from "./lists.ts";
 const Time = z.iso.datetime();
 const Counts = z.record(z.string(), z.number());
 // PostgreSQL's calendar has no year 0.
-const RunKey = z.tuple([Time.regex(/^(?!0000)/), z.uuid()]);
+const RunKey = z.tuple([Time.regex(/^(?!0000)/), z.guid()]);
 
 /** Schedules started by hand and looked back on, and the jobs that were given up. For operators. */
 export const jobRoutes: FastifyPluginAsyncZod<{ app: App; schedules: Schedules<App> }> = async (
@@ -58,7 +58,7 @@ export const jobRoutes: FastifyPluginAsyncZod<{ app: App; schedules: Schedules<A
         response: {
           200: listOf(
             z.object({
-              id: z.uuid(),
+              id: z.guid(),
               name: z.string(),
               started_at: Time,
               finished_at: Time.nullable(),
@@ -106,7 +106,7 @@ export const jobRoutes: FastifyPluginAsyncZod<{ app: App; schedules: Schedules<A
           200: z.object({
             items: z.array(
               z.object({
-                id: z.uuid(),
+                id: z.guid(),
                 name: z.string(),
                 key: z.string().nullable(),
                 payload: z.unknown(),
@@ -136,7 +136,7 @@ export const jobRoutes: FastifyPluginAsyncZod<{ app: App; schedules: Schedules<A
       schema: {
         summary: "Send jobs that were given up again: the named ones, or all",
         tags: ["operations"],
-        body: z.strictObject({ ids: z.array(z.uuid()).min(1).max(1000).optional() }).optional(),
+        body: z.strictObject({ ids: z.array(z.guid()).min(1).max(1000).optional() }).optional(),
         response: { 200: z.object({ resent: z.int() }) },
       },
     },

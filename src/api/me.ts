@@ -14,7 +14,7 @@ const Time = z.iso.datetime();
 const Scopes = z.array(z.string());
 
 const ConnectionAnswer = z.object({
-  id: z.uuid(),
+  id: z.guid(),
   provider: z.literal("google"),
   email: z.string().nullable(),
   name: z.string().nullable(),
@@ -47,7 +47,7 @@ export const meRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { ap
         response: {
           200: z.object({
             user: z.object({
-              id: z.uuid(),
+              id: z.guid(),
               email: z.string(),
               name: z.string().nullable(),
               username: z.string().nullable(),
@@ -108,7 +108,12 @@ export const meRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { ap
       schema: {
         summary: "All data of this user, one JSON object a line: {table, row}",
         tags: ["me"],
-        produces: ["application/x-ndjson"],
+        response: {
+          200: {
+            description: "One JSON object a line: the table, and the row without its secrets",
+            content: { "application/x-ndjson": { schema: z.any() } },
+          },
+        },
       },
     },
     async (request, reply) => {

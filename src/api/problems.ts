@@ -41,11 +41,18 @@ const titles: Record<number, string> = {
 
 /** Answers every failure with a problem document. What we did not expect is logged whole and shown as nothing. */
 export function answerProblems(server: FastifyInstance): void {
-  server.setErrorHandler((error: FastifyError, request, reply) => {
-    const expected = expectedOf(error);
-    if (expected.code === "internal") request.log.error({ error: describeError(error) }, "bug");
-    return sendProblem(request, reply, expected);
-  });
+  server.setErrorHandler(answerProblem);
+}
+
+/** Answers one failure, as every route does. */
+export function answerProblem(
+  error: FastifyError,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): FastifyReply {
+  const expected = expectedOf(error);
+  if (expected.code === "internal") request.log.error({ error: describeError(error) }, "bug");
+  return sendProblem(request, reply, expected);
 }
 
 /** Sends one problem document. */
@@ -154,7 +161,7 @@ const databaseGone =
 
 function isDatabaseGone(error: { code?: unknown; message: string }): boolean {
   if (databaseGone.test(String(error.code ?? ""))) return true;
-  return /Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error/.test(
+  return /Connection terminated|not currently accepting connections|timeout exceeded when trying to connect|Client has encountered a connection error/.test(
     error.message,
   );
 }

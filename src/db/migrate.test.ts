@@ -235,12 +235,12 @@ async function fill(
       if (column.name === "id" && column.type === "uuid") return id;
       const users = ids.get("auth.users")?.[index];
       if (column.target && column.target_column && !/^(id|user_id)$/.test(column.target_column)) {
-        return valueOf({ ...column, name: column.target_column, choices: null }, index);
+        return fillingOf({ ...column, name: column.target_column, choices: null }, index);
       }
       if (column.target && column.target !== table) return ids.get(column.target)?.[index] ?? null;
       if (column.target === table) return null;
       if (column.type === "uuid" && /user_id|created_by/.test(column.name)) return users;
-      return valueOf(column, index);
+      return fillingOf(column, index);
     });
     const names = columns.map(({ name }) => `"${name}"`).join(", ");
     const places = columns.map((_, at) => `$${at + 1}`).join(", ");
@@ -250,7 +250,7 @@ async function fill(
   ids.set(table, key);
 }
 
-function valueOf({ name, type, choices }: Column, index: number): unknown {
+function fillingOf({ name, type, choices }: Column, index: number): unknown {
   const allowed = [...(choices ?? "").matchAll(/'([^']+)'::/g)].map(([, word]) => word);
   if (allowed.length > 0) return allowed[index % allowed.length];
   if (type === "uuid") return randomUUID();

@@ -23,7 +23,7 @@ export async function runSchedule<Part extends { db: Db; clock: Clock }>(
   signal: AbortSignal,
   by: StartedBy = "clock",
 ): Promise<Record<string, number>> {
-  const schedule = schedules[name];
+  const schedule = Object.hasOwn(schedules, name) ? schedules[name] : undefined;
   if (!schedule) throw new AppError("not_found", `No schedule ${name}`);
   const { id } = await app.db
     .insertInto("schedule_runs")

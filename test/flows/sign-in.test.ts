@@ -101,6 +101,27 @@ describe("signing in with Google", () => {
     assert.deepEqual(users, []);
   });
 
+  test("people who follow a link that cannot work are led back to a page that says why; programs get a problem", async () => {
+    const go = (path: string, accept: string) =>
+      fetch(`${t.url}/api/v1/auth/google/${path}`, { headers: { accept }, redirect: "manual" });
+    const page = "text/html,application/xhtml+xml";
+    for (const [path, reason, status] of [
+      ["login?purpose=connect", "unauthenticated", 401],
+      [`login?connection_id=${crypto.randomUUID()}`, "incomplete", 422],
+      ["oauth/callback?state=short&code=x", "incomplete", 422],
+      ["login?return_to=https://elsewhere.example.net", "incomplete", 422],
+    ] as const) {
+      const led = await go(path, page);
+      assert.deepEqual(
+        [led.status, led.headers.get("location")],
+        [302, `/?sign_in_error=${reason}`],
+        path,
+      );
+      if (path.startsWith("login"))
+        assert.equal((await go(path, "application/json")).status, status);
+    }
+  });
+
   test("an account with an address that Google has not verified is not let in", async () => {
     const unverified = t.google.state.people.find(({ emailVerified }) => !emailVerified);
     assert.ok(unverified);

@@ -1,0 +1,74 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { after, before, describe, test } from "node:test";
+import { openTestApp, type TestApp, testEnvironment } from "./harness.ts";
+
+describe("doctor", () => {
+  let t: TestApp;
+  before(async () => {
+    t = await openTestApp({ workers: false });
+  });
+  after(() => t[Symbol.asyncDispose]());
+
+  const doctor = async (more: Record<string, string>) => {
+    const place = { url: t.url, port: 4400, database: t.database, environment: more };
+    const child = spawn(process.execPath, ["src/main.ts", "doctor"], {
+      env: { PATH: process.env.PATH, ...testEnvironment(t.google, place) },
+    });
+    let text = "";
+    for (const stream of [child.stdout, child.stderr])
+      stream.on("data", (chunk) => {
+        text += String(chunk);
+      });
+    const [code] = await once(child, "exit");
+    return { code, text };
+  };
+
+  test("finds nothing wrong with a healthy set-up", async () => {
+    const { code, text } = await doctor({});
+    assert.equal(code, 0, text);
+    for (const subject of ["configuration", "database", "queue", "Google", "public URL"]) {
+      assert.ok(text.includes(subject), `${subject} is looked at`);
+    }
+  });
+
+  test("says in plain words what is wrong with three things at once, and how to mend each", async () => {
+    const { code, text } = await doctor({
+      GOOGLE_CLIENT_SECRET: "not-the-secret",
+      DATABASE_URL: "postgresql://daybook@127.0.0.1:1/daybook",
+      PUBLIC_URL: "https://127.0.0.1:1",
+    });
+    assert.equal(code, 1);
+    assert.match(text, /Google refuses GOOGLE_CLIENT_ID or GOOGLE_CLIENT_SECRET: copy both anew/);
+    assert.match(text, /Check DATABASE_URL/);
+    assert.match(text, /https:\/\/127\.0\.0\.1:1\/live does not answer.*is the server running/);
+    assert.ok(!text.includes("not-the-secret"));
+  });
+
+  test("names every variable that is wrong, in one message", async () => {
+    const { code, text } = await doctor({
+      PORT: "many",
+      SERVICE_KEY: "short",
+      GOOGLE_CLIENT_ID: "",
+    });
+    assert.equal(code, 1);
+    for (const name of ["PORT", "SERVICE_KEY", "GOOGLE_CLIENT_ID", ".env.example"]) {
+      assert.ok(text.includes(name), `${name} is named`);
+    }
+  });
+
+  test("names the cause of grants that die after a week, and the cure", async () => {
+    const died = t.clock.now();
+    const rows = [1, 2, 3, 4, 5].map(() => ({
+      connection_id: crypto.randomUUID(),
+      died_at: died,
+      consented_at: new Date(died.getTime() - 7 * 86_400_000),
+      had_lived_days: 7,
+    }));
+    await t.app.db.insertInto("grant_deaths").values(rows).execute();
+    const { code, text } = await doctor({});
+    assert.equal(code, 1);
+    assert.match(text, /Testing/);
+  });
+});
