@@ -46,6 +46,7 @@ function SignOut() {
       // The next person at this screen need not read what the last one was told.
       say(null);
       queries.setQueryData(["me"], null);
+      queries.removeQueries({ predicate: ({ queryKey }) => queryKey[0] !== "me" });
     },
     onError: (error) => say({ tone: "warn", text: `You are still signed in. ${error.message}` }),
   });

@@ -1,18 +1,15 @@
-import { MutationCache, QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { MutationCache, QueryCache, QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { ApiError } from "./api.ts";
 import { App } from "./app.tsx";
-import { applyTheme, storedTheme } from "./theme.ts";
+import { Boundary } from "./boundary.tsx";
 import "./style.css";
 
-const queries = new QueryClient({
+const queries: QueryClient = new QueryClient({
   // A session that ended elsewhere ends here too, whatever was being done.
-  mutationCache: new MutationCache({
-    onError: (error) => {
-      if (error instanceof ApiError && error.status === 401) queries.setQueryData(["me"], null);
-    },
-  }),
+  mutationCache: new MutationCache({ onError: endSession }),
+  queryCache: new QueryCache({ onError: endSession }),
   defaultOptions: {
     queries: {
       retry: (failures, error) => failures < 1 && error instanceof ApiError && error.isPassing,
@@ -25,13 +22,18 @@ const queries = new QueryClient({
   },
 });
 
-applyTheme(storedTheme());
+function endSession(error: Error): void {
+  if (error instanceof ApiError && error.status === 401) queries.setQueryData(["me"], null);
+}
+
 const root = document.getElementById("root");
 if (root) {
   createRoot(root).render(
     <StrictMode>
       <QueryClientProvider client={queries}>
-        <App />
+        <Boundary>
+          <App />
+        </Boundary>
       </QueryClientProvider>
     </StrictMode>,
   );

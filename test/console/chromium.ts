@@ -50,10 +50,11 @@ export async function openChromium(url: string): Promise<AsyncDisposable & { vis
   };
 }
 
-/** Signs in on the sandbox's consent page, if wanted without one of the scopes. */
+/** Signs in on the sandbox's consent page, if wanted without one of the scopes, and opens Connections. */
 export async function signIn(page: Page, person: string, untick?: string): Promise<void> {
   await page.getByRole("link", { name: "Sign in with Google" }).click();
   await consent(page, person, untick);
+  await page.getByRole("link", { name: "Connections" }).click();
   await page.getByRole("heading", { name: "Connections" }).waitFor();
 }
 

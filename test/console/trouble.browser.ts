@@ -112,6 +112,6 @@ describe("the console, when things go otherwise", () => {
       await page.locator("main:focus").waitFor();
       await page.keyboard.press("Tab");
       await page.keyboard.press("Enter");
-      await page.getByRole("heading", { name: "Connections" }).waitFor();
+      await page.getByRole("heading", { name: /^Today/ }).waitFor();
     }));
 });

@@ -1,89 +1,27 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
-import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
-import { minutes } from "../sandbox/google/clock.ts";
-import { endGrantsOf } from "../sandbox/google/grants.ts";
-import { findPerson } from "../sandbox/google/people.ts";
-import { refreshDueTokens } from "../src/accounts/google-tokens.ts";
-import { openTestApp, type TestApp } from "./harness.ts";
+import { minutes } from "../../sandbox/google/clock.ts";
+import { endGrantsOf } from "../../sandbox/google/grants.ts";
+import { findPerson } from "../../sandbox/google/people.ts";
+import { refreshDueTokens } from "../../src/accounts/google-tokens.ts";
+import { openTestApp, type TestApp } from "../harness.ts";
+import { assertNoSidewaysScroll, openChromium, picture, signIn, type Visit } from "./chromium.ts";
 
 // The console in a real Chromium: `npm run test:console`. With SCREENSHOTS set to a folder, it leaves pictures there.
 
-const program =
-  process.env.CHROMIUM_PATH ??
-  ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((path) =>
-    existsSync(path),
-  );
-const quiet = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
-
 describe("the console", () => {
   let t: TestApp;
-  let browser: Browser;
+  let chromium: Awaited<ReturnType<typeof openChromium>>;
+  const visit: Visit = (act, options) => chromium.visit(act, options);
   before(async () => {
-    assert.ok(program, "no Chromium: install it, or set CHROMIUM_PATH");
     t = await openTestApp();
-    browser = await chromium.launch({ executablePath: program, args: quiet });
+    chromium = await openChromium(t.url);
   });
   after(async () => {
-    await browser?.close();
+    await chromium?.[Symbol.asyncDispose]();
     await t?.[Symbol.asyncDispose]();
   });
-
-  // A visitor in a browser of their own. What the browser complains about fails the test.
-  const visit = async (
-    act: (page: Page, context: BrowserContext) => Promise<void>,
-    options: { width?: number; dark?: boolean } = {},
-  ) => {
-    const context = await browser.newContext({
-      viewport: { width: options.width ?? 1200, height: 800 },
-      colorScheme: options.dark ? "dark" : "light",
-      acceptDownloads: true,
-    });
-    const page = await context.newPage();
-    const complaints: string[] = [];
-    page.on("console", (message) => {
-      // Before signing in, /me answers 401 by design, and the browser says so.
-      if (message.type() === "error" && !message.text().includes("401"))
-        complaints.push(message.text());
-    });
-    page.on("pageerror", (error) => complaints.push(error.message));
-    await page.goto(t.url);
-    await act(page, context);
-    assert.deepEqual(complaints, []);
-    await context.close();
-  };
-  const picture = async (page: Page, name: string) => {
-    const folder = process.env.SCREENSHOTS;
-    if (!folder) return;
-    mkdirSync(folder, { recursive: true });
-    await page.screenshot({ path: join(folder, `${name}.png`), fullPage: true });
-  };
-  const signIn = async (page: Page, person: string, untick?: string) => {
-    await page.getByRole("link", { name: "Sign in with Google" }).click();
-    await page.locator(`button[data-email="${person}"]`).click();
-    await page.waitForLoadState();
-    if (untick)
-      await page
-        .locator(`input[type=checkbox][value="https://www.googleapis.com/auth/${untick}"]`)
-        .uncheck();
-    const allow = page.getByRole("button", { name: /allow|continue/i });
-    if (await allow.count()) await allow.click();
-    await page.getByRole("heading", { name: "Connections" }).waitFor();
-  };
-  const noSidewaysScroll = async (page: Page) => {
-    const [content, window] = (await page.evaluate(
-      "[document.documentElement.scrollWidth, innerWidth]",
-    )) as [number, number];
-    assert.ok(content <= window, `${content} px wide in a window of ${window}`);
-  };
 
   test("somebody signs in at the sandbox Google and sees their account", () =>
     visit(async (page) => {
@@ -102,7 +40,7 @@ describe("the console", () => {
         await signIn(page, "jonas.weber@example.com", "gmail.readonly");
         await page.getByText("not allowed: gmail.readonly").waitFor();
         assert.ok(await page.getByRole("link", { name: "Reconnect" }).isVisible());
-        await noSidewaysScroll(page);
+        await assertNoSidewaysScroll(page);
         await picture(page, "missing-scope-dark-360");
       },
       { width: 360, dark: true },
@@ -115,7 +53,7 @@ describe("the console", () => {
         await page.getByRole("alert").waitFor();
         assert.match((await page.getByRole("alert").textContent()) ?? "", /did not allow/);
         assert.ok(!page.url().includes("sign_in_error"));
-        await noSidewaysScroll(page);
+        await assertNoSidewaysScroll(page);
         await picture(page, "refused-360");
       },
       { width: 360 },

@@ -1,0 +1,99 @@
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { eventIn } from "../calendars.ts";
+import { openTestApp, type TestApp } from "../harness.ts";
+import { assertNoSidewaysScroll, openChromium, picture, signIn, type Visit } from "./chromium.ts";
+
+const ana = "ana@example.com";
+const meet = { location: "https://meet.google.com/abc-defg-hij" };
+
+describe("the console's days", () => {
+  let t: TestApp;
+  let chromium: Awaited<ReturnType<typeof openChromium>>;
+  const visit: Visit = (act, options) => chromium.visit(act, options);
+  before(async () => {
+    t = await openTestApp({ push: true });
+    chromium = await openChromium(t.url);
+  });
+  after(async () => {
+    await chromium?.[Symbol.asyncDispose]();
+    await t?.[Symbol.asyncDispose]();
+  });
+
+  test("an event added at Google is there within two seconds, without a reload; a moved one moves, a cancelled one goes", () =>
+    visit(async (page) => {
+      await signIn(page, ana);
+      await page.getByRole("link", { name: "Today" }).click();
+      await page.getByText("Nothing is in your calendars on this day.").waitFor();
+      // Close to midnight there is little left of today.
+      const event = t.google.calendar.addEvent(
+        ana,
+        eventIn(t, -0.1, { summary: "Quick call", ...meet }),
+      );
+      const addedAt = performance.now();
+      await page.getByText("Quick call").waitFor();
+      assert.ok(performance.now() - addedAt < 2_000);
+      assert.ok(await page.getByRole("link", { name: "Join Google Meet: Quick call" }).isVisible());
+      await picture(page, "today-light");
+      t.google.calendar.patchEvent(ana, event.id, { summary: "Longer call" });
+      await page.getByText("Longer call").waitFor();
+      t.google.calendar.deleteEvent(ana, event.id);
+      await page.getByText("Longer call").waitFor({ state: "detached" });
+    }));
+
+  test("whoever leafs through the days comes back by the browser's own button", () =>
+    visit(
+      async (page) => {
+        t.google.calendar.addEvent(ana, eventIn(t, 24, { summary: "Tomorrow's review" }));
+        await signIn(page, ana);
+        await page.getByRole("link", { name: "Today" }).click();
+        await page.getByRole("link", { name: "Day after" }).click();
+        await page.getByText("Tomorrow's review").waitFor();
+        await assertNoSidewaysScroll(page);
+        await picture(page, "tomorrow-dark-360");
+        await page.goBack();
+        await page.getByRole("heading", { name: /^Today/ }).waitFor();
+      },
+      { width: 360, dark: true },
+    ));
+
+  test("a meeting says who is invited and why it has a bot or none, and takes its owner's wish", () =>
+    visit(async (page) => {
+      t.google.calendar.addEvent(
+        ana,
+        eventIn(t, 30, {
+          summary: "Planning",
+          ...meet,
+          attendees: [{ email: ana }, { email: "jonas.weber@example.com" }],
+        }),
+      );
+      await t.idle();
+      await signIn(page, ana);
+      await page.getByRole("link", { name: "Meetings" }).click();
+      const row = page.getByRole("listitem").filter({ hasText: "Planning" });
+      await row.getByText("jonas.weber@example.com").waitFor();
+      await row.getByRole("button", { name: "Why?" }).click();
+      await row.getByText("Nobody asked for a bot").waitFor();
+      await row.getByLabel("Bot for Planning").selectOption("With a bot");
+      await row.getByText("A bot was asked for in Daybook").waitFor();
+      await picture(page, "meetings-light");
+      await page.getByRole("button", { name: "Cancelled" }).click();
+      await page.getByText("There are none.").waitFor();
+    }));
+
+  test("a feed says how current it is and why, and is read again, or no longer, at a click", () =>
+    visit(async (page) => {
+      t.google.calendar.addCalendar(ana, { title: "Team" });
+      await t.idle();
+      await signIn(page, ana);
+      await page.getByText(/calendars are followed/).click();
+      const team = page.getByRole("listitem", { name: "Team" });
+      await team.getByText(/Push is on/).waitFor();
+      await team.getByRole("button", { name: "Sync now" }).click();
+      await team.getByRole("button", { name: "Sync now" }).waitFor();
+      await picture(page, "feeds-light");
+      await team.getByRole("button", { name: "Do not follow" }).click();
+      await team.getByRole("button", { name: "Follow", exact: true }).click();
+      await team.getByRole("button", { name: "Do not follow" }).waitFor();
+    }));
+});
