@@ -1,6 +1,8 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { prettifyError, z } from "zod";
 import { redirectUriProblem } from "./authorization.ts";
+import type { SandboxCalendar } from "./calendar/calendar.ts";
+import { addCalendarControl } from "./calendar/control.ts";
 import { addFault, clearFaults, FaultSettings } from "./faults.ts";
 import { changePassword, endGrantsOf } from "./grants.ts";
 import { publishedKeys, rotateKeys } from "./keys.ts";
@@ -52,7 +54,7 @@ export const ClientSettings = z.strictObject({
  * The control API, under `/_control`: what goes wrong, what time it is, who allowed what. Tokens and secrets never show.
  * It is not part of what Google offers, so faults do not hit it and it is not in the request log.
  */
-export function addControl(server: FastifyInstance, state: State): void {
+export function addControl(server: FastifyInstance, state: State, calendar: SandboxCalendar): void {
   server.register(
     async (control) => {
       control.addHook("onRequest", refuseOtherSites);
@@ -61,6 +63,7 @@ export function addControl(server: FastifyInstance, state: State): void {
       addClockAndKeys(control, state);
       addPeople(control, state);
       addClients(control, state);
+      addCalendarControl(control, calendar);
       control.get("/requests", ({ query }) => requestsOf(state, query));
       control.delete("/requests", () => {
         state.requests.length = 0;

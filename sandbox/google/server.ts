@@ -144,7 +144,7 @@ async function openServer(
   addIdentity(server, state);
   const calendar = openCalendar(server, state);
   addCalendarPage(server, calendar);
-  addControl(server, state);
+  addControl(server, state, calendar);
   addNotFound(server, state);
   await server.ready();
   return { server, calendar };
