@@ -52,6 +52,35 @@ try {
   assert.equal(me.body.user.email, email);
   saw("signed in at the sandbox Google");
 
+  const eventsOf = async () =>
+    (await list(`/api/v1/calendar/events?limit=200`, cookies)).map(({ title }) => title);
+  await until(async () => (await eventsOf()).includes("Stand-up"));
+  saw("the week is there");
+  const form = { person: email, summary: "Quick call", minutes: "30" };
+  const addedAt = performance.now();
+  await fetch(`${url}/sandbox/google/calendar/add`, {
+    method: "POST",
+    body: new URLSearchParams({ ...form, start: soon() }),
+    redirect: "manual",
+  });
+  await until(async () => (await eventsOf()).includes("Quick call"));
+  const ms = Math.round(performance.now() - addedAt);
+  assert.ok(ms < 2_000, `${ms} ms`);
+  saw(`an event added at the sandbox Google is here after ${ms} ms, by push`);
+  await fetch(`${url}/sandbox/google/calendar/push`, {
+    method: "POST",
+    body: new URLSearchParams({ person: email, wish: "off" }),
+    redirect: "manual",
+  });
+  await fetch(`${url}/sandbox/google/calendar/add`, {
+    method: "POST",
+    body: new URLSearchParams({ ...form, summary: "Found by polling", start: soon() }),
+    redirect: "manual",
+  });
+  await call("POST", `/api/v1/calendar/sync/${me.body.user.id}?wait=true`, cookies);
+  assert.ok((await eventsOf()).includes("Found by polling"));
+  saw("with push off, a look finds it");
+
   for (const [path, body, status] of [
     ["/api/v1/auth/google/token/exchange", "{broken", 400],
     ["/api/v1/auth/google/token/refresh", JSON.stringify({ user_id: 7 }), 422],
@@ -70,7 +99,7 @@ try {
   assert.ok(performance.now() - stoppingAt < 5_000);
   squatter.close();
 }
-process.stdout.write("sandbox: 4 passed, 0 failed\n");
+process.stdout.write("sandbox: 7 passed, 0 failed\n");
 
 async function signIn(): Promise<string> {
   const begun = await fetch(`${url}/api/v1/auth/google/login`, { redirect: "manual" });
@@ -86,11 +115,33 @@ async function call(method: string, path: string, cookie: string, body?: string)
     headers: { cookie, origin: url, ...(body ? { "content-type": "application/json" } : {}) },
     ...(body ? { body } : {}),
   });
-  const answered = (await answer.json()) as { status?: number; user?: { email: string } };
+  const answered = (await answer.json()) as {
+    status?: number;
+    user?: { id: string; email: string };
+  };
   return {
     status: answer.status,
-    body: { status: answered.status, user: answered.user ?? { email: "" } },
+    body: { status: answered.status, user: answered.user ?? { id: "", email: "" } },
   };
+}
+
+/** In an hour, on the clocks of the sandbox's people. */
+function soon(): string {
+  const text = new Date(Date.now() + 3_600_000).toLocaleString("sv-SE", {
+    timeZone: "Europe/Berlin",
+  });
+  return text.slice(0, 16).replace(" ", "T");
+}
+
+async function list(path: string, cookie: string): Promise<{ title: string }[]> {
+  const answer = await fetch(url + path, { headers: { cookie } });
+  return ((await answer.json()) as { items: { title: string }[] }).items;
+}
+
+async function until(condition: () => Promise<boolean>): Promise<void> {
+  for (const deadline = Date.now() + 15_000; !(await condition()); await sleep(50)) {
+    assert.ok(Date.now() < deadline, "it did not come true within 15 seconds");
+  }
 }
 
 function saw(what: string): void {

@@ -2,6 +2,7 @@ import { timingSafeEqual } from "node:crypto";
 import { sql } from "kysely";
 import { z } from "zod";
 import type { App } from "../app.ts";
+import type { Tx } from "../db/connection.ts";
 import { AppError } from "../lib/errors.ts";
 import { digest } from "../lib/secrets.ts";
 import { enqueue } from "../queue/queue.ts";
@@ -42,19 +43,9 @@ export async function acceptNotification(app: Part, message: ChannelMessage): Pr
   const now = app.clock.now();
   if (message.state === "sync") return confirm(app, watch.id, message, now);
   await app.db.transaction().execute(async (tx) => {
-    const kept = await tx
-      .insertInto("notifications")
-      .values({
-        watch_id: watch.id,
-        message_number: message.messageNumber,
-        resource_state: message.state,
-        received_at: now,
-      })
-      .onConflict((conflict) => conflict.doNothing())
-      .executeTakeFirst();
-    if (kept.numInsertedOrUpdatedRows === 0n) return;
-    await noteActivity(watch, message, now).execute(tx);
-    if (watch.feed_state === "active") await enqueue(app, tx, syncJob(watch.feed_id, "push"));
+    const isNew = await record(tx, watch, message, now);
+    if (isNew && watch.feed_state === "active")
+      await enqueue(app, tx, syncJob(watch.feed_id, "push"));
   });
 }
 
@@ -87,33 +78,52 @@ async function confirm(
     .execute();
 }
 
-// One statement for all that remembers when push was last alive.
-function noteActivity(
-  watch: { id: string; feed_id: string; user_id: string },
+// One statement remembers the message and when push was last alive. Answers whether the message is new.
+async function record(
+  tx: Tx,
+  watch: { id: string; user_id: string },
   message: ChannelMessage,
   now: Date,
-) {
-  return sql`
-    with heard as (
+): Promise<boolean> {
+  const { rows } = await sql<{ is_new: boolean }>`
+    with kept as (
+      insert into notifications (watch_id, message_number, resource_state, received_at)
+      values (${watch.id}, ${message.messageNumber}, ${message.state}, ${now})
+      on conflict do nothing
+      returning watch_id
+    ),
+    heard as (
       update watches set delivered = delivered + 1, last_notified_at = ${now},
         confirmed_at = coalesce(confirmed_at, ${now}), resource_id = coalesce(resource_id, ${message.resourceId}),
         last_message_number = greatest(last_message_number, ${message.messageNumber}::bigint)
-      where id = ${watch.id}
+      from kept where watches.id = kept.watch_id
     ),
     mirrored as (
       update calendar_webhooks set last_webhook_received = ${now}, webhook_failures = 0
-      where webhook_id = ${watch.id}
+      where id in (select id from calendar_webhooks where webhook_id = ${watch.id} for update skip locked)
+        and exists (select from kept)
     ),
+    -- Of a burst one says it for all; to wait for each other here could be for ever.
     tracked as (
       update webhook_activity_tracking
       set last_webhook_received = ${now}, webhook_failures = 0, is_active = true, updated_at = ${now}
-      where user_id = ${watch.user_id} and service = 'calendar' and webhook_type = 'push'
-      returning id
+      where id in (
+          select id from webhook_activity_tracking
+          where user_id = ${watch.user_id} and service = 'calendar' and webhook_type = 'push' for update skip locked)
+        and exists (select from kept)
+    ),
+    begun as (
+      insert into webhook_activity_tracking (user_id, service, webhook_type, last_webhook_received, is_active,
+        created_at, updated_at)
+      select ${watch.user_id}::uuid, 'calendar', 'push', ${now}::timestamptz, true, ${now}::timestamptz,
+        ${now}::timestamptz
+      from kept where not exists (
+        select from webhook_activity_tracking
+        where user_id = ${watch.user_id} and service = 'calendar' and webhook_type = 'push')
     )
-    insert into webhook_activity_tracking (user_id, service, webhook_type, last_webhook_received, is_active, created_at, updated_at)
-    select ${watch.user_id}::uuid, 'calendar', 'push', ${now}::timestamptz, true, ${now}::timestamptz, ${now}::timestamptz
-    where not exists (select from tracked)
-  `;
+    select exists (select from kept) as is_new
+  `.execute(tx);
+  return rows[0]?.is_new === true;
 }
 
 // Without the row that made it, a channel can only be stopped by what it says of itself.
