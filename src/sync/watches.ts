@@ -67,7 +67,14 @@ async function beginWatch(
 ): Promise<string | null> {
   const now = app.clock.now();
   return app.db.transaction().execute(async (tx) => {
-    await tx.selectFrom("feeds").select("id").where("id", "=", feed.id).forUpdate().execute();
+    const { watch_failures: failures, watch_due_at: dueAt } = await tx
+      .selectFrom("feeds")
+      .select(["watch_failures", "watch_due_at"])
+      .where("id", "=", feed.id)
+      .forUpdate()
+      .executeTakeFirstOrThrow();
+    // Whoever noticed that there is none did so before the last try failed; the next one has its time.
+    if (reason === "missing" && failures > 0 && dueAt !== null && dueAt > now) return null;
     const watches = await tx
       .selectFrom("watches")
       .selectAll()
@@ -102,6 +109,7 @@ type Watch = { renew_at: Date | null; missed: number; confirmed_at: Date | null 
 function callsFor(reason: WatchReason, watch: Watch, now: Date): boolean {
   const reasons: Record<WatchReason, boolean> = {
     missing: false,
+    retry: false,
     renewal: watch.renew_at === null || watch.renew_at <= now,
     missed: watch.missed >= missesAllowed,
     silent: watch.confirmed_at === null,
@@ -332,7 +340,7 @@ export async function dispatchDueWatches(
       returning id
     `.execute(tx);
     await enqueue(app, tx, [
-      ...opening.rows.map(({ id, has_watch }) => openJob(id, has_watch ? "renewal" : "missing")),
+      ...opening.rows.map(({ id, has_watch }) => openJob(id, has_watch ? "renewal" : "retry")),
       ...closing.rows.map(({ id }) => closeJob(id)),
     ]);
     return opening.rows.length + closing.rows.length;
