@@ -15,6 +15,11 @@ export function startOfDay(date: string, timeZone: string): Date {
   return new Date(midnight - before);
 }
 
+/** How far the clocks of a time zone are ahead of UTC at an instant, in milliseconds. An unknown zone counts as UTC. */
+export function offsetOf(timeZone: string, at: Date): number {
+  return offsetsOf(timeZone)(at.getTime());
+}
+
 const dayMs = 86_400_000;
 
 function offsetsOf(timeZone: string): (instant: number) => number {

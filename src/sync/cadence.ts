@@ -1,125 +1,239 @@
-/** Kinds of feeds that differ in how often they change. */
-export type FeedKind = "calendar" | "gmail" | "drive" | "attendee";
+import {
+  type ChannelTrust,
+  frailty,
+  looked,
+  noChannel,
+  type PushPrior,
+  usualPushPrior,
+  withChannel,
+} from "./channel-trust.ts";
+import {
+  beginIntensity,
+  type FeedKind,
+  type Intensity,
+  levelPerDay,
+  type Outlook,
+  outlook,
+  watched,
+} from "./intensity.ts";
 
-/** What is remembered of a feed. Plain JSON. */
-export type CadenceState = {
-  /** Changes seen and seconds watched, both fading with a half-life. */
-  changes: number;
-  watchedSeconds: number;
-  lastLookAt: string;
-  /** Whether a channel is open, and how much it is trusted: from 0 to 1. */
-  isChannelOpen: boolean;
-  pushAlive: number;
-};
+/** What is remembered of a feed: plain JSON, under 2 kB. */
+export type CadenceState = { intensity: Intensity; channel: ChannelTrust };
 
-/** What one look, or a notification, showed. */
-export type Observation =
-  | {
-      type: "look";
-      at: Date;
-      changedAt: Date[];
-      announced: number | null;
-      reason: "poll" | "push" | "person";
-    }
-  | { type: "notification"; at: Date }
-  | { type: "channel"; at: Date; isOpen: boolean };
+/** What one look showed. `announced` of its changes were told of by push. */
+export type Look = { at: Date; changedAt: Date[]; announced: number; channelId: string | null };
 
-/** What weighs besides. `price` is what one look may cost, in change-seconds of waiting. */
+/** What weighs besides what the feed does. */
 export type Circumstances = {
-  timeZone: string;
+  /** How far the user's clocks are ahead of UTC. */
+  offsetMs: number;
+  /** What one look may cost, in change-seconds of waiting. */
   price: number;
-  activeUntil: Date | null;
-  boost: "meeting_soon" | "virtual_mail" | null;
+  /** The user is here, a meeting is about to start, a virtual mail has come: waiting weighs more. */
+  isActive: boolean;
+  isPressing: boolean;
+  pushPrior?: PushPrior;
 };
 
 /** When to look next, and why, in words and numbers. */
-export type Look = {
-  dueAt: Date;
-  intervalMs: number;
-  reason: {
-    rule: string;
-    text: string;
-    ratePerDay: number;
-    pushAlive: number | null;
-    price: number;
-    upperBoundMs: number;
-  };
+export type NextLook = { dueAt: Date; intervalMs: number; reason: Reason };
+
+export type Reason = {
+  rule:
+    | "rate"
+    | "push_trusted"
+    | "push_doubted"
+    | "user_active"
+    | "pressing"
+    | "upper_bound"
+    | "lower_bound";
+  text: string;
+  changesPerDay: number;
+  /** The probability that push is alive; null without a channel. */
+  pushAlive: number | null;
+  price: number;
+  upperBoundMs: number;
 };
 
-const daySeconds = 86_400;
-const halfLifeSeconds = 14 * daySeconds;
-const priorPerDay: Record<FeedKind, number> = { calendar: 5, gmail: 60, drive: 5, attendee: 20 };
 const lowerBoundMs = 5_000;
+const boundsMs = { trusted: 6 * 3_600_000, polling: 3_600_000, active: 60_000 };
+// How much more waiting weighs while somebody would notice.
+const activeWeight = 10;
+const trusted = 0.5;
 
 /** What is assumed of a feed that was never looked at. */
-export function initialCadence(kind: FeedKind, at: Date): CadenceState {
-  return {
-    changes: 1,
-    watchedSeconds: daySeconds / priorPerDay[kind],
-    lastLookAt: at.toISOString(),
-    isChannelOpen: false,
-    pushAlive: 0.5,
-  };
+export function initialCadence(at: Date): CadenceState {
+  return { intensity: beginIntensity(at.getTime()), channel: noChannel };
 }
 
-/** What is known after an observation. */
-export function observe(
-  _kind: FeedKind,
+/** What is known after a look. */
+export function afterLook(
+  kind: FeedKind,
   state: CadenceState,
-  seen: Observation,
-  _circumstances: Circumstances,
+  look: Look,
+  { offsetMs, pushPrior }: Pick<Circumstances, "offsetMs" | "pushPrior">,
 ): CadenceState {
-  if (seen.type === "notification") return { ...state, pushAlive: 0.99 };
-  if (seen.type === "channel")
-    return { ...state, isChannelOpen: seen.isOpen, pushAlive: seen.isOpen ? 0.9 : 0 };
-  const seconds = Math.max(0, (seen.at.getTime() - Date.parse(state.lastLookAt)) / 1000);
-  const fade = 2 ** (-seconds / halfLifeSeconds);
-  const missed = seen.announced === null ? 0 : seen.changedAt.length - seen.announced;
+  const now = Math.max(look.at.getTime(), state.intensity.at);
+  const changedAt = look.changedAt.map((at) => at.getTime()).sort((one, other) => one - other);
+  const seconds = (now - state.intensity.at) / 1000;
+  const missed = Math.max(0, changedAt.length - look.announced);
+  const seen = looked(state.channel, { seconds, announced: look.announced, missed }, pushPrior);
   return {
-    changes: state.changes * fade + seen.changedAt.length,
-    watchedSeconds: state.watchedSeconds * fade + seconds,
-    lastLookAt: seen.at.toISOString(),
-    isChannelOpen: seen.announced !== null,
-    pushAlive:
-      missed > 0 ? state.pushAlive / 10 : seen.changedAt.length > 0 ? 0.99 : state.pushAlive,
+    intensity: watched(kind, state.intensity, { now, changedAt, offsetMs }),
+    channel: withChannel(seen, look.channelId),
   };
 }
 
-/** When to look next: the square-root law, within bounds. */
+/**
+ * When to look next: where one more moment of waiting would cost as much as a look does on average. The rule is the
+ * square-root law for a steady feed without push, and follows habits, bursts and the silence of a channel without
+ * special cases. Always between five seconds and the upper bound.
+ */
 export function nextLook(
   kind: FeedKind,
   state: CadenceState,
-  at: Date,
   circumstances: Circumstances,
   random: () => number = Math.random,
-): Look {
-  const ratePerSecond = Math.max(state.changes / Math.max(state.watchedSeconds, 60), 1e-7);
-  const isActive = circumstances.activeUntil !== null && circumstances.activeUntil > at;
-  const isTrusted = state.isChannelOpen && state.pushAlive > 0.5;
-  const price = circumstances.price / (isActive || circumstances.boost ? 10 : 1);
-  const unseenRate = isTrusted ? ratePerSecond * 0.02 : ratePerSecond;
-  const upperBoundMs = isActive ? 60_000 : isTrusted ? 6 * 3_600_000 : 3_600_000;
-  const wishedMs = Math.sqrt((2 * price) / unseenRate) * 1000;
-  const boundedMs = Math.min(Math.max(wishedMs, lowerBoundMs), upperBoundMs);
-  const intervalMs = boundedMs === upperBoundMs ? boundedMs * (1 - 0.15 * random()) : boundedMs;
-  const ratePerDay = ratePerSecond * daySeconds;
-  const rule = isActive
-    ? "user_active"
-    : isTrusted
-      ? "push_trusted"
-      : wishedMs > upperBoundMs
-        ? "upper_bound"
-        : "rate";
+): NextLook {
+  const { isActive, isPressing, offsetMs, pushPrior = usualPushPrior } = circumstances;
+  const isTrusted = state.channel.id !== null && state.channel.alive > trusted;
+  const upperBoundMs = isActive ? boundsMs.active : isTrusted ? boundsMs.trusted : boundsMs.polling;
+  const price = circumstances.price / (isActive || isPressing ? activeWeight : 1);
+  const ahead = outlook(kind, state.intensity, offsetMs);
+  const wishedMs =
+    1000 * bestInterval(ahead, state.channel, { price, pushPrior, limit: upperBoundMs / 1000 });
+  const isAtBound = wishedMs >= upperBoundMs;
+  // Feeds at the bound would otherwise march in step.
+  const boundedMs = isAtBound ? upperBoundMs * (1 - 0.15 * random()) : wishedMs;
+  const intervalMs = Math.round(Math.max(boundedMs, lowerBoundMs));
+  const changesPerDay = levelPerDay(kind, state.intensity);
+  const rule = ruleOf({
+    isActive,
+    isPressing,
+    isTrusted,
+    isAtBound,
+    hasChannel: state.channel.id !== null,
+    isAtFloor: wishedMs <= lowerBoundMs,
+  });
   return {
-    dueAt: new Date(at.getTime() + intervalMs),
+    dueAt: new Date(state.intensity.at + intervalMs),
     intervalMs,
     reason: {
       rule,
-      text: `About ${ratePerDay.toFixed(1)} changes a day are expected of this ${kind}`,
-      ratePerDay,
-      pushAlive: state.isChannelOpen ? state.pushAlive : null,
+      text: textOf(rule, changesPerDay),
+      changesPerDay: Number(changesPerDay.toPrecision(3)),
+      pushAlive: state.channel.id === null ? null : Number(state.channel.alive.toFixed(4)),
       price: circumstances.price,
       upperBoundMs,
     },
   };
+}
+
+/** Whether push has earned so little trust that its channel should be replaced. */
+export function isChannelDead(state: CadenceState): boolean {
+  return state.channel.id !== null && state.channel.alive < 0.1;
+}
+
+/** How lively a feed is, in the older product's three words. */
+export function changeFrequency(kind: FeedKind, state: CadenceState): "low" | "medium" | "high" {
+  const perDay = levelPerDay(kind, state.intensity);
+  if (perDay >= 30) return "high";
+  return perDay >= 3 ? "medium" : "low";
+}
+
+/**
+ * The price for the next minute: it rises in proportion to what was asked for beyond nine tenths of the budget, and falls
+ * back slowly while there is room, so that no queue builds up and the budget is spent where it matters most.
+ */
+export function nextPrice(
+  price: number,
+  looksLastMinute: number,
+  budgetPerMinute: number,
+  usual = 60,
+): number {
+  const excess = looksLastMinute / (0.9 * Math.max(budgetPerMinute, 1)) - 1;
+  const factor = excess > 0 ? 1 + Math.min(excess, 1) : 0.9;
+  return Math.min(Math.max(price * factor, usual), usual * 10_000);
+}
+
+const firstStep = 4;
+const stepGrowth = 1.06;
+const longestStep = 300;
+
+// With S the probability of the silence so far and U the changes expected to wait unseen in it, the best moment is where
+// M(t) * integral of S - integral of U reaches the price, M being U / S. Without a channel, S is 1 and U all that comes.
+function bestInterval(
+  ahead: Outlook,
+  channel: ChannelTrust,
+  { price, pushPrior, limit }: { price: number; pushPrior: PushPrior; limit: number },
+): number {
+  const alive = channel.id === null ? 0 : channel.alive;
+  const { loss, deathRate } = frailty(channel, pushPrior);
+  let at = 0;
+  let step = firstStep;
+  let [silence, unseen] = [1, 0];
+  let [areaOfSilence, areaOfUnseen] = [0, 0];
+  // Channels that died on the way, and how many changes they had told of until then.
+  let [newlyDead, toldBefore] = [0, 0];
+  let gain = 0;
+  while (at < limit) {
+    const end = Math.min(at + step, limit);
+    const middle = (at + end) / 2;
+    const width = end - at;
+    const untilMiddle = ahead.until(middle);
+    const dying =
+      alive * deathRate * Math.exp(-deathRate * middle - (1 - loss) * untilMiddle) * width;
+    newlyDead += dying;
+    toldBefore += dying * (1 - loss) * untilMiddle;
+    const changes = ahead.until(end);
+    const living = alive * Math.exp(-deathRate * end - (1 - loss) * changes);
+    const nextSilence = living + newlyDead + (1 - alive);
+    const nextUnseen =
+      living * loss * changes + newlyDead * changes - toldBefore + (1 - alive) * changes;
+    areaOfSilence += ((silence + nextSilence) / 2) * width;
+    areaOfUnseen += ((unseen + nextUnseen) / 2) * width;
+    [silence, unseen] = [nextSilence, Math.max(nextUnseen, 0)];
+    const nextGain = (unseen / Math.max(silence, 1e-12)) * areaOfSilence - areaOfUnseen;
+    if (nextGain >= price) {
+      const share = (price - gain) / Math.max(nextGain - gain, 1e-12);
+      return at + width * Math.min(Math.max(share, 0), 1);
+    }
+    gain = Math.max(gain, nextGain);
+    at = end;
+    step = Math.min(step * stepGrowth, longestStep);
+  }
+  return limit;
+}
+
+type Facts = {
+  isActive: boolean;
+  isPressing: boolean;
+  isTrusted: boolean;
+  isAtBound: boolean;
+  isAtFloor: boolean;
+  hasChannel: boolean;
+};
+
+function ruleOf(facts: Facts): Reason["rule"] {
+  if (facts.isAtFloor) return "lower_bound";
+  if (facts.isActive) return "user_active";
+  if (facts.isPressing) return "pressing";
+  if (facts.isTrusted) return "push_trusted";
+  if (facts.hasChannel) return "push_doubted";
+  return facts.isAtBound ? "upper_bound" : "rate";
+}
+
+const texts: Record<Reason["rule"], string> = {
+  rate: "It is looked at as often as it changes calls for",
+  push_trusted: "Push tells of changes; this look makes sure",
+  push_doubted: "Push has missed changes lately, so it is looked at as if there were none",
+  user_active: "Somebody is here to see it, so it is looked at more often",
+  pressing: "Something is about to happen, so it is looked at more often",
+  upper_bound: "It changes seldom; it is looked at as often as is promised",
+  lower_bound: "It changes all the time; it is looked at as often as may be",
+};
+
+function textOf(rule: Reason["rule"], changesPerDay: number): string {
+  const shown = changesPerDay < 10 ? changesPerDay.toFixed(1) : changesPerDay.toFixed(0);
+  return `${texts[rule]}. About ${shown} changes a day are expected`;
 }

@@ -1,11 +1,12 @@
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
+import { offsetOf } from "../meetings/start-of-day.ts";
 import {
+  afterLook,
   type CadenceState,
   type Circumstances,
   initialCadence,
   nextLook,
-  observe,
 } from "./cadence.ts";
 import type { FeedPatch } from "./feeds.ts";
 import type { Run } from "./sync.ts";
@@ -26,27 +27,20 @@ export async function lookAgain(
   run: Run,
   channel: ChannelJudgement,
 ): Promise<FeedPatch> {
-  const { feed, newsAt, reason } = run;
+  const { feed, newsAt } = run;
   const now = app.clock.now();
   if (feed.kind === "calendar_list") return lookAtList(now, channel);
   if (feed.cursor === null) return lookWhole(now);
   const kind = feed.kind;
   const circumstances = await circumstancesOf(tx, feed.user_id, now);
-  const earlier = (feed.cadence as CadenceState | null) ?? initialCadence(kind, now);
-  const isPerson = reason === "person" || reason === "start";
-  const state = observe(
+  const earlier = (feed.cadence as CadenceState | null) ?? initialCadence(now);
+  const state = afterLook(
     kind,
     earlier,
-    {
-      type: "look",
-      at: now,
-      changedAt: newsAt,
-      announced: channel.announced,
-      reason: isPerson ? "person" : reason,
-    },
+    { at: now, changedAt: newsAt, announced: channel.announced, channelId: channel.watchId },
     circumstances,
   );
-  const look = nextLook(kind, state, now, circumstances);
+  const look = nextLook(kind, state, circumstances);
   return {
     cadence: state,
     due_at: look.dueAt,
@@ -60,19 +54,18 @@ async function circumstancesOf(tx: Tx, userId: string, now: Date): Promise<Circu
     .select(["time_zone", "last_active_at"])
     .where("id", "=", userId)
     .executeTakeFirst();
-  const activeUntil = user?.last_active_at
-    ? new Date(user.last_active_at.getTime() + activeMs)
-    : null;
+  const activeAt = user?.last_active_at?.getTime() ?? 0;
   return {
-    timeZone: user?.time_zone ?? "UTC",
+    offsetMs: offsetOf(user?.time_zone ?? "UTC", now),
     price: usualPrice,
-    activeUntil: activeUntil && activeUntil > now ? activeUntil : null,
-    boost: null,
+    isActive: now.getTime() - activeAt < activeMs,
+    isPressing: false,
   };
 }
 
 // Which calendars there are changes once in a while; nothing is to be learnt of it.
-function lookAtList(now: Date, { isOpen }: ChannelJudgement): FeedPatch {
+function lookAtList(now: Date, { watchId }: ChannelJudgement): FeedPatch {
+  const isOpen = watchId !== null;
   const intervalMs = (isOpen ? 6 : 1) * hourMs * (0.85 + 0.15 * Math.random());
   const text = isOpen
     ? "Push tells of new calendars; this look makes sure"

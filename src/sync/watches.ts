@@ -261,8 +261,8 @@ export async function stopUnknownChannel(
   }
 }
 
-/** What a run shows about the feed's channel. `announced` of its news were told of; null without a channel. */
-export type ChannelJudgement = { isOpen: boolean; announced: number | null; jobs: NewJob[] };
+/** What a run shows about the feed's channel, null without one. `announced` of its news were told of. */
+export type ChannelJudgement = { watchId: string | null; announced: number; jobs: NewJob[] };
 
 /**
  * Counts what a poll found and push should have told against the channel, and calls for another one when it missed too
@@ -282,12 +282,12 @@ export async function judgeChannel(app: SyncApp, tx: Tx, run: Run): Promise<Chan
     const isWanted = isPushed(app, feed) && sourceOf(feed.kind).channel !== null;
     const isDue = (feed.watch_due_at?.getTime() ?? 0) <= app.clock.now().getTime();
     return {
-      isOpen: false,
-      announced: null,
+      watchId: null,
+      announced: 0,
       jobs: isWanted && isDue ? [openJob(feed.id, "missing")] : [],
     };
   }
-  if (run.reason === "push") return { isOpen: true, announced: newsAt.length, jobs: [] };
+  if (run.reason === "push") return { watchId: watch.id, announced: newsAt.length, jobs: [] };
   const openedMs = watch.opened_at?.getTime() ?? 0;
   const notifiedMs = watch.last_notified_at?.getTime() ?? 0;
   const lateFromMs = run.startedAt.getTime() - lateMs;
@@ -304,7 +304,7 @@ export async function judgeChannel(app: SyncApp, tx: Tx, run: Run): Promise<Chan
   }
   const isUnreliable = watch.missed + missed >= missesAllowed;
   return {
-    isOpen: true,
+    watchId: watch.id,
     announced: newsAt.length - missed,
     jobs: isUnreliable ? [openJob(feed.id, "missed")] : [],
   };

@@ -1,0 +1,72 @@
+/** What is believed of a feed's push channel. Plain JSON. */
+export type ChannelTrust = {
+  /** Which channel; null while there is none. */
+  id: string | null;
+  /** The probability that it lived at the last look. */
+  alive: number;
+  /** Notifications that came, and that did not come while it lived. */
+  told: number;
+  lost: number;
+  /** How often a channel of this feed died, in how many days of listening. */
+  deaths: number;
+  days: number;
+};
+
+/** What channels of all feeds of a kind show: the share of messages lost, and deaths a day. */
+export type PushPrior = { loss: number; deathsPerDay: number };
+
+export const usualPushPrior: PushPrior = { loss: 0.02, deathsPerDay: 1 / 30 };
+
+const priorMessages = 30;
+const priorDays = 10;
+
+export const noChannel: ChannelTrust = { id: null, alive: 0, told: 0, lost: 0, deaths: 0, days: 0 };
+
+/** A channel is opened, or another one in its place, or it is no longer there. What was learnt of its like stays. */
+export function withChannel(trust: ChannelTrust, id: string | null): ChannelTrust {
+  if (id === trust.id) return trust;
+  return { ...trust, id, alive: id === null ? 0 : 0.99 };
+}
+
+/** The probability that one message is lost, and that a channel dies within a second. */
+export function frailty(
+  trust: ChannelTrust,
+  prior: PushPrior = usualPushPrior,
+): { loss: number; deathRate: number } {
+  const loss =
+    (prior.loss * priorMessages + trust.lost) / (priorMessages + trust.told + trust.lost);
+  const perDay = (prior.deathsPerDay * priorDays + trust.deaths) / (priorDays + trust.days);
+  return { loss: Math.min(Math.max(loss, 1e-4), 0.9), deathRate: perDay / 86_400 };
+}
+
+/**
+ * What a look teaches: changes that were announced, and changes that were not. A channel that spoke lived until then;
+ * each change that it did not tell of makes its death likelier (Bayes).
+ */
+export function looked(
+  trust: ChannelTrust,
+  seen: { seconds: number; announced: number; missed: number },
+  prior: PushPrior = usualPushPrior,
+): ChannelTrust {
+  if (trust.id === null) return trust;
+  const { loss, deathRate } = frailty(trust, prior);
+  const { seconds, announced, missed } = seen;
+  const survival = Math.exp(-deathRate * seconds);
+  const before = announced > 0 ? Math.max(trust.alive, 0.99) : trust.alive * survival;
+  const likelihood = loss ** missed;
+  const alive = (before * likelihood) / (before * likelihood + (1 - before));
+  const hasDied = trust.alive > 0.5 && alive < 0.1;
+  return {
+    ...trust,
+    alive: clamp(alive),
+    told: trust.told + announced,
+    lost: trust.lost + missed * alive,
+    deaths: trust.deaths + (hasDied ? 1 : 0),
+    days: trust.days + seconds / 86_400,
+  };
+}
+
+// Neither certainty can ever be unlearnt.
+function clamp(probability: number): number {
+  return Math.min(Math.max(probability, 1e-6), 1 - 1e-6);
+}
