@@ -7,6 +7,7 @@ import {
   type Limits,
   openLimits,
   openProviderLimits,
+  openRedis,
   type ProviderLimits,
   type usualLimits,
 } from "./lib/limits.ts";
@@ -56,14 +57,11 @@ export async function openApp(config: Config, overrides: Overrides = {}): Promis
   await migrate(database, { keyring: config.keyring, log });
   progress("Queue is opening");
   const queue = opened.use(await openQueue({ database, log, clock }));
-  const limits = opened.use(openLimits(config.redisUrl, log, overrides.callsPerMinute));
-  const providerLimits = opened.use(
-    openProviderLimits(
-      { calendar: config.google.calendarQuota },
-      { redisUrl: config.redisUrl, pool: database.pool },
-      log,
-    ),
-  );
+  const redis = config.redisUrl ? openRedis(config.redisUrl, log) : null;
+  opened.defer(() => redis?.disconnect());
+  const limits = openLimits(redis, overrides.callsPerMinute);
+  const quotas = { calendar: config.google.calendarQuota };
+  const providerLimits = openProviderLimits(quotas, { redis, pool: database.pool });
   const googleOAuth = openGoogleOAuth(config.google, clock);
 
   const kept = opened.move();

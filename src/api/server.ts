@@ -34,6 +34,7 @@ import { describeApi } from "./openapi.ts";
 import { operationsRoutes } from "./operations.ts";
 import { answerProblems, sendProblem } from "./problems.ts";
 import { checkCallers } from "./session.ts";
+import { syncRoutes } from "./sync.ts";
 import { webhookRoutes } from "./webhooks.ts";
 
 const megabyte = 1_048_576;
@@ -87,6 +88,7 @@ export async function openServer(
       await api.register(calendarRoutes, { app });
       await api.register(meetingRoutes, { app });
       await api.register(feedRoutes, { app });
+      await api.register(syncRoutes, { app });
       await api.register(eventRoutes, { app });
       await api.register(webhookRoutes, { app });
       await api.register(jobRoutes, { app, schedules });

@@ -18,7 +18,6 @@ export type Allowance = {
 /** Budgets of calls per minute, shared by all processes through Redis where there is one. */
 export type Limits = {
   take(budget: Budget, key: string): Promise<Allowance>;
-  [Symbol.asyncDispose](): Promise<void>;
 };
 
 /** Calls a minute: of a signed-in user, of an address, of an address that signs in, of a provider's notifications. */
@@ -27,8 +26,7 @@ export const usualLimits = { user: 600, address: 1200, signIn: 60, webhook: 6000
 export type Budget = keyof typeof usualLimits;
 
 /** Without Redis, or while it does not answer, each process keeps its own count. */
-export function openLimits(redisUrl: string | null, log: Log, perMinute = usualLimits): Limits {
-  const redis = redisUrl ? connect(redisUrl, log) : null;
+export function openLimits(redis: Redis | null, perMinute = usualLimits): Limits {
   const limiters = Object.fromEntries(
     Object.entries(perMinute).map(([budget, points]) => {
       const options = { keyPrefix: `daybook:${budget}`, points, duration: 60 };
@@ -48,7 +46,6 @@ export function openLimits(redisUrl: string | null, log: Log, perMinute = usualL
         return allowanceOf(perMinute[budget], false, refused as RateLimiterRes);
       }
     },
-    [Symbol.asyncDispose]: async () => redis?.disconnect(),
   };
 }
 
@@ -61,7 +58,6 @@ export type ProviderLimits = {
   take(api: string, userKey: string): Promise<number>;
   /** The provider itself asked for a pause. */
   pause(api: string, userKey: string, seconds: number): Promise<void>;
-  [Symbol.asyncDispose](): Promise<void>;
 };
 
 /**
@@ -70,10 +66,8 @@ export type ProviderLimits = {
  */
 export function openProviderLimits(
   quotas: Record<string, Quota>,
-  store: { redisUrl: string | null; pool: object },
-  log: Log,
+  { redis, pool }: { redis: Redis | null; pool: object },
 ): ProviderLimits {
-  const redis = store.redisUrl ? connect(store.redisUrl, log) : null;
   const limiterOf = (keyPrefix: string, quota: number) => {
     const points = Math.max(1, Math.floor(quota * 0.8));
     const options = { keyPrefix, points, duration: 60, inMemoryBlockOnConsumed: points };
@@ -85,7 +79,7 @@ export function openProviderLimits(
         })
       : new RateLimiterPostgres({
           ...options,
-          storeClient: store.pool,
+          storeClient: pool,
           storeType: "pool",
           tableName: "provider_limits",
           tableCreated: true,
@@ -111,7 +105,6 @@ export function openProviderLimits(
     pause: async (api, userKey, seconds) => {
       if (seconds > 0) await limiterFor(api).user.block(userKey, Math.ceil(seconds));
     },
-    [Symbol.asyncDispose]: async () => redis?.disconnect(),
   };
 }
 
@@ -128,7 +121,8 @@ async function secondsToWait(
   }
 }
 
-function connect(url: string, log: Log): Redis {
+/** The Redis that all counts share. It is waited for by nobody: without an answer counting goes on elsewhere. */
+export function openRedis(url: string, log: Log): Redis {
   const redis = new Redis(url, {
     maxRetriesPerRequest: 1,
     enableOfflineQueue: false,

@@ -129,6 +129,7 @@ async function saveCalendars(
     set title = excluded.title, is_primary = excluded.is_primary, details = kept.details || excluded.details
     returning id, resource, is_primary, is_wanted, (details ->> 'selected')::boolean as is_selected, state, xmax = 0 as is_new
   `.execute(tx);
+  await learnTimeZone(tx, feed, calendars);
   const followed = kept.filter((row) =>
     isFollowed({ isWanted: row.is_wanted, isPrimary: row.is_primary, isSelected: row.is_selected }),
   );
@@ -164,6 +165,18 @@ async function saveCalendars(
     },
     rested,
   );
+}
+
+// The clocks that a person lives by are those of their main calendar, unless they said otherwise.
+async function learnTimeZone(tx: Tx, feed: Feed, calendars: Calendar[]): Promise<void> {
+  const zone = calendars.find(({ primary }) => primary)?.timeZone;
+  if (!zone) return;
+  await tx
+    .updateTable("users")
+    .set({ time_zone: zone })
+    .where("id", "=", feed.user_id)
+    .where("time_zone", "is", null)
+    .execute();
 }
 
 async function stopCalendars(

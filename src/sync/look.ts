@@ -13,7 +13,7 @@ import type { Run } from "./sync.ts";
 import type { ChannelJudgement } from "./watches.ts";
 
 /** What one look may cost, in change-seconds of waiting. */
-const usualPrice = 60;
+export const usualPrice = 60;
 
 const activeMs = 10 * 60_000;
 const hourMs = 3_600_000;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { test } from "node:test";
+import { type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { sql } from "kysely";
 import { openBrowser } from "../../sandbox/google/browser.ts";
@@ -11,7 +11,7 @@ import { openTestApp, type TestApp, testEnvironment } from "../harness.ts";
 const person = "zoe.lindqvist@example.org";
 
 /** A server process of its own at the address that the sandbox sends people back to. */
-async function startServer(t: TestApp): Promise<ChildProcess> {
+async function startServer(t: TestApp, context: TestContext): Promise<ChildProcess> {
   const { port } = new URL(t.url);
   const place = { url: t.url, port: Number(port), database: t.database };
   const child = spawn(process.execPath, ["src/main.ts", "serve", "--role", "api"], {
@@ -23,6 +23,7 @@ async function startServer(t: TestApp): Promise<ChildProcess> {
     },
     stdio: ["ignore", "ignore", "inherit"],
   });
+  context.after(() => child.kill("SIGKILL"));
   while (!(await fetch(`${t.url}/live`).catch(() => null))?.ok) await sleep(20);
   return child;
 }
@@ -70,11 +71,11 @@ function cookiesOf(answer: Response): string {
     .join("; ");
 }
 
-test("a server killed at any moment of a sign-in leaves a person whole or not at all, and signing in again works", async () => {
+test("a server killed at any moment of a sign-in leaves a person whole or not at all, and signing in again works", async (context) => {
   await using t = await openTestApp({ workers: false });
   await t.server.close();
   for (const afterMs of [0, 60, 140, 160, 180, 200, 240]) {
-    const server = await startServer(t);
+    const server = await startServer(t, context);
     const comeBack = await beginSignIn(t);
     await delayToken(t);
     const answer = comeBack().catch(() => null);
@@ -92,7 +93,7 @@ test("a server killed at any moment of a sign-in leaves a person whole or not at
       `killed after ${afterMs} ms`,
     );
   }
-  const server = await startServer(t);
+  const server = await startServer(t, context);
   try {
     assert.equal(await signIn(t), "/");
     const { rows } = await sql`select state from connections`.execute(t.app.db);
@@ -102,7 +103,7 @@ test("a server killed at any moment of a sign-in leaves a person whole or not at
   }
 });
 
-test("a process killed in the middle of a refresh delays the next one by its lease, and no more", async () => {
+test("a process killed in the middle of a refresh delays the next one by its lease, and no more", async (context) => {
   await using t = await openTestApp({ workers: false });
   const ana = await t.signIn("ana@example.com");
   const { id } = await t.app.db.selectFrom("connections").select("id").executeTakeFirstOrThrow();
@@ -113,6 +114,7 @@ test("a process killed in the middle of a refresh delays the next one by its lea
     env: { PATH: process.env.PATH, ...testEnvironment(t.google, place), LOG_LEVEL: "error" },
     stdio: ["ignore", "ignore", "inherit"],
   });
+  context.after(() => caller.kill("SIGKILL"));
   const isLeased = async () =>
     (
       await t.app.db

@@ -1,0 +1,53 @@
+import { sql } from "kysely";
+import type { App } from "../app.ts";
+import { offsetOf } from "../meetings/start-of-day.ts";
+import { type CadenceState, nextLook } from "./cadence.ts";
+import { listFeeds } from "./feeds.ts";
+import { usualPrice } from "./look.ts";
+
+export const activityTypes = [
+  "app_load",
+  "calendar_view",
+  "meeting_create",
+  "virtual_email_detected",
+  "general",
+] as const;
+export type ActivityType = (typeof activityTypes)[number];
+
+/**
+ * Remembers that a user is here, and brings forward what is worth looking at while they are: waiting weighs more then.
+ * Returns how many feeds are looked at earlier.
+ */
+export async function recordActivity(
+  app: Pick<App, "db" | "clock">,
+  userId: string,
+  activityType: ActivityType,
+): Promise<{ broughtForward: number }> {
+  const now = app.clock.now();
+  const feeds = await listFeeds(app, userId);
+  const earlier = feeds.flatMap(({ id, kind, state, cadence, due_at, user_zone }) => {
+    if (state !== "active" || kind === "calendar_list" || !cadence || !due_at) return [];
+    const circumstances = {
+      offsetMs: offsetOf(user_zone ?? "UTC", now),
+      price: usualPrice,
+      isActive: true,
+      isPressing: activityType === "virtual_email_detected",
+    };
+    const { dueAt, reason, intervalMs } = nextLook(kind, cadence as CadenceState, circumstances);
+    const sooner = dueAt < now ? now : dueAt;
+    return sooner < due_at ? [{ id, due_at: sooner, due_reason: { ...reason, intervalMs } }] : [];
+  });
+  await app.db.transaction().execute(async (tx) => {
+    await tx
+      .insertInto("user_activity_logs")
+      .values({ user_id: userId, activity_type: activityType, timestamp: now })
+      .execute();
+    await tx.updateTable("users").set({ last_active_at: now }).where("id", "=", userId).execute();
+    await sql`
+      update feeds set due_at = earlier.due_at, due_reason = earlier.due_reason
+      from jsonb_to_recordset(${JSON.stringify(earlier)}::jsonb) as earlier (id uuid, due_at timestamptz, due_reason jsonb)
+      where feeds.id = earlier.id and feeds.due_at > earlier.due_at
+    `.execute(tx);
+  });
+  return { broughtForward: earlier.length };
+}

@@ -1,0 +1,112 @@
+import type { App } from "../app.ts";
+import { type CadenceState, changeFrequency } from "./cadence.ts";
+import { type Feed, type FeedKind, listFeeds } from "./feeds.ts";
+import { pollIfDue } from "./polling.ts";
+import { requestSync, type SyncResult, waitForRuns } from "./waiting.ts";
+
+/** What the API calls a service: the feeds of some kinds together. */
+export const services = ["calendar", "drive", "gmail", "attendee"] as const;
+export type ServiceName = (typeof services)[number];
+
+const kindsOf: Record<ServiceName, FeedKind[]> = {
+  calendar: ["calendar_list", "calendar"],
+  drive: ["drive"],
+  gmail: ["gmail"],
+  // Bots are followed by their meetings, not by a feed.
+  attendee: [],
+};
+
+type Part = Pick<App, "db" | "clock" | "queue" | "config">;
+
+/** What a sync of one service came to. A service that is not connected was skipped, and says so. */
+export type ServiceResult = SyncResult & {
+  service: ServiceName;
+  isSkipped: boolean;
+  nextSyncInMs: number | null;
+};
+
+/** The feeds behind a service of a user. */
+export async function feedsOf(app: Part, userId: string, service: ServiceName): Promise<Feed[]> {
+  const kinds = kindsOf[service];
+  return kinds.length === 0 ? [] : listFeeds(app, userId, kinds);
+}
+
+/**
+ * Syncs one service of a user and waits for it, 30 seconds at most. Without `force`, what push keeps current is left
+ * alone. Never throws for what one service failed at: the result says it.
+ */
+export async function syncService(
+  app: Part,
+  userId: string,
+  service: ServiceName,
+  { force }: { force: boolean },
+): Promise<ServiceResult> {
+  const feeds = await feedsOf(app, userId, service);
+  const active = feeds.filter(({ state }) => state === "active");
+  if (active.length === 0) {
+    return { service, ...nothing, error: "Not connected", isSkipped: true, nextSyncInMs: null };
+  }
+  const polled = force ? active : (await pollIfDue(app, active)).polled;
+  if (force) await requestSync(app, active);
+  const result = await waitForRuns(app, polled);
+  const nextSyncInMs = await nextIn(app, userId, service);
+  return { service, ...result, isSkipped: polled.length === 0, nextSyncInMs };
+}
+
+/** Syncs every service of a user at once, and remembers how lively the user's feeds are. */
+export async function syncAll(
+  app: Part,
+  userId: string,
+  options: { force: boolean },
+): Promise<ServiceResult[]> {
+  const results = await Promise.all(
+    services.map((service) => syncService(app, userId, service, options)),
+  );
+  await keepSyncState(app, userId, results);
+  return results;
+}
+
+const nothing: SyncResult = {
+  processed: 0,
+  created: 0,
+  updated: 0,
+  deleted: 0,
+  skipped: 0,
+  autoScheduledMeetings: 0,
+  durationMs: 0,
+  error: null,
+  isComplete: true,
+};
+
+async function nextIn(app: Part, userId: string, service: ServiceName): Promise<number | null> {
+  const due = (await feedsOf(app, userId, service)).flatMap(({ due_at, state }) =>
+    due_at && state === "active" ? [due_at.getTime()] : [],
+  );
+  return due.length === 0 ? null : Math.max(0, Math.min(...due) - app.clock.now().getTime());
+}
+
+async function keepSyncState(app: Part, userId: string, results: ServiceResult[]): Promise<void> {
+  const feeds = await listFeeds(app, userId);
+  const values = {
+    last_sync_at: app.clock.now(),
+    change_frequency: liveliest(feeds),
+    auto_scheduled_meetings: results.reduce((total, one) => total + one.autoScheduledMeetings, 0),
+    updated_at: app.clock.now(),
+  };
+  await app.db
+    .insertInto("user_sync_states")
+    .values({ user_id: userId, ...values })
+    .onConflict((conflict) => conflict.column("user_id").doUpdateSet(values))
+    .execute();
+}
+
+const frequencies = ["low", "medium", "high"] as const;
+
+function liveliest(feeds: Feed[]): (typeof frequencies)[number] {
+  const found = feeds.flatMap(({ kind, cadence }) =>
+    cadence && kind !== "calendar_list"
+      ? [frequencies.indexOf(changeFrequency(kind, cadence as CadenceState))]
+      : [],
+  );
+  return frequencies[Math.max(0, ...found)] ?? "low";
+}

@@ -1,0 +1,89 @@
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { eventIn } from "../calendars.ts";
+import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
+
+const ana = "ana@example.com";
+
+describe("everything of a user at once", () => {
+  let t: TestApp;
+  let visitor: Visitor;
+  before(async () => {
+    t = await openTestApp();
+    visitor = await t.signIn(ana);
+    await t.idle();
+  });
+  after(() => t[Symbol.asyncDispose]());
+
+  test("is synced in one call, each service with its own result, and remembered", async () => {
+    t.google.calendar.addEvent(ana, eventIn(t, 1));
+    const { status, body } = await visitor.call("POST", `/api/v1/sync/sync-all/${visitor.userId}`, {
+      force: true,
+      activity_type: "app_load",
+    });
+    assert.equal(status, 200);
+    const byService = new Map<string, { created: number; error?: string; is_skipped: boolean }>(
+      body.results.map((one: { service: string }) => [one.service, one]),
+    );
+    assert.deepEqual([...byService.keys()], ["calendar", "drive", "gmail", "attendee"]);
+    assert.deepEqual(
+      [byService.get("calendar")?.created, byService.get("calendar")?.error],
+      [1, undefined],
+    );
+    assert.deepEqual(
+      [byService.get("gmail")?.is_skipped, byService.get("gmail")?.error],
+      [true, "Not connected"],
+    );
+    assert.ok(body.next_sync_in_ms > 0);
+    const state = await t.app.db
+      .selectFrom("user_sync_states")
+      .selectAll()
+      .executeTakeFirstOrThrow();
+    assert.deepEqual([state.user_id, state.change_frequency], [visitor.userId, "medium"]);
+  });
+
+  test("one service alone may be synced, by its owner or the service key, and by nobody else", async () => {
+    const path = `/api/v1/sync/calendar/${visitor.userId}`;
+    assert.equal((await visitor.call("POST", path)).body.service, "calendar");
+    assert.equal((await t.asService("POST", path)).status, 200);
+    const priya = await t.signIn("priya@example.com");
+    assert.equal((await priya.call("POST", path)).status, 404);
+    assert.equal(
+      (await t.asService("POST", `/api/v1/sync/calendar/${crypto.randomUUID()}`)).status,
+      404,
+    );
+    assert.equal(
+      (await visitor.call("POST", `/api/v1/sync/contacts/${visitor.userId}`)).status,
+      422,
+    );
+  });
+
+  test("somebody who is here brings forward what they may see, and the reason is told", async () => {
+    const nextOf = async () =>
+      (
+        await visitor.call("GET", `/api/v1/sync/next-sync/${visitor.userId}`)
+      ).body.services.calendar.find((one: { kind: string }) => one.kind === "calendar");
+    t.clock.advance(11 * 60_000);
+    await visitor.call("POST", `/api/v1/sync/calendar/${visitor.userId}`, { force: true });
+    await t.idle();
+    const before = await nextOf();
+    const { body } = await visitor.call("POST", "/api/v1/sync/record-activity", {
+      activity_type: "calendar_view",
+    });
+    assert.equal(body.brought_forward, 1);
+    const after = await nextOf();
+    assert.ok(after.due_at < before.due_at);
+    assert.deepEqual([after.why.rule, after.interval_ms <= 60_000], ["user_active", true]);
+    assert.match(after.why.text, /Somebody is here/);
+  });
+
+  test("how current it is can be asked, in numbers and plain words", async () => {
+    const { body } = await visitor.call("GET", "/api/v1/sync/status");
+    const calendar = body.services.find((one: { service: string }) => one.service === "calendar");
+    assert.deepEqual(
+      [calendar.is_connected, calendar.feeds, calendar.failures, calendar.last_error],
+      [true, 2, 0, null],
+    );
+    assert.ok(calendar.staleness_seconds >= 0);
+  });
+});
