@@ -57,7 +57,7 @@ export async function openApp(config: Config, overrides: Overrides = {}): Promis
   await migrate(database, { keyring: config.keyring, log });
   progress("Queue is opening");
   const queue = opened.use(await openQueue({ database, log, clock }));
-  const redis = config.redisUrl ? openRedis(config.redisUrl, log) : null;
+  const redis = config.redisUrl ? await openRedis(config.redisUrl, log) : null;
   opened.defer(() => redis?.disconnect());
   const limits = openLimits(redis, overrides.callsPerMinute);
   const quotas = { calendar: config.google.calendarQuota };

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
 import {
   RateLimiterMemory,
@@ -121,8 +122,8 @@ async function secondsToWait(
   }
 }
 
-/** The Redis that all counts share. It is waited for by nobody: without an answer counting goes on elsewhere. */
-export function openRedis(url: string, log: Log): Redis {
+/** The Redis that all counts share, or is to share once it answers: it is waited for a moment only. */
+export async function openRedis(url: string, log: Log): Promise<Redis> {
   const redis = new Redis(url, {
     maxRetriesPerRequest: 1,
     enableOfflineQueue: false,
@@ -140,8 +141,13 @@ export function openRedis(url: string, log: Log): Redis {
   redis.on("ready", () => {
     isDown = false;
   });
+  const { promise: hasAnswered, resolve } = Promise.withResolvers<void>();
+  for (const event of ["ready", "error"]) redis.once(event, () => resolve());
+  await Promise.race([hasAnswered, sleep(firstAnswerMs, undefined, { ref: false })]);
   return redis;
 }
+
+const firstAnswerMs = 1_000;
 
 function allowanceOf(limit: number, allowed: boolean, result: RateLimiterRes): Allowance {
   return {
