@@ -23,7 +23,12 @@ export type Tables = {
     picture: Text;
     time_zone: Text;
     last_active_at: Time;
+    last_virtual_mail_at: Time;
     updated_at: Time;
+  };
+  usernames: {
+    username: string;
+    user_id: string;
   };
   google_credentials: {
     user_id: string;
@@ -35,7 +40,7 @@ export type Tables = {
   connections: {
     id: Generated<string>;
     user_id: string;
-    provider: Generated<string>;
+    provider: Generated<"google" | "google_delegation">;
     subject: Text;
     email: Text;
     name: Text;
@@ -316,7 +321,159 @@ export type Tables = {
   projects: {
     id: Generated<string>;
     name: string;
+    description: Text;
+    status: Text;
     created_by: Text;
+    created_at: ColumnType<Time, Date | undefined, Date>;
+    updated_at: ColumnType<Time, Date | undefined, Date>;
+    normalized_tags: string[] | null;
+    categories: string[] | null;
+    reference_keywords: string[] | null;
+    notes: Text;
+    classification_signals: Json | null;
+    entity_patterns: Json | null;
+    last_classification_at: Time;
+  };
+  documents: {
+    id: Generated<string>;
+    project_id: Text;
+    source: Text;
+    source_id: Text;
+    source_url: Text;
+    title: Text;
+    summary: Text;
+    author: Text;
+    recipients: List | null;
+    attachments: List | null;
+    thread_id: Text;
+    received_at: Time;
+    created_at: ColumnType<Time, Date | undefined, Date>;
+    updated_at: Time;
+    created_by: Text;
+    status: Generated<"active" | "updated" | "deleted" | "error" | null>;
+    type: Generated<string | null>;
+    mimetype: Text;
+    file_id: Text;
+    file_size: Text;
+    meeting_id: Text;
+    tags: string[] | null;
+    classification_source: Generated<"ai" | "auto" | "system" | "manual" | "user" | null>;
+    classification_status: Generated<string | null>;
+    classification_confidence: number | null;
+    classification_reason: Text;
+    classified_at: Time;
+    project_chosen_at: Time;
+  };
+  document_texts: {
+    document_id: string;
+    text: string;
+    quoted: Text;
+    signature: Text;
+    cut: Text;
+    hash: string;
+  };
+  mail_decisions: {
+    id: Generated<string>;
+    user_id: string;
+    message_key: string;
+    feed_id: Text;
+    gmail_message_id: string;
+    virtual_email: string;
+    email_type: "to" | "cc" | "bcc";
+    decision: "taken" | "held" | "refused";
+    rule: string;
+    reason: string;
+    inputs: Json;
+    subject: Text;
+    sender: Text;
+    received_at: Time;
+    document_id: Text;
+    decided_at: Date;
+  };
+  mail_trust: {
+    user_id: string;
+    mode: "only_me" | "my_domain" | "list" | "anyone";
+    senders: string[];
+    updated_at: Date;
+  };
+  virtual_email_detections: {
+    id: Generated<string>;
+    user_id: string;
+    virtual_email: string;
+    username: string;
+    email_type: "to" | "cc" | "bcc";
+    gmail_message_id: string;
+    document_id: Text;
+    detected_at: ColumnType<Time, Date | undefined, Date>;
+  };
+  email_processing_logs: {
+    id: Generated<string>;
+    user_id: Text;
+    message_key: Text;
+    gmail_message_id: string;
+    inbound_address: string;
+    extracted_username: Text;
+    subject: Text;
+    sender: Text;
+    received_at: Time;
+    processed_at: Time;
+    status: Generated<"pending" | "processed" | "failed" | "user_not_found" | null>;
+    error_message: Text;
+    document_id: Text;
+    n8n_webhook_sent: Generated<boolean | null>;
+    n8n_webhook_response: Text;
+    created_at: ColumnType<Time, Date | undefined, Date>;
+  };
+  gmail_watches: {
+    id: Generated<string>;
+    user_email: string;
+    history_id: string;
+    expiration: Date;
+    is_active: Generated<boolean | null>;
+    watch_type: Generated<"push" | "polling" | "hybrid" | null>;
+    last_webhook_received: Time;
+    last_poll_at: Time;
+    webhook_failures: Count;
+    created_at: ColumnType<Time, Date | undefined, Date>;
+    updated_at: ColumnType<Time, Date | undefined, Date>;
+  };
+  deliveries: {
+    id: Generated<string>;
+    sequence: Generated<string>;
+    user_id: string;
+    document_id: Text;
+    kind: "classification" | "drive_sync";
+    event_id: string;
+    details: JSONColumnType<Record<string, unknown>, string | undefined, string>;
+    occurred_at: Date;
+    state: Generated<"waiting" | "delivered" | "dead">;
+    tries: Generated<number>;
+    next_try_at: Time;
+    lease_owner: Text;
+    lease_until: Time;
+    last_error: Text;
+    finished_at: Time;
+  };
+  delivery_tries: {
+    delivery_id: string;
+    number: number;
+    host: string;
+    started_at: Date;
+    duration_ms: number;
+    status: number | null;
+    outcome: "accepted" | "retried" | "given_up";
+    error: Text;
+  };
+  classification_results: {
+    id: Generated<string>;
+    document_id: string;
+    result_key: string;
+    project_id: Text;
+    confidence: number | null;
+    tags: string[] | null;
+    classified_at: Date;
+    received_at: Date;
+    outcome: "applied" | "late" | "person_decided";
   };
   calendar_webhooks: {
     id: Generated<string>;

@@ -1,9 +1,9 @@
 import { z } from "zod";
+import { virtualAttendees } from "../accounts/virtual-address.ts";
 import type { Tx } from "../db/connection.ts";
 import { type CalendarEventRow, calendarEventRow } from "../meetings/calendar-event.ts";
 import { deleteEvents, type SavedEvent, saveEvents, sweepEvents } from "../meetings/events.ts";
 import { deriveMeetings } from "../meetings/meetings.ts";
-import { virtualAttendees } from "../meetings/virtual-attendees.ts";
 import { listEvents, stopChannel, watch } from "../providers/google/calendar.ts";
 import type { EventChange } from "../providers/google/calendar-events.ts";
 import type { Feed } from "./feeds.ts";
