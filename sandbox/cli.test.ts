@@ -29,6 +29,24 @@ test("the clock is moved by a duration in words of the command line", async () =
   await assert.rejects(run("clock", "--advance", "soon"), /such as 15m/);
 });
 
+test("a mail is sent from the command line", async () => {
+  const words = [
+    "--from",
+    "ana@example.com",
+    "--to",
+    "priya@example.com",
+    "--to",
+    "ai+ana@example.com",
+  ];
+  const { ids } = JSON.parse(await run("mail", ...words, "--subject", "Hello"));
+  assert.deepEqual(Object.keys(ids).sort(), [
+    "ai@example.com",
+    "ana@example.com",
+    "priya@example.com",
+  ]);
+  await assert.rejects(run("mail"), /--from/);
+});
+
 test("what the sandbox refuses, or where there is none, the command says and fails", async () => {
   await assert.rejects(run("revoke", "nobody@example.com"), /No person nobody@example.com/);
   await assert.rejects(

@@ -27,6 +27,7 @@ export function addSandboxCommands(sandbox: Command, say: (line: string) => void
     "end everything that a person allowed, as they can at Google",
     (_options, person) => post(`/people/${encodeURIComponent(person)}/revoke`),
   );
+  addMailCommand(add);
   add("people", "list the made-up people", () => get("/people"));
   add("grants", "list who allowed what", () => get("/grants"));
   add("requests", "list the last requests", (options) =>
@@ -94,6 +95,21 @@ function addClockCommand(add: Add): void {
         .conflicts("reset"),
     )
     .option("--reset", "back to real time");
+}
+
+function addMailCommand(add: Add): void {
+  const mailOf = ({ unproven = false, ...mail }: Options) =>
+    post("/gmail/send", { ...mail, ...(unproven ? { authentication: "fail" } : {}) });
+  const several = (address: string, before: string[] | undefined) => [...(before ?? []), address];
+  add("mail", "send a mail; whoever has a mailbox here gets it", mailOf)
+    .requiredOption("--from <address>", "who writes it")
+    .option("--to <address>", "to whom; may be given several times", several)
+    .option("--cc <address>", "who gets a copy; likewise", several)
+    .option("--bcc <address>", "who gets a copy that nobody else sees; likewise", several)
+    .option("--subject <text>", "its subject", "Notes on the launch")
+    .option("--text <text>", "its text", "Let us begin with the landing page.")
+    .option("--html <markup>", "the same as HTML")
+    .option("--unproven", "the receiving server finds that it is forged");
 }
 
 async function send(command: Command, url: string, { method, path, body }: Call): Promise<string> {

@@ -3,16 +3,27 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { Client } from "pg";
 import { build } from "vite";
+import { connectDelegatedMailbox, ensureAssistant } from "../src/accounts/assistant.ts";
 import { loadConfig } from "../src/config.ts";
 import { startEmbedded } from "../src/db/embedded.ts";
 import { openLog } from "../src/lib/log.ts";
+import { randomToken } from "../src/lib/secrets.ts";
 import { serve } from "../src/serve.ts";
+import { mailboxPushPath } from "../src/sync/mailbox-notifications.ts";
 import { seedCalendars } from "./google/calendar/seeds.ts";
+import { seedMails } from "./google/gmail/seeds.ts";
+import { usualTopic } from "./google/pubsub.ts";
 import { openSandboxGoogle } from "./google/server.ts";
+import { openSandboxN8n } from "./n8n/n8n.ts";
 
 type Options = { port: number; dataDir: string; say: (line: string) => void };
 
 const googlePath = "/sandbox/google";
+const n8nPath = "/sandbox/n8n";
+const pubsub = {
+  subscription: "projects/sandbox-project/subscriptions/daybook",
+  serviceAccount: "pubsub-push@sandbox-project.example.com",
+};
 
 /**
  * Runs all of Daybook on one port, against a sandbox Google beside it. Both begin anew each time: what the sandbox
@@ -39,6 +50,22 @@ export async function startSandbox({
     await openSandboxGoogle({ baseUrl: url + googlePath, redirectUris: [callback] }),
   );
   seedCalendars(google.calendar);
+  await seedMails(google.gmail);
+  const endpoint = `${url}${mailboxPushPath}`;
+  google.pubsub.subscribe({
+    name: pubsub.subscription,
+    topic: usualTopic,
+    push: { endpoint, audience: url, serviceAccount: pubsub.serviceAccount },
+  });
+  const n8nSecret = randomToken();
+  const n8n = opened.use(
+    await openSandboxN8n({
+      baseUrl: url + n8nPath,
+      secret: n8nSecret,
+      answerTo: `${url}/api/v1/webhooks/classification`,
+      clock: google.clock,
+    }),
+  );
   await ensureConsole(say);
   const config = loadConfig({
     GOOGLE_CLIENT_ID: google.client.id,
@@ -47,15 +74,26 @@ export async function startSandbox({
     GOOGLE_SERVICE_ACCOUNT_EMAIL: google.serviceAccount.email,
     GOOGLE_SERVICE_ACCOUNT_PRIVATE_KEY: google.serviceAccount.privateKey,
     GOOGLE_SERVICE_ACCOUNT_KEY_ID: google.serviceAccount.keyId,
+    GOOGLE_PUBSUB_TOPIC: usualTopic,
+    GOOGLE_PUBSUB_AUDIENCE: url,
+    GOOGLE_PUBSUB_SERVICE_ACCOUNT: pubsub.serviceAccount,
     VIRTUAL_EMAIL_ADDRESS: "ai@example.com",
+    N8N_CLASSIFICATION_WEBHOOK_URL: n8n.webhookUrl,
+    N8N_WEBHOOK_SECRET: n8nSecret,
+    N8N_ALLOW_PRIVATE: "true",
     DATA_DIR: dataDir,
     PORT: String(port),
     PUBLIC_URL: url,
     LOG_LEVEL: "warn",
   });
   const onProgress = (step: string) => say(`… ${step.charAt(0).toLowerCase()}${step.slice(1)}`);
-  const mount = { path: googlePath, handler: google.handler };
-  opened.use(await serve(config, { log, clock: google.clock, onProgress, mount }));
+  const mounts = [
+    { path: googlePath, handler: google.handler },
+    { path: n8nPath, handler: n8n.handler },
+  ];
+  const { app } = opened.use(await serve(config, { log, clock: google.clock, onProgress, mounts }));
+  const assistant = await ensureAssistant(app);
+  await connectDelegatedMailbox(app, { userId: assistant.id, mailbox: assistant.email });
 
   say(
     [
@@ -66,6 +104,7 @@ export async function startSandbox({
       `  API              ${url}/docs`,
       `  Sandbox Google   ${google.url}/`,
       `  Its calendars    ${google.url}/calendar`,
+      `  Its mail         ${google.url}/mail`,
       `  Database         ${embedded.psql}`,
       `  Service key      in ${join(dataDir, "secrets.json")}`,
       "",

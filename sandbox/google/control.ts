@@ -4,9 +4,12 @@ import { redirectUriProblem } from "./authorization.ts";
 import type { SandboxCalendar } from "./calendar/calendar.ts";
 import { addCalendarControl } from "./calendar/control.ts";
 import { addFault, clearFaults, FaultSettings } from "./faults.ts";
+import { addGmailControl } from "./gmail/control.ts";
+import type { SandboxGmail } from "./gmail/gmail.ts";
 import { changePassword, endGrantsOf } from "./grants.ts";
 import { publishedKeys, rotateKeys } from "./keys.ts";
 import { findPerson, type Person } from "./people.ts";
+import type { PubSub } from "./pubsub.ts";
 import { QuotaSettings, setQuota } from "./quotas.ts";
 import type { Client, State } from "./state.ts";
 
@@ -54,7 +57,11 @@ export const ClientSettings = z.strictObject({
  * The control API, under `/_control`: what goes wrong, what time it is, who allowed what. Tokens and secrets never show.
  * It is not part of what Google offers, so faults do not hit it and it is not in the request log.
  */
-export function addControl(server: FastifyInstance, state: State, calendar: SandboxCalendar): void {
+export function addControl(
+  server: FastifyInstance,
+  state: State,
+  parts: { calendar: SandboxCalendar; gmail: SandboxGmail; pubsub: PubSub },
+): void {
   server.register(
     async (control) => {
       control.addHook("onRequest", refuseOtherSites);
@@ -63,7 +70,8 @@ export function addControl(server: FastifyInstance, state: State, calendar: Sand
       addClockAndKeys(control, state);
       addPeople(control, state);
       addClients(control, state);
-      addCalendarControl(control, calendar);
+      addCalendarControl(control, parts.calendar);
+      addGmailControl(control, parts);
       control.get("/requests", ({ query }) => requestsOf(state, query));
       control.delete("/requests", () => {
         state.requests.length = 0;

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import type { FastifyRequest } from "fastify";
 import type { GoogleError } from "./errors.ts";
 import type { Person } from "./people.ts";
 import { isBasic, labelOf, shortName } from "./scopes.ts";
@@ -34,7 +35,7 @@ button.person { display: flex; gap: .9rem; align-items: center; width: 100%; bor
 :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px }
 table { border-collapse: collapse; width: 100% } .scroll { overflow-x: auto }
 th, td { text-align: left; padding: .4rem .9rem .4rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
-td .choice { margin: 0 } input, select { font: inherit; max-width: 100% }
+td .choice { margin: 0 } input, select, textarea { font: inherit; max-width: 100% }
 code { font: .875em ui-monospace, monospace; overflow-wrap: anywhere }
 `;
 
@@ -158,4 +159,10 @@ export function consentPage(shown: {
 <div class="choice"><button class="main" name="decision" value="allow">Continue</button>
 <button name="decision" value="refuse">Cancel</button></div></form>`,
   );
+}
+
+/** Whether a form was sent by a page of the sandbox: another site's page could post there, too. */
+export function isFromHere({ headers }: FastifyRequest): boolean {
+  const site = headers["sec-fetch-site"];
+  return site === undefined || site === "same-origin" || site === "none";
 }

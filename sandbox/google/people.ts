@@ -16,7 +16,10 @@ export type Person = {
 
 const usual = { emailVerified: true, hd: null, isDisabled: false };
 
-/** A small company on Workspace, and two people with private accounts, one of whom never verified the address. */
+/**
+ * A small company on Workspace, and two people with private accounts, one of whom never verified the address. The last is
+ * nobody's own: the mailbox that all plus-addresses of the assistant are delivered to.
+ */
 export const madeUpPeople: readonly Person[] = [
   {
     ...usual,
@@ -61,6 +64,15 @@ export const madeUpPeople: readonly Person[] = [
     givenName: "Sam",
     familyName: null,
     emailVerified: false,
+  },
+  {
+    ...usual,
+    sub: "113052847719603542288",
+    email: "ai@example.com",
+    name: "Assistant",
+    givenName: "Assistant",
+    familyName: null,
+    hd: "example.com",
   },
 ];
 

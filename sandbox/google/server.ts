@@ -13,11 +13,14 @@ import { addConsent } from "./consent.ts";
 import { addControl, ClientSettings } from "./control.ts";
 import { addNotFound } from "./endpoints.ts";
 import { apiErrorBody, GoogleError } from "./errors.ts";
+import { openGmail, type SandboxGmail } from "./gmail/gmail.ts";
+import { addGmailPage } from "./gmail/page.ts";
 import { addIdentity } from "./identity.ts";
 import { indexPage } from "./index-page.ts";
 import { makeSigningKey } from "./keys.ts";
 import { pageHeaders } from "./pages.ts";
 import { madeUpPeople, type Person } from "./people.ts";
+import { openPubSub, type PubSub } from "./pubsub.ts";
 import { openState, type ServiceAccount, type State } from "./state.ts";
 import { addToken } from "./token.ts";
 
@@ -41,6 +44,8 @@ export type SandboxGoogle = {
   state: State;
   clock: MovableClock;
   calendar: SandboxCalendar;
+  gmail: SandboxGmail;
+  pubsub: PubSub;
   /** Where it is reached. @throws before it listens, where no `baseUrl` was given. */
   readonly url: string;
   /** The first of its OAuth clients. */
@@ -80,13 +85,18 @@ export async function openSandboxGoogle(setup: Setup = {}): Promise<SandboxGoogl
     serviceAccounts: [serviceAccount, ...(setup.serviceAccounts ?? [])],
   });
   const [first = defaultClient] = state.clients;
-  const { server, calendar } = await openServer(state, setup.log ?? openLog("silent"));
+  const { server, calendar, gmail, pubsub } = await openServer(
+    state,
+    setup.log ?? openLog("silent"),
+  );
   const { email, clientId, keyId } = serviceAccount;
   const privateKey = ownKeys.privateKey.export({ type: "pkcs8", format: "pem" }).toString();
   return {
     state,
     clock: state.clock,
     calendar,
+    gmail,
+    pubsub,
     get url() {
       return base();
     },
@@ -100,6 +110,7 @@ export async function openSandboxGoogle(setup: Setup = {}): Promise<SandboxGoogl
     handler: (request, response) => server.routing(request, response),
     [Symbol.asyncDispose]: async () => {
       calendar.close();
+      pubsub.close();
       await server.close();
     },
   };
@@ -119,7 +130,7 @@ function ownServiceAccount(publicKey: KeyObject): ServiceAccount {
 async function openServer(
   state: State,
   log: Log,
-): Promise<{ server: FastifyInstance; calendar: SandboxCalendar }> {
+): Promise<{ server: FastifyInstance } & Pick<SandboxGoogle, "calendar" | "gmail" | "pubsub">> {
   const server = fastify({
     forceCloseConnections: true,
     bodyLimit: 16 * 1024 * 1024,
@@ -144,10 +155,13 @@ async function openServer(
   addIdentity(server, state);
   const calendar = openCalendar(server, state);
   addCalendarPage(server, calendar);
-  addControl(server, state, calendar);
+  const pubsub = openPubSub(server, state);
+  const gmail = openGmail(server, state, pubsub);
+  addGmailPage(server, gmail);
+  addControl(server, state, { calendar, gmail, pubsub });
   addNotFound(server, state);
   await server.ready();
-  return { server, calendar };
+  return { server, calendar, gmail, pubsub };
 }
 
 function withoutPrefix(state: State, url: string): string {

@@ -1,6 +1,6 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { FastifyInstance, FastifyReply } from "fastify";
 import { z } from "zod";
-import { type Html, html, page, pageHeaders } from "../pages.ts";
+import { type Html, html, isFromHere, page, pageHeaders } from "../pages.ts";
 import { findPerson } from "../people.ts";
 import type { SandboxCalendar } from "./calendar.ts";
 import { instantOf } from "./times.ts";
@@ -156,10 +156,4 @@ function later(moment: unknown) {
 function localTime(instant: number): string {
   const text = new Date(instant).toLocaleString("sv-SE", { timeZone: "Europe/Berlin" });
   return text.slice(0, 16).replace(" ", "T");
-}
-
-// Another site's page could post forms here.
-function isFromHere({ headers }: FastifyRequest): boolean {
-  const site = headers["sec-fetch-site"];
-  return site === undefined || site === "same-origin" || site === "none";
 }
