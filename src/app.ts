@@ -60,7 +60,11 @@ export async function openApp(config: Config, overrides: Overrides = {}): Promis
   const redis = config.redisUrl ? await openRedis(config.redisUrl, log) : null;
   opened.defer(() => redis?.disconnect());
   const limits = openLimits(redis, overrides.callsPerMinute);
-  const quotas = { calendar: config.google.calendarQuota };
+  const quotas = {
+    calendar: config.google.calendarQuota,
+    gmail: config.google.gmailQuota,
+    openai: config.openaiQuota,
+  };
   const providerLimits = openProviderLimits(quotas, { redis, pool: database.pool });
   const googleOAuth = openGoogleOAuth(config.google, clock);
 

@@ -48,6 +48,12 @@ export const variables = z.object({
   GOOGLE_CALENDAR_PROJECT_QUOTA: quota
     .default(10_000)
     .describe("Calls a minute that Google Calendar allows the whole project."),
+  GOOGLE_GMAIL_USER_QUOTA: quota
+    .default(6_000)
+    .describe("Quota units a minute that Gmail allows each mailbox; Daybook uses four fifths."),
+  GOOGLE_GMAIL_PROJECT_QUOTA: quota
+    .default(1_200_000)
+    .describe("Quota units a minute that Gmail allows the whole project."),
   GOOGLE_PUBSUB_TOPIC: text
     .regex(/^projects\/[^/]+\/topics\/[^/]+$/, "must look like projects/NAME/topics/NAME")
     .optional()
@@ -83,13 +89,43 @@ export const variables = z.object({
     .optional()
     .describe("The key of the OpenAI API, which drafts a project's metadata."),
   OPENAI_BASE_URL: address.optional().describe("Another server that speaks the same protocol."),
-  OPENAI_MODEL: text.optional().describe("The model that drafts."),
+  OPENAI_MODEL: text
+    .default("gpt-4o-mini")
+    .describe("The model that drafts; it should know structured outputs."),
+  OPENAI_API_STYLE: z
+    .enum(["responses", "chat"])
+    .optional()
+    .describe(
+      "Which of OpenAI's two protocols is spoken; by default responses, and chat where OPENAI_BASE_URL is set.",
+    ),
+  OPENAI_STRUCTURED: z
+    .enum(["json_schema", "json_object", "none"])
+    .default("json_schema")
+    .describe(
+      "How the model is held to the form of its answer; servers that know no schema need less.",
+    ),
+  OPENAI_TIMEOUT_SECONDS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(600)
+    .default(60)
+    .describe("How long one answer of the model may take."),
+  OPENAI_USER_QUOTA: quota
+    .default(25)
+    .describe("Questions a minute that one user may cause; Daybook uses four fifths."),
+  OPENAI_PROJECT_QUOTA: quota
+    .default(500)
+    .describe("Questions a minute that all users may cause together."),
   N8N_CLASSIFICATION_WEBHOOK_URL: address
     .optional()
     .describe("The n8n workflow that classifies documents."),
   N8N_DRIVESYNC_WEBHOOK_URL: address
     .optional()
     .describe("The n8n workflow that takes changed files."),
+  N8N_ALLOW_PRIVATE: yesNo
+    .default(false)
+    .describe("Whether the n8n addresses may be in a private network, or on this machine."),
   N8N_WEBHOOK_SECRET: text
     .optional()
     .describe("The secret that signs what passes between Daybook and n8n."),
@@ -287,6 +323,10 @@ function configOf(given: Variables) {
         perUser: given.GOOGLE_CALENDAR_USER_QUOTA,
         perProject: given.GOOGLE_CALENDAR_PROJECT_QUOTA,
       },
+      gmailQuota: {
+        perUser: given.GOOGLE_GMAIL_USER_QUOTA,
+        perProject: given.GOOGLE_GMAIL_PROJECT_QUOTA,
+      },
       pubsub: {
         topic: given.GOOGLE_PUBSUB_TOPIC ?? null,
         audience: given.GOOGLE_PUBSUB_AUDIENCE ?? null,
@@ -303,12 +343,20 @@ function configOf(given: Variables) {
     openai: {
       apiKey: hidden(given.OPENAI_API_KEY),
       baseUrl: given.OPENAI_BASE_URL ?? null,
-      model: given.OPENAI_MODEL ?? null,
+      model: given.OPENAI_MODEL,
+      style: given.OPENAI_API_STYLE ?? (given.OPENAI_BASE_URL ? "chat" : "responses"),
+      structured: given.OPENAI_STRUCTURED,
+      timeoutMs: given.OPENAI_TIMEOUT_SECONDS * 1000,
+    },
+    openaiQuota: {
+      perUser: given.OPENAI_USER_QUOTA,
+      perProject: given.OPENAI_PROJECT_QUOTA,
     },
     n8n: {
       classificationUrl: given.N8N_CLASSIFICATION_WEBHOOK_URL ?? null,
       driveSyncUrl: given.N8N_DRIVESYNC_WEBHOOK_URL ?? null,
       secret: hidden(given.N8N_WEBHOOK_SECRET),
+      allowPrivate: given.N8N_ALLOW_PRIVATE,
     },
   };
 }

@@ -49,6 +49,7 @@ async function examineDatabase(config: Config, findings: Finding[]): Promise<voi
     });
     await examineQueue(app, findings);
     await examineSeals(app, findings);
+    await examineMail(app, findings);
     for (const { text } of await grantNotices(app))
       findings.push({ ok: false, subject: "Google", text });
   } catch (error) {
@@ -78,6 +79,58 @@ async function examineSeals(app: App, findings: Finding[]): Promise<void> {
   }
   const progress = old > 0 ? `; ${old} still carry the previous key and are being resealed` : "";
   findings.push({ ok: true, subject: "tokens", text: `${total} connections, sealed${progress}` });
+}
+
+// Mail works without any of this, only later or from fewer people; what is half set up works not at all.
+async function examineMail({ db, config }: App, findings: Finding[]): Promise<void> {
+  const subject = "mail";
+  const say = (ok: boolean, text: string) => findings.push({ ok, subject, text });
+  const address = config.virtualEmailAddress;
+  if (!address) {
+    say(true, "no VIRTUAL_EMAIL_ADDRESS: the assistant has no address, and no mailbox is read");
+    return;
+  }
+  const mailbox = await db
+    .selectFrom("feeds")
+    .innerJoin("users", "users.id", "feeds.user_id")
+    .select(["feeds.failures", "feeds.last_error"])
+    .where("feeds.kind", "=", "gmail")
+    .where("feeds.state", "=", "active")
+    .where("users.role", "=", "assistant")
+    .executeTakeFirst();
+  if (mailbox?.last_error) say(false, `the assistant's mailbox ${address}: ${mailbox.last_error}`);
+  else if (mailbox) say(true, `the assistant's mailbox ${address} is connected`);
+  else {
+    const text = `the assistant's own mailbox is not connected: its mail counts only where people's own mailboxes show it. \`npx daybook connect-mailbox\` connects ${address}`;
+    say(true, text);
+  }
+  const problem = pubsubProblem(config);
+  if (problem) say(false, problem);
+  else say(true, config.google.pubsub.topic ? "push is set up" : "no Pub/Sub topic: it is polled");
+}
+
+function pubsubProblem({ google, publicUrl, pushUrl }: Config): string | null {
+  const { topic, serviceAccount, subscription } = google.pubsub;
+  if (!topic) {
+    return serviceAccount || subscription
+      ? "GOOGLE_PUBSUB_TOPIC is missing: Gmail is not told to publish anything"
+      : null;
+  }
+  const project = topic.split("/")[1];
+  if (google.projectId && project !== google.projectId) {
+    return `GOOGLE_PUBSUB_TOPIC is in ${project}, the OAuth client in ${google.projectId}: Gmail publishes only within one project`;
+  }
+  if (subscription) {
+    return google.serviceAccount
+      ? null
+      : "GOOGLE_PUBSUB_SUBSCRIPTION is pulled by a service account: set GOOGLE_SERVICE_ACCOUNT_EMAIL and its key";
+  }
+  if (!pushUrl) {
+    return `nothing can reach ${publicUrl ?? "this Daybook"} by https: set PUBLIC_URL, or GOOGLE_PUBSUB_SUBSCRIPTION to pull`;
+  }
+  return serviceAccount
+    ? null
+    : "GOOGLE_PUBSUB_SERVICE_ACCOUNT is missing: every push is refused. Set it to the account that the push subscription signs with";
 }
 
 async function examineGoogle(config: Config, findings: Finding[]): Promise<void> {

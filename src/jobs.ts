@@ -4,12 +4,17 @@ import { grantNotices } from "./accounts/grant-health.ts";
 import { deleteExpiredRows } from "./accounts/housekeeping.ts";
 import { resealTokens } from "./accounts/reseal.ts";
 import type { App } from "./app.ts";
+import { classifyHere } from "./documents/built-in-classifier.ts";
+import { classificationEnded, classificationPayload } from "./documents/classification.ts";
+import { sendDelivery } from "./documents/deliveries.ts";
+import { takeMail } from "./documents/mail.ts";
 import { reconcileBot } from "./meetings/bots.ts";
 import { deriveForUser } from "./meetings/meetings.ts";
+import { runOnboarding } from "./projects/onboarding.ts";
 import type { Handlers } from "./queue/catalog.ts";
 import { runSchedule, type Schedules } from "./queue/schedule-runs.ts";
 import { startFeeds } from "./sync/feeds.ts";
-import { pollCalendars } from "./sync/polling.ts";
+import { pollFeeds } from "./sync/polling.ts";
 import { type Renewed, renewWatches, repairWatches } from "./sync/renewal.ts";
 import { syncFeed } from "./sync/sync.ts";
 import { closeWatch, openWatch, stopUnknownChannel } from "./sync/watches.ts";
@@ -17,14 +22,25 @@ import { closeWatch, openWatch, stopUnknownChannel } from "./sync/watches.ts";
 /** What the clock starts, by the name under which `POST /cron/{name}` starts it too. */
 export const schedules: Schedules<App> = {
   "refresh-google-tokens": { everySeconds: 120, run: refreshGoogleTokens },
-  "calendar-polling": { everySeconds: 600, run: (app, _signal, by) => pollCalendars(app, by) },
+  "calendar-polling": {
+    everySeconds: 600,
+    run: (app, _signal, by) => pollFeeds(app, ["calendar_list", "calendar"], by),
+  },
   "renew-calendar-watches": {
     everySeconds: 3600,
-    run: async (app) => countsOf(await renewWatches(app)),
+    run: async (app) => countsOf(await renewWatches(app, ["calendar", "calendar_list"])),
   },
   "renew-calendar-webhooks": {
     everySeconds: 6 * 3600,
     run: async (app) => countsOf(await repairWatches(app)),
+  },
+  "gmail-polling": {
+    everySeconds: 600,
+    run: (app, _signal, by) => pollFeeds(app, ["gmail"], by),
+  },
+  "renew-gmail-watches": {
+    everySeconds: 3600,
+    run: async (app) => countsOf(await renewWatches(app, ["gmail"])),
   },
   cleanup: { everySeconds: 3600, run: deleteExpiredRows },
 };
@@ -41,6 +57,15 @@ export const handlers: Handlers<App> = {
   "watches.stop_unknown": stopUnknownChannel,
   "meetings.derive": deriveForUser,
   "bots.reconcile": reconcileBot,
+  "mail.take": takeMail,
+  "deliveries.send": (app, payload, { signal }) =>
+    sendDelivery(app, payload, {
+      signal,
+      payload: classificationPayload,
+      ended: classificationEnded,
+    }),
+  "documents.classify": classifyHere,
+  "projects.onboard": runOnboarding,
   "tokens.reseal": (app, _payload, { signal }) =>
     resealTokens(app, (progress) => app.log.info(progress, "resealing"), signal),
   "grants.revoke": (app, payload) => revokeSealedGrant(app, payload),

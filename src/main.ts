@@ -1,9 +1,16 @@
 import { Command, Option } from "commander";
 import packageJson from "../package.json" with { type: "json" };
+import {
+  connectDelegatedMailbox,
+  ensureAssistant,
+  getMailboxOwner,
+  mailboxTicket,
+} from "./accounts/assistant.ts";
 import { resealTokens } from "./accounts/reseal.ts";
 import { openApp } from "./app.ts";
 import { type Config, ConfigError, loadConfig } from "./config.ts";
 import { examine } from "./doctor.ts";
+import { AppError, ProviderError } from "./lib/errors.ts";
 import { serve } from "./serve.ts";
 
 const program = new Command("daybook")
@@ -45,6 +52,35 @@ program
       say(`${done} of ${total}`);
     const { resealed } = await resealTokens(app, progress);
     say(`${resealed} connections resealed. ENCRYPTION_KEY_PREVIOUS is no longer needed.`);
+  });
+
+program
+  .command("connect-mailbox")
+  .description(
+    "connect the assistant's own mailbox, which all of its plus-addresses are delivered to",
+  )
+  .option("--delegate", "by the service account's domain-wide delegation, without a browser")
+  .option("--mailbox <address>", "with --delegate: the mailbox, if it is not VIRTUAL_EMAIL_ADDRESS")
+  .option("--user <address>", "with --delegate: a user's own mailbox in place of the assistant's")
+  .action(async (options: { delegate?: boolean; mailbox?: string; user?: string }) => {
+    await using app = await openApp(loadConfig(process.env), { onProgress: say });
+    if (options.user && !options.delegate) {
+      throw new ConfigError(
+        "People connect their own mailbox by signing in; --delegate does it for them",
+      );
+    }
+    const { id, email } = options.user
+      ? await getMailboxOwner(app, options.user)
+      : await ensureAssistant(app);
+    if (options.delegate) {
+      const mailbox = options.mailbox ?? email;
+      const connected = await connectDelegatedMailbox(app, { userId: id, mailbox });
+      say(`${connected.email} is connected; a running worker reads it from now on.`);
+      return;
+    }
+    const url = app.config.publicUrl ?? `http://localhost:${app.config.port}`;
+    say(`Open this within half an hour, and sign in at Google as ${email}:`);
+    say(`${url}/api/v1/auth/google/mailbox?ticket=${mailboxTicket(app)}`);
   });
 
 program
@@ -105,10 +141,12 @@ try {
   await addSandboxCommands();
   await program.parseAsync();
 } catch (error) {
-  const isExpected = error instanceof ConfigError;
+  const isExpected =
+    error instanceof ConfigError || error instanceof AppError || error instanceof ProviderError;
   process.stderr.write(
     `${isExpected ? error.message : error instanceof Error ? error.stack : String(error)}\n`,
   );
-  if (isExpected) process.stderr.write("`npx daybook doctor` explains what each value is for.\n");
+  if (error instanceof ConfigError)
+    process.stderr.write("`npx daybook doctor` explains what each value is for.\n");
   process.exitCode = 1;
 }

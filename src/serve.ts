@@ -7,6 +7,7 @@ import { handlers, schedules } from "./jobs.ts";
 import { enqueue, ensureSchedules, type Schedule } from "./queue/queue.ts";
 import { startWorkers } from "./queue/workers.ts";
 import { startDispatcher } from "./sync/dispatcher.ts";
+import { startMailboxPull } from "./sync/mailbox-notifications.ts";
 
 export type Running = {
   app: App;
@@ -20,7 +21,7 @@ export type Running = {
  */
 export async function serve(
   config: Config,
-  { mount, ...overrides }: Overrides & { mount?: Mount } = {},
+  { mounts, ...overrides }: Overrides & { mounts?: Mount[] } = {},
 ): Promise<Running> {
   await using opened = new AsyncDisposableStack();
   const app = opened.use(await openApp(config, overrides));
@@ -33,9 +34,10 @@ export async function serve(
     await ensureSchedules(app.queue, Object.entries(schedules).map(scheduleOf));
     opened.use(await startWorkers(app, handlers));
     opened.use(startDispatcher(app));
+    opened.use(startMailboxPull(app));
     await resealIfNeeded(app);
   }
-  const server = config.role === "worker" ? null : await openServer(app, { schedules, mount });
+  const server = config.role === "worker" ? null : await openServer(app, { schedules, mounts });
   if (server) {
     opened.defer(() => server.close());
     await server.listen({ host: config.host, port: config.port });

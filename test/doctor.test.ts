@@ -28,7 +28,7 @@ describe("doctor", () => {
   test("finds nothing wrong with a healthy set-up", async () => {
     const { code, text } = await doctor({});
     assert.equal(code, 0, text);
-    for (const subject of ["configuration", "database", "queue", "Google", "public URL"]) {
+    for (const subject of ["configuration", "database", "queue", "mail", "Google", "public URL"]) {
       assert.ok(text.includes(subject), `${subject} is looked at`);
     }
   });
@@ -55,6 +55,21 @@ describe("doctor", () => {
     assert.equal(code, 1);
     for (const name of ["PORT", "SERVICE_KEY", "GOOGLE_CLIENT_ID", ".env.example"]) {
       assert.ok(text.includes(name), `${name} is named`);
+    }
+  });
+
+  test("says what of Pub/Sub is only half set up", async () => {
+    const topic = { GOOGLE_PUBSUB_TOPIC: "projects/one/topics/gmail" };
+    const cases: [Record<string, string>, RegExp][] = [
+      [{ GOOGLE_PUBSUB_SERVICE_ACCOUNT: "push@one.example.com" }, /GOOGLE_PUBSUB_TOPIC is missing/],
+      [{ ...topic, GOOGLE_PROJECT_ID: "two" }, /is in one, the OAuth client in two/],
+      [topic, /set PUBLIC_URL, or GOOGLE_PUBSUB_SUBSCRIPTION/],
+      [{ ...topic, PUBLIC_URL: t.url }, /GOOGLE_PUBSUB_SERVICE_ACCOUNT is missing/],
+    ];
+    for (const [environment, expected] of cases) {
+      const { code, text } = await doctor(environment);
+      assert.equal(code, 1, text);
+      assert.match(text, expected);
     }
   });
 

@@ -6,7 +6,11 @@ import type { FastifyInstance } from "fastify";
 import { sql } from "kysely";
 import { type Browser, type Choices, openBrowser } from "../sandbox/google/browser.ts";
 import { type MovableClock, openClock } from "../sandbox/google/clock.ts";
+import { usualTopic } from "../sandbox/google/pubsub.ts";
 import { openSandboxGoogle, type SandboxGoogle } from "../sandbox/google/server.ts";
+import { openSandboxN8n, type SandboxN8n } from "../sandbox/n8n/n8n.ts";
+import { openSandboxOpenAI, type SandboxOpenAI } from "../sandbox/openai/openai.ts";
+import { connectDelegatedMailbox, ensureAssistant } from "../src/accounts/assistant.ts";
 import { openServer } from "../src/api/server.ts";
 import { type App, openApp } from "../src/app.ts";
 import { type Config, loadConfig } from "../src/config.ts";
@@ -15,6 +19,8 @@ import { handlers, schedules } from "../src/jobs.ts";
 import { openLog } from "../src/lib/log.ts";
 import { startWorkers } from "../src/queue/workers.ts";
 import { startDispatcher } from "../src/sync/dispatcher.ts";
+import { mailboxPushPath, startMailboxPull } from "../src/sync/mailbox-notifications.ts";
+import { pushedKinds } from "../src/sync/sources.ts";
 import { createTestDatabase } from "./database.ts";
 
 /** Daybook on a database of its own, listening, beside a sandbox Google; both on one clock that tests move. */
@@ -24,11 +30,17 @@ export type TestApp = {
   url: string;
   database: Database;
   google: SandboxGoogle;
+  n8n: SandboxN8n;
+  openai: SandboxOpenAI;
   clock: MovableClock;
   /** Every line that was logged, as text. */
   logged: string[];
   /** Walks the whole sign-in of one of the made-up people, as a browser would. */
   signIn(person: string, choices?: Omit<Choices, "person">): Promise<Visitor>;
+  /** What this Daybook was set up with besides the defaults; for other processes of the same one. */
+  environment: Record<string, string>;
+  /** Connects the assistant's own mailbox, as an operator would by delegation. Returns its user's id. */
+  connectAssistant(): Promise<string>;
   /** A call with the service key. */
   asService(method: string, path: string, body?: unknown): Promise<Answer>;
   /** Resolves when nothing is on its way: no push, no job that is due, no feed that is due or being read. */
@@ -64,6 +76,12 @@ type Options = {
   workers?: boolean;
   /** Google's stand-in tells us of changes. */
   push?: boolean;
+  /** Gmail's changes wait in a subscription, since nothing can reach us. */
+  pull?: boolean;
+  /** Documents are handed to n8n's stand-in. */
+  workflow?: boolean;
+  /** OpenAI's stand-in drafts metadata. */
+  model?: boolean;
   database?: Database;
 };
 
@@ -77,6 +95,17 @@ export async function openTestApp(options: Options = {}): Promise<TestApp> {
   const callback = `${url}/api/v1/auth/google/oauth/callback`;
   const google = opened.use(await openSandboxGoogle({ clock, redirectUris: [callback] }));
   await google.listen();
+  google.gmail.notices.mostPerSecond = 1_000;
+  if (options.push || options.pull) subscribe(google, options.push ? url : null);
+  const answerTo = `${url}/api/v1/webhooks/classification`;
+  const n8n = opened.use(await openSandboxN8n({ secret: n8nSecret, answerTo, clock }));
+  await n8n.listen();
+  const openai = opened.use(await openSandboxOpenAI());
+  await openai.listen();
+  const environment = {
+    ...environmentOf(options, url, { n8n, openai }),
+    ...options.environment,
+  };
   const logged: string[] = [];
   const log = openLog("debug", { write: (line: string) => void logged.push(line) });
   const app = opened.use(
@@ -85,7 +114,7 @@ export async function openTestApp(options: Options = {}): Promise<TestApp> {
         url,
         port,
         database,
-        environment: { ...(options.push ? { PUBLIC_URL: url } : {}), ...options.environment },
+        environment,
       }),
       { clock, log, callsPerMinute },
     ),
@@ -93,6 +122,7 @@ export async function openTestApp(options: Options = {}): Promise<TestApp> {
   if (options.workers ?? true) {
     opened.use(await startWorkers(app, handlers));
     opened.use(startDispatcher(app, 100));
+    opened.use(startMailboxPull(app, 20));
   }
   const server = await openServer(app, { schedules });
   opened.defer(() => server.close());
@@ -130,25 +160,72 @@ export async function openTestApp(options: Options = {}): Promise<TestApp> {
     url,
     database,
     google,
+    n8n,
+    openai,
     clock,
     logged,
+    environment,
     signIn: (person, choices) => signIn(url, call, requestOf, { person, ...choices }),
+    connectAssistant: async () => {
+      const { id, email } = await ensureAssistant(app);
+      await connectDelegatedMailbox(app, { userId: id, mailbox: email });
+      return id;
+    },
     asService: (method, path, body) =>
       call(
         path,
         requestOf(method, body, { authorization: `Bearer ${app.config.serviceKey.reveal()}` }),
       ),
-    idle: () => idle(app, google),
+    idle: () => idle(app, google, n8n),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
 }
 
-async function idle(app: App, google: SandboxGoogle): Promise<void> {
+const n8nSecret = "a-secret-between-daybook-and-n8n";
+const subscription = "projects/sandbox-project/subscriptions/daybook";
+const pushAccount = "pubsub-push@sandbox-project.example.com";
+
+function subscribe({ pubsub }: SandboxGoogle, url: string | null): void {
+  pubsub.settings.pullWaitMs = 200;
+  const push = url && {
+    endpoint: `${url}${mailboxPushPath}`,
+    audience: url,
+    serviceAccount: pushAccount,
+  };
+  pubsub.subscribe({ name: subscription, topic: usualTopic, push: push || null });
+}
+
+function environmentOf(
+  options: Options,
+  url: string,
+  { n8n, openai }: { n8n: SandboxN8n; openai: SandboxOpenAI },
+): Record<string, string> {
+  const topic = options.push || options.pull ? { GOOGLE_PUBSUB_TOPIC: usualTopic } : {};
+  const push = { GOOGLE_PUBSUB_AUDIENCE: url, GOOGLE_PUBSUB_SERVICE_ACCOUNT: pushAccount };
+  const workflow = {
+    N8N_CLASSIFICATION_WEBHOOK_URL: n8n.webhookUrl,
+    N8N_WEBHOOK_SECRET: n8nSecret,
+    N8N_ALLOW_PRIVATE: "true",
+  };
+  return {
+    ...topic,
+    ...(options.push ? { PUBLIC_URL: url, ...push } : {}),
+    ...(options.pull ? { GOOGLE_PUBSUB_SUBSCRIPTION: subscription } : {}),
+    ...(options.workflow ? workflow : {}),
+    ...(options.model
+      ? { OPENAI_API_KEY: openai.key, OPENAI_BASE_URL: openai.url, OPENAI_API_STYLE: "responses" }
+      : {}),
+  };
+}
+
+async function idle(app: App, google: SandboxGoogle, n8n: SandboxN8n): Promise<void> {
   for (const deadline = Date.now() + 30_000; Date.now() < deadline; await sleep(20)) {
     await google.calendar.settled();
+    await google.gmail.settled();
+    await n8n.settled();
     const { rows } = await sql<{ busy: boolean }>`
       select exists (select from feeds where state = 'active' and (due_at <= ${app.clock.now()}
-          or lease_until is not null or (is_push_wanted and ${app.config.pushUrl !== null} and watch_due_at <= ${app.clock.now()})))
+          or lease_until is not null or (is_push_wanted and kind = any(${pushedKinds(app.config)}) and watch_due_at <= ${app.clock.now()})))
         or exists (select from pgboss.job_common where name <> 'dead-letters' and
           (state = 'active' or (state < 'active' and start_after <= now() + interval '1 second'))) as busy
     `.execute(app.db);

@@ -81,6 +81,30 @@ try {
   assert.ok((await eventsOf()).includes("Found by polling"));
   saw("with push off, a look finds it");
 
+  await call("POST", "/api/v1/user/username", cookies, JSON.stringify({ username: "ana" }));
+  await call("POST", "/api/v1/projects", cookies, JSON.stringify({ name: "Launch" }));
+  const sentAt = performance.now();
+  await fetch(`${url}/sandbox/google/mail/send`, {
+    method: "POST",
+    body: new URLSearchParams({
+      person: email,
+      from: "client@example.net",
+      to: `${email}, ai+ana@example.com`,
+      subject: "Notes on the launch",
+      text: "The landing page comes first.",
+    }),
+    redirect: "manual",
+  });
+  const filed = async () =>
+    (await list("/api/v1/documents", cookies)).find(
+      ({ project_name }) => project_name === "Launch",
+    );
+  await until(async () => (await filed()) !== undefined);
+  const mailMs = Math.round(performance.now() - sentAt);
+  assert.ok(mailMs < 3_000, `${mailMs} ms`);
+  assert.equal((await filed())?.title, "Notes on the launch");
+  saw(`a mail to the assistant is a document in its project after ${mailMs} ms`);
+
   for (const [path, body, status] of [
     ["/api/v1/auth/google/token/exchange", "{broken", 400],
     ["/api/v1/auth/google/token/refresh", JSON.stringify({ user_id: 7 }), 422],
@@ -99,7 +123,7 @@ try {
   assert.ok(performance.now() - stoppingAt < 5_000);
   squatter.close();
 }
-process.stdout.write("sandbox: 7 passed, 0 failed\n");
+process.stdout.write("sandbox: 8 passed, 0 failed\n");
 
 async function signIn(): Promise<string> {
   const begun = await fetch(`${url}/api/v1/auth/google/login`, { redirect: "manual" });
@@ -133,9 +157,12 @@ function soon(): string {
   return text.slice(0, 16).replace(" ", "T");
 }
 
-async function list(path: string, cookie: string): Promise<{ title: string }[]> {
+async function list(
+  path: string,
+  cookie: string,
+): Promise<{ title: string; project_name?: string }[]> {
   const answer = await fetch(url + path, { headers: { cookie } });
-  return ((await answer.json()) as { items: { title: string }[] }).items;
+  return ((await answer.json()) as { items: { title: string; project_name?: string }[] }).items;
 }
 
 async function until(condition: () => Promise<boolean>): Promise<void> {

@@ -1,6 +1,12 @@
 /** What the console knows of the API: the calls it makes, and the shapes it reads. */
 export type Me = {
-  user: { id: string; email: string; name: string | null; virtual_address: string | null };
+  user: {
+    id: string;
+    email: string;
+    name: string | null;
+    username: string | null;
+    virtual_address: string | null;
+  };
   connections: Connection[];
   notices: { code: string; text: string }[];
 };
@@ -76,6 +82,70 @@ export type Feed = {
   push: { state: string; text: string; missed: number };
 };
 
+export type Document = {
+  id: string;
+  title: string | null;
+  author: string | null;
+  summary: string | null;
+  source: string | null;
+  source_url: string | null;
+  project_id: string | null;
+  project_name: string | null;
+  tags: string[];
+  classification_status: string | null;
+  is_project_chosen: boolean;
+  received_at: string | null;
+  created_at: string | null;
+};
+
+export type WholeDocument = Document & {
+  text: string | null;
+  quoted: string | null;
+  signature: string | null;
+  cut: string | null;
+  recipients: { type?: string; name?: string | null; address?: string }[];
+  attachments: { name?: string; type?: string; size?: number }[];
+};
+
+export type DocumentWhy = {
+  taken: { reason: string; decided_at: string } | null;
+  project: { decision: string; reason: string; confidence: number | null };
+};
+
+export type Delivery = {
+  id: string;
+  state: "waiting" | "delivered" | "dead";
+  tries: number;
+  next_try_at: string | null;
+  last_error: string | null;
+  occurred_at: string;
+  log: { number: number; started_at: string; status: number | null; error: string | null }[];
+};
+
+export type Project = { id: string; name: string };
+
+/** Which documents are listed: `none` as a project means those in no project. */
+export type DocumentFilter = { q: string; project: string; classification: string };
+
+export type Held = {
+  id: string;
+  subject: string | null;
+  sender: string | null;
+  reason: string;
+  received_at: string | null;
+};
+
+export type Detection = {
+  id: string;
+  virtual_email: string;
+  email_type: string;
+  detected_at: string | null;
+  document_id: string | null;
+};
+
+export const trustModes = ["only_me", "my_domain", "list", "anyone"] as const;
+export type Trust = { mode: (typeof trustModes)[number]; senders: string[] };
+
 type List<Item> = { items: Item[]; next_cursor: string | null };
 
 /** A refusal of the API, in its own words. Status 0: it could not be reached. */
@@ -139,6 +209,42 @@ export const syncFeed = (id: string, full: boolean) =>
   call<Feed>("POST", `/sync/feeds/${id}/sync?wait=true`, { full });
 export const followFeed = (id: string, wish: boolean) =>
   call<Feed>("PATCH", `/sync/feeds/${id}`, { is_wanted: wish });
+
+/** One page of documents, the latest first. @throws {ApiError} */
+export function fetchDocuments(filter: DocumentFilter, cursor: string): Promise<List<Document>> {
+  const query = new URLSearchParams({ limit: "30" });
+  const set = (name: string, value: string) => value && query.set(name, value);
+  set("q", filter.q);
+  set("project_id", filter.project);
+  set("classification", filter.classification);
+  set("cursor", cursor);
+  return call("GET", `/documents?${query}`);
+}
+
+export const fetchDocument = (id: string) => call<WholeDocument>("GET", `/documents/${id}`);
+export const fetchDocumentWhy = (id: string) => call<DocumentWhy>("GET", `/documents/${id}/why`);
+export const moveDocument = (id: string, projectId: string | null) =>
+  call<WholeDocument>("PATCH", `/documents/${id}`, { project_id: projectId });
+export const classifyDocument = (id: string) => change("POST", `/documents/${id}/classify`);
+export const fetchDeliveries = async (documentId: string) =>
+  (await call<List<Delivery>>("GET", `/deliveries?document_id=${documentId}&limit=50`)).items;
+export const resendDelivery = (id: string) => change("POST", `/deliveries/${id}/resend`);
+export const fetchProjects = async () =>
+  (await call<List<Project>>("GET", "/projects?limit=200")).items;
+
+export const fetchUsernameAvailable = (username: string) =>
+  call<{ available: boolean; reason: string | null }>(
+    "GET",
+    `/user/username/available?${new URLSearchParams({ username })}`,
+  );
+export const chooseUsername = (username: string) => change("POST", "/user/username", { username });
+export const fetchTrust = () => call<Trust>("GET", "/email/trust");
+export const setTrust = (trust: Trust) => call<Trust>("PUT", "/email/trust", trust);
+export const fetchHeld = async () => (await call<List<Held>>("GET", "/email/held?limit=100")).items;
+export const decideHeld = (id: string, wish: "accept" | "refuse") =>
+  change("POST", `/email/held/${id}/${wish}`);
+export const fetchDetections = async () =>
+  (await call<List<Detection>>("GET", "/email/detections?limit=50")).items;
 
 export const signOut = () => change("DELETE", "/auth/session");
 export const deleteEverything = () => change("DELETE", "/me");

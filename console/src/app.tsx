@@ -7,15 +7,17 @@ import {
   useSyncExternalStore,
 } from "react";
 import { fetchMe, type Me } from "./api.ts";
+import { Assistant } from "./assistant.tsx";
 import { Connections } from "./connections.tsx";
+import { Documents } from "./documents.tsx";
 import { Header } from "./header.tsx";
 import { useLive } from "./live.ts";
 import { Meetings } from "./meetings.tsx";
 import { type Message, Messages, Notice, Say } from "./message.tsx";
 import { Link, usePath } from "./router.tsx";
 import { SignIn } from "./sign-in.tsx";
-import { takeSignInError } from "./sign-in-error.ts";
 import { Today } from "./today.tsx";
+import { takeWayBack } from "./way-back.ts";
 
 type Page = { path: string; name: string; Content: ComponentType<{ me: Me }> };
 
@@ -24,18 +26,18 @@ const start: Page = { path: "/today", name: "Today", Content: Today };
 const pages: Page[] = [
   start,
   { path: "/meetings", name: "Meetings", Content: Meetings },
+  { path: "/documents", name: "Documents", Content: Documents },
+  { path: "/assistant", name: "Assistant", Content: Assistant },
   { path: "/connections", name: "Connections", Content: Connections },
 ];
 
 // Read once, before React may render twice: reading it cleans the address.
-const signInError = takeSignInError();
+const wayBack = takeWayBack();
 
 export function App() {
   const me = useQuery({ queryKey: ["me"], queryFn: fetchMe });
   const isOnline = useSyncExternalStore(onlineManager.subscribe, () => onlineManager.isOnline());
-  const [message, say] = useState<Message | null>(
-    signInError === null ? null : { tone: "warn", text: signInError },
-  );
+  const [message, say] = useState<Message | null>(wayBack);
   const messages = <Messages message={message} onDismiss={() => say(null)} />;
   const hindrance = hindranceOf({ isOnline, isOutdated: me.isError && me.data !== undefined });
   const retry = () => me.refetch();

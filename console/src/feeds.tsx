@@ -15,6 +15,7 @@ export function Feeds({ connectionId }: { connectionId: string }) {
     <details className="feeds">
       <summary>
         {followed} of {calendars.length} calendars are followed
+        {own.some(({ kind }) => kind === "gmail") && ", and the mailbox"}
         <Trouble feeds={own} />
       </summary>
       <ul>
@@ -34,7 +35,7 @@ function Trouble({ feeds }: { feeds: Feed[] }) {
 function FeedRow({ feed }: { feed: Feed }) {
   const queries = useQueryClient();
   const say = useContext(Say);
-  const title = feed.kind === "calendar_list" ? "List of calendars" : (feed.title ?? feed.resource);
+  const title = titleOf(feed);
   const outcome = {
     onSuccess: () => queries.invalidateQueries({ queryKey: ["feeds"] }),
     onError: (error: Error) => say({ tone: "warn" as const, text: `${title}: ${error.message}` }),
@@ -103,4 +104,9 @@ function FeedRow({ feed }: { feed: Feed }) {
       </div>
     </li>
   );
+}
+
+function titleOf({ kind, title, resource }: Feed): string {
+  if (kind === "calendar_list") return "List of calendars";
+  return kind === "gmail" ? "Mailbox" : (title ?? resource);
 }

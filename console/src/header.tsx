@@ -1,5 +1,5 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { useContext, useState } from "react";
+import { useContext, useEffect, useRef, useState } from "react";
 import { type Me, signOut } from "./api.ts";
 import { Avatar } from "./avatar.tsx";
 import { Say } from "./message.tsx";
@@ -13,12 +13,18 @@ type HeaderProps = {
 };
 
 export function Header({ user, pages, current }: HeaderProps) {
+  const nav = useRef<HTMLElement>(null);
+  useEffect(() => {
+    // On a phone the links are wider than the screen.
+    const link = current && nav.current?.querySelector(`[href="${current}"]`);
+    if (link) link.scrollIntoView({ inline: "center", block: "nearest" });
+  }, [current]);
   return (
     <header>
       <Link href="/" className="brand">
         <img src="/icon.svg" alt="" width="28" height="28" /> Daybook
       </Link>
-      <nav aria-label="Pages">
+      <nav aria-label="Pages" ref={nav}>
         {pages.map(({ path, name }) => (
           <Link key={path} href={path} aria-current={path === current ? "page" : undefined}>
             {name}

@@ -7,6 +7,8 @@ const concerned: Record<string, string[]> = {
   "calendar.changed": ["events", "meetings", "feeds"],
   "meeting.changed": ["events", "meetings"],
   "feeds.changed": ["feeds", "events"],
+  "documents.changed": ["documents", "detections"],
+  "mail.changed": ["held", "detections"],
   "connection.changed": ["me", "feeds"],
 };
 

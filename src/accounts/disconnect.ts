@@ -3,6 +3,7 @@ import type { Tx } from "../db/connection.ts";
 import { AppError, ProviderError } from "../lib/errors.ts";
 import { unseal } from "../lib/secrets.ts";
 import { stopChannel } from "../providers/google/calendar.ts";
+import { stopMailbox } from "../providers/google/gmail.ts";
 import { refreshGrant, revokeGrant } from "../providers/google/oauth.ts";
 import { openGoogleRequest } from "../providers/google/request.ts";
 import type { JobPayload } from "../queue/catalog.ts";
@@ -91,6 +92,7 @@ async function revokeLater(
     isRefreshToken: refresh_token !== null,
     keepsGrant: sharing !== undefined,
     channels: await listChannels(tx, id),
+    stopsMailbox: sharing === undefined && (await isMailboxWatched(tx, id)),
   };
   if (sharing && payload.channels.length === 0) return;
   await enqueue(app, tx, { name: "grants.revoke", payload });
@@ -109,6 +111,18 @@ async function listChannels(tx: Tx, connectionId: string) {
   return open.flatMap(({ id, resource_id }) =>
     resource_id === null ? [] : [{ channelId: id, resourceId: resource_id }],
   );
+}
+
+async function isMailboxWatched(tx: Tx, connectionId: string): Promise<boolean> {
+  const open = await tx
+    .selectFrom("watches")
+    .innerJoin("feeds", "feeds.id", "watches.feed_id")
+    .select("watches.id")
+    .where("feeds.connection_id", "=", connectionId)
+    .where("feeds.kind", "=", "gmail")
+    .where("watches.state", "in", ["opening", "open"])
+    .executeTakeFirst();
+  return open !== undefined;
 }
 
 // What was read through an account goes with it; meetings that came of it are looked at again.
@@ -165,21 +179,25 @@ async function stripTokens(app: Part, tx: Tx, connectionId: string): Promise<voi
  */
 export async function revokeSealedGrant(
   app: Pick<App, "config" | "googleOAuth" | "clock">,
-  { sealedToken, boundTo, isRefreshToken, channels, keepsGrant }: JobPayload<"grants.revoke">,
+  payload: JobPayload<"grants.revoke">,
 ): Promise<void> {
+  const { sealedToken, boundTo, channels, stopsMailbox, keepsGrant } = payload;
   const token = unseal(app.config.keyring, sealedToken, boundTo);
-  if (channels.length > 0) await stopChannels(app, { token, isRefreshToken, channels });
+  if (channels.length > 0 || stopsMailbox) await stopPush(app, { ...payload, token });
   if (!keepsGrant) await revokeGrant(app.googleOAuth, token);
 }
 
 // A channel that cannot be stopped ends by itself, and what it says until then is answered with "unknown".
-async function stopChannels(
+async function stopPush(
   app: Pick<App, "config" | "googleOAuth" | "clock">,
   {
     token,
     isRefreshToken,
     channels,
-  }: Pick<JobPayload<"grants.revoke">, "isRefreshToken" | "channels"> & { token: string },
+    stopsMailbox,
+  }: Pick<JobPayload<"grants.revoke">, "isRefreshToken" | "channels" | "stopsMailbox"> & {
+    token: string;
+  },
 ): Promise<void> {
   let opened: Promise<string> | undefined;
   const accessToken = () => {
@@ -194,9 +212,13 @@ async function stopChannels(
     renewAccessToken: accessToken,
     clock: app.clock,
   });
-  for (const channel of channels) {
+  const stops = [
+    ...channels.map((channel) => () => stopChannel(google, channel)),
+    ...(stopsMailbox ? [() => stopMailbox(google)] : []),
+  ];
+  for (const stop of stops) {
     try {
-      await stopChannel(google, channel);
+      await stop();
     } catch (error) {
       if (!(error instanceof ProviderError)) throw error;
       if (error.failure === "reauthorise") return;

@@ -27,7 +27,7 @@ export function openGoogleAccess(app: Part, connectionId: string): GoogleAccess 
   const access: GoogleAccess = {
     calls: 0,
     request: async (call) => {
-      const seconds = await app.providerLimits.take(call.api, connectionId);
+      const seconds = await app.providerLimits.take(call.api, connectionId, call.cost);
       if (seconds > 0) {
         throw new ProviderError("wait", `The quota to ${call.purpose} is used up for this minute`, {
           reason: "own_quota",

@@ -12,6 +12,7 @@ import {
   verifyIdToken,
 } from "../providers/google/oauth.ts";
 import { wantedScopes } from "../providers/google/scopes.ts";
+import { isAssistant } from "./assistant.ts";
 import { getConnection, saveGrant } from "./connections.ts";
 import { openSession, type Session } from "./sessions.ts";
 import { createUser, findUserByEmail } from "./users.ts";
@@ -228,6 +229,7 @@ async function connect(
     if (owner !== null && owner !== userId) {
       throw new AppError("conflict", "Somebody else signs in with this Google account");
     }
+    await refuseForeignMailbox(app, tx, userId, identity);
     const request = {
       userId,
       identity,
@@ -237,6 +239,13 @@ async function connect(
     };
     return (await saveGrant(app, tx, request)).connectionId;
   });
+}
+
+// All mail in the assistant's mailbox counts as written to it: another mailbox must not be taken for it.
+async function refuseForeignMailbox(app: Part, tx: Tx, userId: string, identity: Identity) {
+  const address = app.config.virtualEmailAddress;
+  if (identity.email.toLowerCase() === address || !(await isAssistant(tx, userId))) return;
+  throw new AppError("conflict", `${identity.email} is not the assistant's mailbox, ${address}`);
 }
 
 // Two sign-ins of one new person at once must not both make a user.

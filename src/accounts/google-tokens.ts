@@ -28,6 +28,7 @@ export async function accessToken(app: Part, connectionId: string): Promise<stri
   const deadline = performance.now() + waitForOthersMs;
   for (;;) {
     const connection = await readTokens(app, connectionId);
+    if (connection.provider === "google_delegation") return delegatedToken(app, connection);
     if (isFresh(app, connection)) return openAccessToken(app, connection);
     const lease = await takeLease(app, connection);
     if (lease) return refreshUnderLease(app, lease);
@@ -49,6 +50,7 @@ export async function renewAccessToken(
   refused?: string,
 ): Promise<string> {
   const connection = await readTokens(app, connectionId);
+  if (connection.provider === "google_delegation") return delegatedToken(app, connection);
   // Somebody else has renewed it since the caller read the token that was refused.
   if (refused !== undefined && isFresh(app, connection)) {
     const current = openAccessToken(app, connection);
@@ -68,6 +70,8 @@ async function readTokens(app: Part, connectionId: string) {
     .select([
       "id",
       "user_id",
+      "provider",
+      "email",
       "state",
       "access_token",
       "access_expires_at",
@@ -79,13 +83,19 @@ async function readTokens(app: Part, connectionId: string) {
     .where("id", "=", connectionId)
     .executeTakeFirst();
   if (!connection) throw new ProviderError("give_up", `No connection ${connectionId}`);
-  if (connection.state !== "active" || connection.refresh_token === null) {
+  const isDelegated = connection.provider === "google_delegation";
+  if (connection.state !== "active" || (connection.refresh_token === null && !isDelegated)) {
     throw new ProviderError(
       "reauthorise",
       `Connection ${connectionId} needs the person to reconnect`,
     );
   }
-  return { ...connection, refresh_token: connection.refresh_token };
+  return { ...connection, refresh_token: connection.refresh_token ?? "" };
+}
+
+// A mailbox that the service account reaches by delegation needs no tokens of its own.
+function delegatedToken(app: Part, { scopes, email }: Tokens): Promise<string> {
+  return serviceAccessToken(app, scopes, email ?? undefined);
 }
 
 function isFresh(app: Part, { access_token, access_expires_at }: Tokens): boolean {

@@ -97,6 +97,87 @@ export async function ensureSupabaseUser(
   });
 }
 
+// Names that people would take for somebody in charge, or that programs write from.
+const reserved = new Set(
+  [
+    "admin administrator root system sysadmin postmaster hostmaster webmaster abuse security support help",
+    "helpdesk info contact sales billing team staff office noreply donotreply mailer mailerdaemon daemon",
+    "bounce bounces newsletter notifications alerts news marketing legal privacy compliance hr jobs press",
+    "api www mail email smtp imap pop ftp calendar drive gmail google meet daybook assistant ai bot me you",
+    "everyone everybody anyone anybody all nobody null undefined user users account accounts",
+  ]
+    .join(" ")
+    .split(" "),
+);
+
+/** What is wrong with a wished username, in words; null when nothing is. */
+export function usernameProblem(username: string): string | null {
+  if (username === "") return "Username is required";
+  if (username.length < 3) return "Username must be at least 3 characters long";
+  if (username.length > 30) return "Username must be no more than 30 characters long";
+  if (!/^[a-zA-Z0-9]+$/.test(username)) return "Username can only contain letters and numbers";
+  if (/^[0-9]/.test(username)) return "Username cannot start with a number";
+  return reserved.has(username.toLowerCase()) ? "This username is reserved" : null;
+}
+
+/** Whether nobody has a username, whatever its case. */
+export async function isUsernameFree(app: Pick<App, "db">, username: string): Promise<boolean> {
+  const taken = await app.db
+    .selectFrom("usernames")
+    .select("user_id")
+    .where("username", "=", username.toLowerCase())
+    .executeTakeFirst();
+  return !taken;
+}
+
+/**
+ * Gives a user their username, once. Of two who want the same at once the database lets one have it.
+ *
+ * @throws {AppError} `invalid` for a name that breaks the rules, `conflict` when it is taken or the user has one.
+ */
+export async function setUsername(
+  app: Pick<App, "db" | "clock">,
+  userId: string,
+  wished: string,
+): Promise<string> {
+  const username = wished.trim();
+  const problem = usernameProblem(username);
+  if (problem) {
+    throw new AppError("invalid", problem, { fields: [{ path: "username", message: problem }] });
+  }
+  return app.db.transaction().execute(async (tx) => {
+    const user = await tx
+      .selectFrom("users")
+      .select("username")
+      .where("id", "=", userId)
+      .forUpdate()
+      .executeTakeFirst();
+    if (!user) throw new AppError("not_found", `No user ${userId}`);
+    if (user.username) {
+      throw new AppError("conflict", "Username has already been set and cannot be changed");
+    }
+    const kept = await tx
+      .insertInto("usernames")
+      .values({ username: username.toLowerCase(), user_id: userId })
+      .onConflict((conflict) => conflict.doNothing())
+      .returning("user_id")
+      .executeTakeFirst();
+    if (!kept) throw new AppError("conflict", "Username is already taken");
+    const now = app.clock.now();
+    await tx
+      .updateTable("users")
+      .set({ username, username_set_at: now, updated_at: now })
+      .where("id", "=", userId)
+      .execute();
+    const details = JSON.stringify({ username });
+    await tx
+      .insertInto("audit_trail")
+      .values({ user_id: userId, action: "username.set", details })
+      .execute();
+    return username;
+  });
+}
+
 /** The address by which the assistant takes part for this user: `ai+name@domain`. Null without a username. */
 export function virtualAddress(app: Pick<App, "config">, username: string | null): string | null {
   const [local, domain] = app.config.virtualEmailAddress?.split("@") ?? [];

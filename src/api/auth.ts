@@ -1,6 +1,7 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
+import { checkMailboxTicket, ensureAssistant } from "../accounts/assistant.ts";
 import { getConnection, listConnections } from "../accounts/connections.ts";
 import { disconnect } from "../accounts/disconnect.ts";
 import {
@@ -80,6 +81,35 @@ export const authRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
             : { kind: "sign_in" },
         browser,
         returnTo: return_to,
+      });
+      setSignInBrowser(app, reply, browser);
+      return reply.redirect(url, 302);
+    },
+  );
+
+  server.get(
+    "/auth/google/mailbox",
+    {
+      config: { who: "public" },
+      schema: {
+        summary:
+          "Connect the assistant's own mailbox, by the link that `daybook connect-mailbox` makes",
+        tags: ["auth"],
+        querystring: z.strictObject({
+          ticket: z.string().max(200).describe("What the link brings"),
+        }),
+        response: { 302: z.undefined() },
+      },
+    },
+    async (request, reply) => {
+      checkMailboxTicket(app, request.query.ticket);
+      const { id, email } = await ensureAssistant(app);
+      const browser = signInBrowser(request) ?? randomToken();
+      const url = await beginGoogleConsent(app, {
+        purpose: { kind: "connect", userId: id },
+        browser,
+        returnTo: "/?mailbox_connected=1",
+        loginHint: email,
       });
       setSignInBrowser(app, reply, browser);
       return reply.redirect(url, 302);

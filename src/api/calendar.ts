@@ -260,25 +260,27 @@ async function calendarsOf(app: App, userId: string): Promise<Feed[]> {
   return feeds;
 }
 
-async function syncAnswer(
+/** What a sync of some feeds did. */
+export async function syncAnswer(
   app: App,
   feeds: Feed[],
   result: SyncResult,
+  service: "calendar" | "gmail" = "calendar",
 ): Promise<z.input<typeof SyncAnswer>> {
   const now = app.clock.now().getTime();
-  const fresh = feeds[0] ? await listFeeds(app, feeds[0].user_id, ["calendar"]) : [];
+  const fresh = feeds[0] ? await listFeeds(app, feeds[0].user_id, [service]) : [];
   const dueTimes = fresh.flatMap(({ due_at, state }) =>
     state === "active" && due_at ? [due_at.getTime()] : [],
   );
   const error = result.error ?? (result.isComplete ? null : "It is still going on");
   return {
-    service: "calendar",
+    service,
     processed: result.processed,
     created: result.created,
     updated: result.updated,
     deleted: result.deleted,
     skipped: result.skipped,
-    virtual_emails_detected: 0,
+    virtual_emails_detected: result.virtualEmails,
     auto_scheduled_meetings: result.autoScheduledMeetings,
     duration_ms: result.durationMs,
     next_sync_in_ms:

@@ -3,8 +3,16 @@ import { validatorCompiler } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { AppError } from "../lib/errors.ts";
 
+declare module "fastify" {
+  interface FastifyRequest {
+    /** A JSON body as it was sent: what a signature is made over. */
+    sentText: string;
+  }
+}
+
 /** What a request may carry: JSON without traps, and nothing but what its route names. */
 export function acceptInput(server: FastifyInstance): void {
+  server.decorateRequest("sentText", "");
   server.setValidatorCompiler(validatorOf);
   readJson(server);
   refuseStrayInput(server);
@@ -20,8 +28,9 @@ const validatorOf: typeof validatorCompiler = (route) => {
 // Many clients name the type and send nothing: that is no body, not a broken one.
 function readJson(server: FastifyInstance): void {
   server.removeContentTypeParser(["application/json", "text/plain"]);
-  server.addContentTypeParser("application/json", { parseAs: "string" }, (_request, text, done) => {
+  server.addContentTypeParser("application/json", { parseAs: "string" }, (request, text, done) => {
     if (text === "") return done(null, undefined);
+    request.sentText = String(text);
     try {
       const body: unknown = JSON.parse(String(text));
       if (hasPoison(body)) throw new Error("names or signs that are not allowed");

@@ -21,6 +21,12 @@ const tags = [
   { name: "auth", description: "Signing in with Google, sessions, connected Google accounts" },
   { name: "me", description: "The signed-in person: profile, all of their data, the way out" },
   { name: "calendar", description: "Calendars, their events, and the meetings among them" },
+  { name: "mail", description: "The assistant's address, who may use it, and the mails that did" },
+  {
+    name: "documents",
+    description: "What became of mails and files, and their way to the workflow",
+  },
+  { name: "projects", description: "What documents belong to" },
   {
     name: "sync",
     description: "What is followed, how current it is, and why it is looked at when",

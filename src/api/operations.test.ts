@@ -59,6 +59,8 @@ describe("what operators look at", () => {
     assert.equal(typeof body.services.database.latency_ms, "number");
     assert.match(body.services.queue.detail, /^0 waiting, 0 running, 0 given up$/);
     assert.equal(body.services.openai.status, "not_configured");
+    for (const name of ["calendar", "drive", "gmail"])
+      assert.equal(body.services[name].detail, "nothing is followed");
     assert.doesNotMatch(JSON.stringify(body), /@|for-tests|127\.0\.0\.1|postgres/);
   });
 

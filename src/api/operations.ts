@@ -36,9 +36,13 @@ export const operationsRoutes: FastifyPluginAsyncZod<{ app: App; metrics: Metric
       },
     },
     async (_request, reply) => {
-      const [database, queue] = await Promise.all([databaseHealth(app), queueState(app)]);
+      const [database, queue, followed] = await Promise.all([
+        databaseHealth(app),
+        queueState(app),
+        followedState(app),
+      ]);
       const isServing = database.status === "ok" && queue.status === "ok";
-      const services = { database, queue, ...configured(app) };
+      const services = { database, queue, ...followed, ...configured(app) };
       const status = isServing ? ("ok" as const) : ("failing" as const);
       return reply
         .code(isServing ? 200 : 503)
@@ -146,6 +150,32 @@ async function queueState(app: App): Promise<Service> {
   } catch {
     return { status: "failing", latency_ms: null, detail: "does not answer" };
   }
+}
+
+// What is followed, by service. One feed in trouble is its owner's; all of them are the operator's.
+async function followedState(app: App): Promise<Record<"calendar" | "drive" | "gmail", Service>> {
+  const rows = await withinPatience(
+    sql<{ service: string; active: number; failing: number }>`
+      select case when kind = 'calendar_list' then 'calendar' else kind end as service, count(*)::int as active,
+        (count(*) filter (where failures > 0))::int as failing
+      from feeds where state = 'active' group by 1`.execute(app.db),
+  ).then(
+    (answer) => answer.rows,
+    () => null,
+  );
+  const service = (name: string): Service => {
+    if (!rows) return { status: "failing", latency_ms: null, detail: "not known" };
+    const { active, failing } = rows.find((row) => row.service === name) ?? {
+      active: 0,
+      failing: 0,
+    };
+    if (active === 0) {
+      return { status: "not_configured", latency_ms: null, detail: "nothing is followed" };
+    }
+    const status = failing === active ? "failing" : "ok";
+    return { status, latency_ms: null, detail: `${active} followed, ${failing} in trouble` };
+  };
+  return { calendar: service("calendar"), drive: service("drive"), gmail: service("gmail") };
 }
 
 async function withinPatience<Result>(answer: Promise<Result>): Promise<Result> {

@@ -15,24 +15,30 @@ import {
 import { serializerCompiler } from "fastify-type-provider-zod";
 import type { App } from "../app.ts";
 import { calendarGateway } from "../gateway/calendar.ts";
+import { mailGateway } from "../gateway/mail.ts";
+import { projectGateway } from "../gateway/projects.ts";
 import { signInGateway } from "../gateway/sign-in.ts";
 import { AppError } from "../lib/errors.ts";
 import type { Schedules } from "../queue/schedule-runs.ts";
+import { aiRoutes } from "./ai.ts";
 import { authRoutes } from "./auth.ts";
 import { calendarRoutes } from "./calendar.ts";
 import { serveConsole } from "./console.ts";
+import { documentRoutes } from "./documents.ts";
 import { eventRoutes } from "./events.ts";
 import { feedRoutes } from "./feeds.ts";
 import { honourIdempotencyKeys } from "./idempotency.ts";
 import { acceptInput } from "./input.ts";
 import { jobRoutes } from "./jobs.ts";
 import { limitRates, rateHeaders } from "./limits.ts";
+import { mailRoutes } from "./mail.ts";
 import { meRoutes } from "./me.ts";
 import { meetingRoutes } from "./meetings.ts";
 import { measure } from "./metrics.ts";
 import { describeApi } from "./openapi.ts";
 import { operationsRoutes } from "./operations.ts";
 import { answerProblems, sendProblem } from "./problems.ts";
+import { projectRoutes } from "./projects.ts";
 import { checkCallers } from "./session.ts";
 import { syncRoutes } from "./sync.ts";
 import { webhookRoutes } from "./webhooks.ts";
@@ -48,7 +54,7 @@ export type Mount = { path: string; handler: RequestListener };
  */
 export async function openServer(
   app: App,
-  { schedules, mount }: { schedules: Schedules<App>; mount?: Mount | undefined },
+  { schedules, mounts = [] }: { schedules: Schedules<App>; mounts?: Mount[] | undefined },
 ): Promise<FastifyInstance> {
   const logger: FastifyBaseLogger = app.log;
   const server = fastify({
@@ -65,8 +71,8 @@ export async function openServer(
     forceCloseConnections: "idle",
     routerOptions: { maxParamLength: 300 },
     frameworkErrors: answerUnroutable,
-    ...(mount
-      ? { serverFactory: (handler: RequestListener) => createServer(besides(mount, handler)) }
+    ...(mounts.length > 0
+      ? { serverFactory: (handler: RequestListener) => createServer(besides(mounts, handler)) }
       : {}),
   });
   server.setSerializerCompiler(serializerCompiler);
@@ -90,6 +96,10 @@ export async function openServer(
       await api.register(feedRoutes, { app });
       await api.register(syncRoutes, { app });
       await api.register(eventRoutes, { app });
+      await api.register(mailRoutes, { app });
+      await api.register(documentRoutes, { app });
+      await api.register(projectRoutes, { app });
+      await api.register(aiRoutes, { app });
       await api.register(webhookRoutes, { app });
       await api.register(jobRoutes, { app, schedules });
     },
@@ -103,12 +113,17 @@ export async function openServer(
   }
   await server.register(signInGateway, { app, prefix: "/functions/v1" });
   await server.register(calendarGateway, { app, prefix: "/functions/v1" });
+  await server.register(mailGateway, { app, prefix: "/functions/v1" });
+  await server.register(projectGateway, { app, prefix: "/functions/v1" });
   await serveConsole(server);
   return server;
 }
 
-function besides({ path, handler }: Mount, ours: RequestListener): RequestListener {
-  return (request, response) => (request.url?.startsWith(path) ? handler : ours)(request, response);
+function besides(mounts: Mount[], ours: RequestListener): RequestListener {
+  return (request, response) => {
+    const mount = mounts.find(({ path }) => request.url?.startsWith(path));
+    return (mount?.handler ?? ours)(request, response);
+  };
 }
 
 function requestId(request: { headers: Record<string, string | string[] | undefined> }): string {

@@ -210,7 +210,7 @@ function resultAnswer(result: ServiceResult): z.input<typeof Result> {
     deleted: result.deleted,
     skipped: result.skipped,
     is_skipped: result.isSkipped,
-    virtual_emails_detected: 0,
+    virtual_emails_detected: result.virtualEmails,
     auto_scheduled_meetings: result.autoScheduledMeetings,
     duration_ms: result.durationMs,
     next_sync_in_ms: nextSyncInMs === null ? null : Math.round(nextSyncInMs),

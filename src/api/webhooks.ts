@@ -1,6 +1,12 @@
+import type { FastifyRequest } from "fastify";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import type { App } from "../app.ts";
+import { applyClassification } from "../documents/classification.ts";
+import { AppError } from "../lib/errors.ts";
+import { PubSubMessage, readMailboxMessage } from "../providers/google/pubsub.ts";
+import { isSigned } from "../providers/n8n.ts";
+import { acceptMailboxMessage, provePush } from "../sync/mailbox-notifications.ts";
 import { acceptNotification, type ChannelMessage } from "../sync/notifications.ts";
 
 /** The headers of a channel's message. Source: Google's guide to push notifications. */
@@ -44,6 +50,60 @@ export const webhookRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server,
     );
   }
 
+  server.post(
+    "/webhooks/gmail",
+    {
+      config: { who: "public", anonymous: true },
+      schema: {
+        summary: "Pub/Sub says that a mailbox has news",
+        description:
+          "Proven by the token that Google signs for the subscription. What is old, doubled or about a mailbox that nobody follows is taken, and does nothing.",
+        tags: ["webhooks"],
+        querystring: z.looseObject({}),
+        body: PushEnvelope,
+        response: { 204: z.undefined() },
+      },
+    },
+    async (request, reply) => {
+      await acceptPush(app, request, request.body);
+      return reply.code(204).send();
+    },
+  );
+
+  server.post(
+    "/webhooks/classification",
+    {
+      config: { who: "public" },
+      schema: {
+        summary: "A workflow says which project a document belongs to",
+        description:
+          "Proven by the service key, or signed with N8N_WEBHOOK_SECRET: by Standard Webhooks, or `x-signature: sha256=` and the body's HMAC in hexadecimal. The same result again does nothing; a person's choice stays.",
+        tags: ["webhooks"],
+        body: ClassificationBody,
+        response: {
+          200: z.object({ outcome: z.enum(["applied", "late", "person_decided", "duplicate"]) }),
+        },
+      },
+    },
+    async (request) => {
+      const { secret } = app.config.n8n;
+      const isProven =
+        request.who?.type === "service" ||
+        (secret !== null && isSigned(secret, request.headers, request.sentText, app.clock.now()));
+      if (!isProven) throw new AppError("unauthenticated", "Sign it, or send the service key");
+      const { body } = request;
+      const outcome = await applyClassification(app, {
+        documentId: body.document_id,
+        projectId: body.project_id,
+        confidence: body.confidence,
+        tags: body.tags,
+        reason: body.reason,
+        classifiedAt: body.classified_at,
+      });
+      return { outcome };
+    },
+  );
+
   server.get(
     "/webhooks/calendar/verify",
     {
@@ -58,6 +118,49 @@ export const webhookRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server,
     async (request, reply) => reply.type("text/plain; charset=utf-8").send(request.query.challenge),
   );
 };
+
+/** What Pub/Sub posts. Source: Pub/Sub's guide to push subscriptions. */
+export const PushEnvelope = z.looseObject({
+  message: PubSubMessage,
+  subscription: z.string().max(500).optional(),
+});
+
+/** Proves a push, and takes what it says. Taken is also what cannot be read: it would come again for days. */
+export async function acceptPush(
+  app: App,
+  request: FastifyRequest,
+  envelope: z.output<typeof PushEnvelope>,
+): Promise<void> {
+  const origin = app.config.publicUrl ?? `${request.protocol}://${request.host}`;
+  await provePush(app, request.headers.authorization, `${origin}${request.url.split("?")[0]}`);
+  const message = readMailboxMessage(envelope.message);
+  if (message) await acceptMailboxMessage(app, message);
+}
+
+// n8n's own words differ from workflow to workflow: what is not needed is ignored.
+const ClassificationBody = z.looseObject({
+  document_id: z.guid(),
+  project_id: z
+    .guid()
+    .nullish()
+    .transform((id) => id ?? null),
+  confidence: z
+    .number()
+    .min(0)
+    .max(1)
+    .nullish()
+    .transform((value) => value ?? null),
+  tags: z.array(z.string().trim().min(1).max(200)).max(100).default([]),
+  reason: z
+    .string()
+    .max(2_000)
+    .nullish()
+    .transform((text) => text ?? null),
+  classified_at: z.iso
+    .datetime({ offset: true })
+    .nullish()
+    .transform((at) => (at ? new Date(at) : null)),
+});
 
 /** What may be echoed: nothing that a browser could take for more than text. */
 export const Challenge = z

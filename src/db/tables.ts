@@ -230,6 +230,7 @@ export type Tables = {
     skipped: Generated<number>;
     pages: Generated<number>;
     auto_scheduled: Generated<number>;
+    virtual_mails: Generated<number>;
     provider_calls: Generated<number>;
     error: Text;
   };
@@ -332,7 +333,36 @@ export type Tables = {
     notes: Text;
     classification_signals: Json | null;
     entity_patterns: Json | null;
+    pinecone_document_count: number | null;
     last_classification_at: Time;
+    classification_feedback: Json | null;
+  };
+  project_metadata: {
+    project_id: string;
+    normalized_tags: string[] | null;
+    categories: string[] | null;
+    reference_keywords: string[] | null;
+    notes: Text;
+    created_at: ColumnType<Time, Date | undefined, Date>;
+  };
+  onboardings: {
+    id: Generated<string>;
+    user_id: string;
+    project_id: string;
+    summary_hash: Buffer;
+    summary: Json;
+    state: Generated<"waiting" | "drafting" | "checking" | "stored" | "failed">;
+    corrections: Generated<string[]>;
+    error: Text;
+    error_code: Text;
+    retry_after_seconds: number | null;
+    model: Text;
+    input_tokens: Generated<number>;
+    output_tokens: Generated<number>;
+    model_calls: Generated<number>;
+    duration_ms: number | null;
+    created_at: Date;
+    updated_at: Date;
   };
   documents: {
     id: Generated<string>;
@@ -448,6 +478,7 @@ export type Tables = {
     occurred_at: Date;
     state: Generated<"waiting" | "delivered" | "dead">;
     tries: Generated<number>;
+    tries_before: Generated<number>;
     next_try_at: Time;
     lease_owner: Text;
     lease_until: Time;

@@ -8,7 +8,7 @@ import { AppError } from "../lib/errors.ts";
 import { enqueue } from "../queue/queue.ts";
 import { type Feed, findFeedOfWatch, listFeeds, syncJob } from "../sync/feeds.ts";
 import { acceptNotification } from "../sync/notifications.ts";
-import { pollCalendars, pollIfDue } from "../sync/polling.ts";
+import { pollFeeds, pollIfDue } from "../sync/polling.ts";
 import { openPush } from "../sync/push.ts";
 import { renewOf, renewWatches, repairWatches } from "../sync/renewal.ts";
 import { requestSync, waitForRuns } from "../sync/waiting.ts";
@@ -50,7 +50,11 @@ export const calendarGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
     "/calendar-polling-cron",
     { config: { who: "service" }, schema: schema("poll everybody's calendars") },
     async () => {
-      const { users, polled, skipped, ...counts } = await pollCalendars(app, "person");
+      const { users, polled, skipped, ...counts } = await pollFeeds(
+        app,
+        ["calendar_list", "calendar"],
+        "person",
+      );
       const { processed = 0, created = 0, updated = 0, deleted = 0 } = counts;
       const totals = {
         total_processed: processed,
@@ -119,7 +123,10 @@ export const calendarGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
     "/renew-calendar-watches",
     { config: { who: "service" }, schema: schema("renew push channels near their end") },
     async () => {
-      const { renewed, failed, total, results } = await renewWatches(app);
+      const { renewed, failed, total, results } = await renewWatches(app, [
+        "calendar",
+        "calendar_list",
+      ]);
       if (total === 0) return { renewed: 0, failed: 0, message: "No active webhooks found" };
       const message = `Renewed ${renewed} watches, ${failed} failed`;
       return { renewed, failed, total, results, message };

@@ -50,13 +50,13 @@ export function openLimits(redis: Redis | null, perMinute = usualLimits): Limits
   };
 }
 
-/** What one provider API allows in a minute: calls of one account, and of all of them together. */
+/** What one provider API allows in a minute, in its own units: of one account, and of all of them together. */
 export type Quota = { perUser: number; perProject: number };
 
 /** Calls to providers, counted by all processes together. */
 export type ProviderLimits = {
-  /** Seconds to wait before `userKey` may call `api` again; 0 when it may now, and the call is counted. */
-  take(api: string, userKey: string): Promise<number>;
+  /** Seconds to wait before `userKey` may call `api` again; 0 when it may now, and the call's cost is counted. */
+  take(api: string, userKey: string, cost?: number): Promise<number>;
   /** The provider itself asked for a pause. */
   pause(api: string, userKey: string, seconds: number): Promise<void>;
 };
@@ -99,9 +99,11 @@ export function openProviderLimits(
     return found;
   };
   return {
-    take: async (api, userKey) => {
+    take: async (api, userKey, cost = 1) => {
       const { user, project } = limiterFor(api);
-      return (await secondsToWait(user, userKey)) || (await secondsToWait(project, "all"));
+      return (
+        (await secondsToWait(user, userKey, cost)) || (await secondsToWait(project, "all", cost))
+      );
     },
     pause: async (api, userKey, seconds) => {
       if (seconds > 0) await limiterFor(api).user.block(userKey, Math.ceil(seconds));
@@ -112,9 +114,10 @@ export function openProviderLimits(
 async function secondsToWait(
   limiter: RateLimiterRedis | RateLimiterPostgres,
   key: string,
+  cost: number,
 ): Promise<number> {
   try {
-    await limiter.consume(key);
+    await limiter.consume(key, cost);
     return 0;
   } catch (refused) {
     if (refused instanceof Error) throw refused;

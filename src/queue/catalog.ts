@@ -57,6 +57,14 @@ export const catalog = {
   ),
   "meetings.derive": job(z.object({ userId: z.guid(), eventIds: z.array(z.string()) })),
   "bots.reconcile": job(z.object({ meetingId: z.guid() }), { concurrency: 4 }),
+  /** Reads a mail that was taken, and makes the document of it. */
+  "mail.take": job(z.object({ decisionId: z.guid() }), { concurrency: 4 }),
+  /** One try of a delivery. When the next one is due stands in its row. */
+  "deliveries.send": job(z.object({ deliveryId: z.guid() }), { concurrency: 8 }),
+  /** Finds a document's project by the rules here, where no workflow does. */
+  "documents.classify": job(z.object({ documentId: z.guid() }), { concurrency: 4 }),
+  /** Drafts a project's metadata. What the model does not do is noted in the onboarding's row, and not tried again here. */
+  "projects.onboard": job(z.object({ onboardingId: z.guid() }), { retryLimit: 3, concurrency: 4 }),
   "tokens.reseal": job(z.object({}), { concurrency: 1, expireSeconds: 3600 }),
   "grants.revoke": job(
     z.object({
@@ -67,6 +75,8 @@ export const catalog = {
       keepsGrant: z.boolean().default(false),
       /** Channels to stop while the token still opens something. */
       channels: z.array(z.object({ channelId: z.string(), resourceId: z.string() })).default([]),
+      /** Its mailbox is watched, and is not to be any longer. */
+      stopsMailbox: z.boolean().default(false),
     }),
     { expireSeconds: 60 },
   ),

@@ -60,9 +60,10 @@ export const calendarListSource: Source<CalendarChange> = {
   },
 
   channel: {
-    path: calendarSource.channel?.path ?? "",
+    targetOf: (config) => calendarSource.channel?.targetOf(config) ?? null,
     lifeMs: calendarSource.channel?.lifeMs ?? 0,
-    open: (google, _feed, channel) => watch(google, "calendar list", channel),
+    open: (google, _feed, { target, ...channel }) =>
+      watch(google, "calendar list", { ...channel, address: target }),
     close: stopChannel,
   },
 };

@@ -133,9 +133,10 @@ export const calendarSource: Source<EventChange> = {
   },
 
   channel: {
-    path: pushPath,
+    targetOf: ({ pushUrl }) => pushUrl && pushUrl + pushPath,
     lifeMs: 7 * dayMs,
-    open: (google, feed, channel) => watch(google, { calendarId: feed.resource }, channel),
+    open: (google, feed, { target, ...channel }) =>
+      watch(google, { calendarId: feed.resource }, { ...channel, address: target }),
     close: stopChannel,
   },
 
@@ -208,7 +209,7 @@ async function settle(
   tx: Tx,
   feed: Feed,
   eventIds: string[],
-  counts: Omit<Applied, "meetings" | "jobs" | "events">,
+  counts: Pick<Applied, "created" | "updated" | "deleted" | "skipped" | "changedAt">,
 ): Promise<Applied> {
   const derived = await deriveMeetings(tx, {
     userId: feed.user_id,
@@ -227,6 +228,7 @@ async function settle(
     meeting_ids: meetingIds.slice(0, 50),
   };
   return {
+    ...nothingApplied,
     ...counts,
     meetings,
     jobs,

@@ -11,6 +11,7 @@ import { enqueue, type NewJob } from "../queue/queue.ts";
 export type Feed = Selectable<Tables["feeds"]> & {
   account_email: string | null;
   user_zone: string | null;
+  user_role: string | null;
 };
 
 export type FeedKind = Feed["kind"];
@@ -70,6 +71,19 @@ export async function listFeedsOf(app: { db: Db }, kinds: FeedKind[]): Promise<F
   return selectFeeds(app.db)
     .where("kind", "in", kinds)
     .where("feeds.state", "=", "active")
+    .execute();
+}
+
+/** Everybody's feeds of a kind that are read through an account, whatever the case of its address. */
+export async function listFeedsOfAccount(
+  app: { db: Db },
+  kind: FeedKind,
+  email: string,
+): Promise<Feed[]> {
+  return selectFeeds(app.db)
+    .where("feeds.kind", "=", kind)
+    .where(sql<string>`lower(connections.email)`, "=", email.toLowerCase())
+    .orderBy("feeds.id")
     .execute();
 }
 
@@ -229,7 +243,7 @@ export async function startFeeds(app: Part, connectionId: string): Promise<{ sta
   return app.db.transaction().execute(async (tx) => {
     const connection = await tx
       .selectFrom("connections")
-      .select(["id", "user_id", "scopes", "state"])
+      .select(["id", "user_id", "email", "scopes", "state"])
       .where("id", "=", connectionId)
       .forUpdate()
       .executeTakeFirst();
@@ -238,7 +252,11 @@ export async function startFeeds(app: Part, connectionId: string): Promise<{ sta
       capabilities(connection.scopes).flatMap((one) => (one.granted ? [one.name] : [])),
     );
     const kinds: readonly { kind: FeedKind; covers: readonly FeedKind[] }[] = rootKinds.filter(
-      ({ needs }) => connection.state === "active" && granted.has(needs),
+      ({ kind, needs }) =>
+        connection.state === "active" &&
+        granted.has(needs) &&
+        // Without an address of the assistant there is nothing to look for in a mailbox.
+        (kind !== "gmail" || app.config.virtualEmailAddress !== null),
     );
     await restFeeds(tx, connectionId, {
       except: kinds.flatMap(({ covers }) => covers),
@@ -254,6 +272,7 @@ export async function startFeeds(app: Part, connectionId: string): Promise<{ sta
           kind,
           resource: "",
           due_at: now,
+          ...(kind === "gmail" ? await mailboxStart(app, tx, connection.email) : {}),
         })
         .onConflict((conflict) =>
           conflict.columns(["connection_id", "kind", "resource"]).doNothing(),
@@ -275,9 +294,33 @@ export async function startFeeds(app: Part, connectionId: string): Promise<{ sta
   });
 }
 
+// A mailbox that the older product has followed goes on from where that one stood.
+async function mailboxStart(app: Part, tx: Tx, email: string | null) {
+  const watch = await tx
+    .selectFrom("gmail_watches")
+    .select(["history_id", "last_poll_at", "updated_at"])
+    .where(sql<string>`lower(user_email)`, "=", (email ?? "").toLowerCase())
+    .where("is_active", "=", true)
+    .executeTakeFirst();
+  const isKnown = watch !== undefined && /^\d{1,20}$/.test(watch.history_id);
+  const missedSince = isKnown ? (watch.last_poll_at ?? watch.updated_at) : null;
+  return {
+    title: email,
+    details: JSON.stringify({
+      assistant: app.config.virtualEmailAddress?.split("@")[0],
+      ...(missedSince ? { missedSince: missedSince.toISOString() } : {}),
+    }),
+    ...(isKnown ? { cursor: watch.history_id, cursor_shape: gmailShape } : {}),
+  };
+}
+
+/** The parameters that a mailbox's cursor is bound to. */
+export const gmailShape = "history v1";
+
 /** What a connection has one of, and the kinds that come with it. */
 const rootKinds = [
   { kind: "calendar_list", needs: "calendar", covers: ["calendar_list", "calendar"] },
+  { kind: "gmail", needs: "gmail", covers: ["gmail"] },
 ] as const satisfies { kind: FeedKind; needs: string; covers: FeedKind[] }[];
 
 /** Puts the feeds of a connection to rest, until it is renewed. What was read stays. */
@@ -375,5 +418,9 @@ function selectFeeds(db: Db | Tx) {
     .innerJoin("connections", "connections.id", "feeds.connection_id")
     .innerJoin("users", "users.id", "feeds.user_id")
     .selectAll("feeds")
-    .select(["connections.email as account_email", "users.time_zone as user_zone"]);
+    .select([
+      "connections.email as account_email",
+      "users.time_zone as user_zone",
+      "users.role as user_role",
+    ]);
 }

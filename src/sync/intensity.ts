@@ -60,10 +60,7 @@ export function beginIntensity(at: number): Intensity {
 
 /** Changes a second in an hour of the week, by level and habit, without mood or bursts. */
 export function habit(kind: FeedKind, state: Intensity, bin: number): number {
-  const level = levelPerHour(kind, state);
-  const usual = level * (priorWeek[bin] ?? 1);
-  const seen = shapeWeight + (state.changes[bin] ?? 0);
-  return seen / (shapeWeight / usual + (state.hours[bin] ?? 0)) / 3600;
+  return habits(kind, state)(bin);
 }
 
 /** Changes a day, over the whole week. */
@@ -71,14 +68,24 @@ export function levelPerDay(kind: FeedKind, state: Intensity): number {
   return levelPerHour(kind, state) * hoursPerDay;
 }
 
-function levelPerHour(kind: FeedKind, state: Intensity): number {
-  const priorHours = hoursPerDay / priorPerDay[kind];
+// The level is the same for all hours, and summed up once.
+function habits(kind: FeedKind, { changes, hours }: Intensity): (bin: number) => number {
+  const level = levelPerHour(kind, { changes, hours });
+  return (bin) => {
+    const usual = level * (priorWeek[bin] ?? 1);
+    return (shapeWeight + (changes[bin] ?? 0)) / (shapeWeight / usual + (hours[bin] ?? 0)) / 3600;
+  };
+}
+
+function levelPerHour(kind: FeedKind, state: Pick<Intensity, "changes" | "hours">): number {
+  let seen = 0;
+  let watched = 0;
   // Hours of a week weigh by what is usual in them: a silent night says little.
-  const watched = state.hours.reduce(
-    (total, hours, bin) => total + hours * (priorWeek[bin] ?? 1),
-    0,
-  );
-  return (1 + sum(state.changes)) / (priorHours + watched);
+  for (let bin = 0; bin < priorWeek.length; bin += 1) {
+    seen += state.changes[bin] ?? 0;
+    watched += (state.hours[bin] ?? 0) * (priorWeek[bin] ?? 1);
+  }
+  return (1 + seen) / (hoursPerDay / priorPerDay[kind] + watched);
 }
 
 /** Takes in what was seen between the last look and `now`: changes by the provider's own times, in ascending order. */
@@ -92,6 +99,7 @@ export function watched(
   const fade = 2 ** (-gapHours / halfLifeHours);
   const changes = state.changes.map((count) => count * fade);
   const hours = state.hours.map((count) => count * fade);
+  const usual = habits(kind, state);
   let expected = 0;
   const start = Math.max(state.at, now - longestGapHours * hourMs);
   for (let at = start; at < now; ) {
@@ -99,7 +107,7 @@ export function watched(
     const bin = binOf(at, offsetMs);
     const span = (next - at) / hourMs;
     hours[bin] = (hours[bin] ?? 0) + span;
-    expected += habit(kind, state, bin) * span * 3600;
+    expected += usual(bin) * span * 3600;
     at = next;
   }
   // What happened long before the last look was of another time.
@@ -135,8 +143,9 @@ function excitationAt(kind: FeedKind, state: Intensity, changedAt: number[], now
  */
 export function outlook(kind: FeedKind, state: Intensity, offsetMs: number): Outlook {
   const mood = (moodWeight + state.seen) / (moodWeight + state.expected);
+  const usual = habits(kind, state);
   const relax = decayPerSecond[kind] * (1 - followUps[kind]);
-  const now = habit(kind, state, binOf(state.at, offsetMs)) * mood;
+  const now = usual(binOf(state.at, offsetMs)) * mood;
   // Of the usual intensity, this share comes by itself; the rest follows changes.
   const own = now * (1 - followUps[kind]);
   const surplus = own + state.excitation - now;
@@ -147,7 +156,7 @@ export function outlook(kind: FeedKind, state: Intensity, offsetMs: number): Out
   const rates = [now];
   const extend = () => {
     const end = ends.at(-1) ?? 0;
-    const rate = habit(kind, state, binOf(state.at + end * 1000 + 1, offsetMs)) * mood;
+    const rate = usual(binOf(state.at + end * 1000 + 1, offsetMs)) * mood;
     rates.push(rate);
     ends.push(end + 3600);
     sums.push((sums.at(-1) ?? 0) + rate * 3600);
@@ -166,9 +175,11 @@ export function outlook(kind: FeedKind, state: Intensity, offsetMs: number): Out
 
 /** The hour of a weekday, or of a weekend day, on the user's clocks. */
 export function binOf(at: number, offsetMs: number): number {
-  const local = new Date(at + offsetMs);
-  const day = local.getUTCDay();
-  return (day === 0 || day === 6 ? hoursPerDay : 0) + local.getUTCHours();
+  const hour = Math.floor((at + offsetMs) / hourMs);
+  // 1 January 1970 was a Thursday.
+  const dayOfWeek = (((Math.floor(hour / hoursPerDay) + 4) % 7) + 7) % 7;
+  const hourOfDay = ((hour % hoursPerDay) + hoursPerDay) % hoursPerDay;
+  return (dayOfWeek === 0 || dayOfWeek === 6 ? hoursPerDay : 0) + hourOfDay;
 }
 
 /** Seconds in a day, for rates that people read. */
@@ -178,7 +189,8 @@ function sum(values: number[]): number {
   return values.reduce((total, value) => total + value, 0);
 }
 
-// Kept in a row as text: four digits say enough.
+// Kept in a row as text. A look after five seconds adds a thousandth of an hour, and takes away a millionth of the past:
+// fewer digits would lose both.
 function rounded(value: number): number {
-  return Number(value.toPrecision(4));
+  return Math.round(value * 1e6) / 1e6;
 }

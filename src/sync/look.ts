@@ -1,3 +1,4 @@
+import { z } from "zod";
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
 import { offsetOf } from "../meetings/start-of-day.ts";
@@ -16,6 +17,8 @@ import type { ChannelJudgement } from "./watches.ts";
 export const usualPrice = 60;
 
 const activeMs = 10 * 60_000;
+// One mail to the assistant is often followed by another.
+const pressingMs = 10 * 60_000;
 const hourMs = 3_600_000;
 // A calendar that gives no cursor can only be read whole.
 const wholeAgainMs = 30 * 60_000;
@@ -32,7 +35,7 @@ export async function lookAgain(
   if (feed.kind === "calendar_list") return lookAtList(now, channel);
   if (feed.cursor === null) return lookWhole(now);
   const kind = feed.kind;
-  const circumstances = await circumstancesOf(tx, feed.user_id, now);
+  const circumstances = await circumstancesOf(tx, feed, now);
   const earlier = (feed.cadence as CadenceState | null) ?? initialCadence(now);
   const state = afterLook(
     kind,
@@ -40,7 +43,7 @@ export async function lookAgain(
     { at: now, changedAt: newsAt, announced: channel.announced, channelId: channel.watchId },
     circumstances,
   );
-  const look = nextLook(kind, state, circumstances);
+  const look = lookForTold(feed, now) ?? nextLook(kind, state, circumstances);
   return {
     cadence: state,
     due_at: look.dueAt,
@@ -48,18 +51,45 @@ export async function lookAgain(
   };
 }
 
-async function circumstancesOf(tx: Tx, userId: string, now: Date): Promise<Circumstances> {
+const Told = z.object({ historyId: z.string().regex(/^\d+$/), at: z.number() });
+const toldWaitMs = 2_000;
+const toldPatienceMs = 120_000;
+
+// Gmail's history may lag behind what Gmail tells of it: an empty answer to fresh news is asked for again shortly.
+function lookForTold(
+  feed: Run["feed"],
+  now: Date,
+): { dueAt: Date; intervalMs: number; reason: { rule: string; text: string } } | null {
+  const told = Told.safeParse(feed.details.told).data;
+  if (!told || BigInt(told.historyId) <= BigInt(feed.cursor ?? 0)) return null;
+  const sinceMs = now.getTime() - told.at;
+  if (sinceMs > toldPatienceMs) return null;
+  const intervalMs = Math.max(toldWaitMs, sinceMs);
+  const text = "Gmail told of more than its history shows yet";
+  return {
+    dueAt: new Date(now.getTime() + intervalMs),
+    intervalMs,
+    reason: { rule: "told", text },
+  };
+}
+
+async function circumstancesOf(
+  tx: Tx,
+  { user_id: userId, kind }: Run["feed"],
+  now: Date,
+): Promise<Circumstances> {
   const user = await tx
     .selectFrom("users")
-    .select(["time_zone", "last_active_at"])
+    .select(["time_zone", "last_active_at", "last_virtual_mail_at"])
     .where("id", "=", userId)
     .executeTakeFirst();
   const activeAt = user?.last_active_at?.getTime() ?? 0;
+  const mailAt = user?.last_virtual_mail_at?.getTime() ?? 0;
   return {
     offsetMs: offsetOf(user?.time_zone ?? "UTC", now),
     price: usualPrice,
     isActive: now.getTime() - activeAt < activeMs,
-    isPressing: false,
+    isPressing: kind === "gmail" && now.getTime() - mailAt < pressingMs,
   };
 }
 

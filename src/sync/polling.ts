@@ -1,6 +1,6 @@
 import type { App } from "../app.ts";
 import type { StartedBy } from "../queue/schedule-runs.ts";
-import { dispatchDueFeeds, type Feed, listFeedsOf } from "./feeds.ts";
+import { dispatchDueFeeds, type Feed, type FeedKind, listFeedsOf } from "./feeds.ts";
 import { requestSync, waitForRuns } from "./waiting.ts";
 
 type Part = Pick<App, "db" | "clock" | "queue" | "config">;
@@ -8,12 +8,16 @@ type Part = Pick<App, "db" | "clock" | "queue" | "config">;
 const healthyForMs = 6 * 3_600_000;
 
 /**
- * Polls the calendars that are due. Started by a person it polls them all, but for those whose channel proved itself
+ * Polls the feeds that are due. Started by a person it polls all of some kinds, but for those whose channel proved itself
  * within the last six hours, and waits for what it finds.
  */
-export async function pollCalendars(app: Part, by: StartedBy): Promise<Record<string, number>> {
+export async function pollFeeds(
+  app: Part,
+  kinds: FeedKind[],
+  by: StartedBy,
+): Promise<Record<string, number>> {
   if (by === "clock") return { due: await dispatchDueFeeds(app) };
-  const feeds = await listFeedsOf(app, ["calendar_list", "calendar"]);
+  const feeds = await listFeedsOf(app, kinds);
   const { polled } = await pollIfDue(app, feeds);
   const result = await waitForRuns(app, polled, { timeoutMs: 120_000 });
   return {
@@ -24,6 +28,7 @@ export async function pollCalendars(app: Part, by: StartedBy): Promise<Record<st
     created: result.created,
     updated: result.updated,
     deleted: result.deleted,
+    virtual_emails: result.virtualEmails,
   };
 }
 
@@ -33,7 +38,7 @@ export async function pollIfDue(
   feeds: Feed[],
 ): Promise<{ polled: Feed[]; reason: string }> {
   const active = feeds.filter(({ state }) => state === "active");
-  if (active.length === 0) return { polled: [], reason: "No calendar is followed at the moment" };
+  if (active.length === 0) return { polled: [], reason: "Nothing is followed at the moment" };
   const since = new Date(app.clock.now().getTime() - healthyForMs);
   const healthy = new Set(await listHealthy(app, since));
   const polled = active.filter(({ id }) => !healthy.has(id));

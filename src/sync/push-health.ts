@@ -18,7 +18,8 @@ const texts: Record<PushHealth["state"], string> = {
   none: "No channel is open; polling finds changes until one is",
   not_offered: "The provider offers no push for this; it is polled",
   not_wanted: "Push was turned off; it is polled",
-  not_configured: "Push needs PUBLIC_URL to be an https address; it is polled",
+  not_configured:
+    "Push is not set up here (PUBLIC_URL, and for mail a Pub/Sub topic); it is polled",
 };
 
 const silent = { expires_at: null, last_notified_at: null, delivered: 0, missed: 0 };
@@ -45,9 +46,10 @@ export async function pushHealth(
     ...rest,
   });
   return (feed) => {
-    if (feed.is_push_refused || !sourceOf(feed.kind).channel) return say("not_offered");
+    const { channel } = sourceOf(feed.kind);
+    if (feed.is_push_refused || !channel) return say("not_offered");
     if (!feed.is_push_wanted) return say("not_wanted");
-    if (!app.config.pushUrl) return say("not_configured");
+    if (!channel.targetOf(app.config)) return say("not_configured");
     const watch = byFeed.get(feed.id);
     if (!watch) return say("none");
     const { expires_at, last_notified_at, delivered, missed, confirmed_at } = watch;

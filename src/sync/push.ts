@@ -3,6 +3,7 @@ import { AppError } from "../lib/errors.ts";
 import { inParallel } from "../lib/parallel.ts";
 import { enqueue } from "../queue/queue.ts";
 import type { Feed, FeedKind } from "./feeds.ts";
+import { sourceOf } from "./sources.ts";
 import type { SyncApp } from "./sync.ts";
 import { closeJob, openWatch } from "./watches.ts";
 
@@ -19,11 +20,14 @@ export type OpenChannel = {
  * address; `provider_failed` when Google opens none.
  */
 export async function openPush(app: SyncApp, feeds: Feed[]): Promise<OpenChannel[]> {
-  if (!app.config.pushUrl) {
-    throw new AppError("conflict", "Push needs PUBLIC_URL to be an https address; polling goes on");
-  }
   const active = feeds.filter(({ state }) => state === "active");
-  if (active.length === 0) throw new AppError("conflict", "No calendar is followed at the moment");
+  if (active.length === 0) throw new AppError("conflict", "Nothing is followed at the moment");
+  if (!active.some(({ kind }) => sourceOf(kind).channel?.targetOf(app.config))) {
+    throw new AppError(
+      "conflict",
+      "Push is not set up here: it needs PUBLIC_URL to be an https address, and for mail a Pub/Sub topic. Polling goes on",
+    );
+  }
   const ids = active.map(({ id }) => id);
   await app.db
     .updateTable("feeds")

@@ -1,5 +1,6 @@
 import { inParallel } from "../lib/parallel.ts";
-import { type Feed, findFeed } from "./feeds.ts";
+import { type Feed, type FeedKind, findFeed } from "./feeds.ts";
+import { pushedKinds } from "./sources.ts";
 import type { SyncApp } from "./sync.ts";
 import { missesAllowed, openWatch } from "./watches.ts";
 
@@ -12,14 +13,14 @@ export type RenewalResult =
 export type Renewed = { renewed: number; failed: number; total: number; results: RenewalResult[] };
 
 /** Renews the channels that have come to the half of their life; those that end within a day are among them. */
-export async function renewWatches(app: SyncApp): Promise<Renewed> {
+export async function renewWatches(app: SyncApp, kinds: FeedKind[]): Promise<Renewed> {
   const now = app.clock.now();
   const due = await app.db
     .selectFrom("watches")
     .innerJoin("feeds", "feeds.id", "watches.feed_id")
     .select("feeds.id")
     .where("feeds.state", "=", "active")
-    .where("feeds.kind", "in", ["calendar", "calendar_list"])
+    .where("feeds.kind", "in", kinds)
     .where("watches.state", "=", "open")
     .where("watches.renew_at", "<=", now)
     .distinct()
@@ -32,6 +33,7 @@ export async function renewWatches(app: SyncApp): Promise<Renewed> {
 
 /** Repairs push: opens the channels that are missing or failed, never said a word, or missed what they should have told. */
 export async function repairWatches(app: SyncApp): Promise<Renewed> {
+  if (!app.config.pushUrl) return openAll(app, []);
   const now = app.clock.now();
   const hourAgo = new Date(now.getTime() - 60 * 60_000);
   const feeds = await app.db
@@ -74,7 +76,7 @@ export async function renewOf(app: SyncApp, feeds: Feed[]): Promise<Renewed> {
 }
 
 async function openAll(app: SyncApp, wishes: Wish[]): Promise<Renewed> {
-  if (!app.config.pushUrl) return { renewed: 0, failed: 0, total: 0, results: [] };
+  if (pushedKinds(app.config).length === 0) return { renewed: 0, failed: 0, total: 0, results: [] };
   const results = await inParallel(wishes, 8, async (wish): Promise<RenewalResult> => {
     const watchId = await openWatch(app, wish);
     const feed = await findFeed(app, wish.feedId);

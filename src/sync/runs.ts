@@ -27,7 +27,7 @@ const services = {
 export async function recordRun(tx: Tx, run: Run, end: Outcome): Promise<void> {
   const { feed, reason, total, mode } = run;
   const counts = {
-    processed: total.created + total.updated + total.deleted,
+    processed: Math.max(total.examined, total.created + total.updated + total.deleted),
     created: total.created,
     updated: total.updated,
     deleted: total.deleted,
@@ -48,6 +48,7 @@ export async function recordRun(tx: Tx, run: Run, end: Outcome): Promise<void> {
       skipped: total.skipped,
       pages: run.pages,
       auto_scheduled: total.meetings.autoScheduled,
+      virtual_mails: total.virtualMails,
       provider_calls: end.providerCalls,
       error: end.error,
     })
@@ -63,6 +64,7 @@ export async function recordRun(tx: Tx, run: Run, end: Outcome): Promise<void> {
       total_updated: counts.updated,
       total_deleted: counts.deleted,
       auto_scheduled_meetings: total.meetings.autoScheduled,
+      virtual_emails_detected: total.virtualMails,
       sync_duration_ms: end.durationMs,
       processed_count: counts.processed,
       created_count: counts.created,
@@ -74,6 +76,7 @@ export async function recordRun(tx: Tx, run: Run, end: Outcome): Promise<void> {
       timestamp: end.finishedAt,
     })
     .execute();
+  if (feed.kind === "gmail") await mirrorMailbox(tx, run, end);
   if (feed.kind !== "calendar") return;
   await tx
     .insertInto("calendar_sync_logs")
@@ -97,6 +100,25 @@ function logTypeOf({ reason, mode }: Run): "initial" | "incremental" | "webhook"
   if (reason === "person") return "manual";
   if (reason === "push") return "webhook";
   return mode === "full" ? "initial" : "incremental";
+}
+
+// Pages of the older product read a mailbox's state from `gmail_watches`.
+async function mirrorMailbox(tx: Tx, { feed }: Run, { finishedAt }: Outcome): Promise<void> {
+  if (!feed.account_email) return;
+  await sql`
+    insert into gmail_watches as kept (user_email, history_id, expiration, is_active, watch_type, last_poll_at,
+      created_at, updated_at)
+    select ${feed.account_email}, feeds.cursor, coalesce(watch.expires_at, ${finishedAt}::timestamptz), true,
+      case when watch.expires_at is null then 'polling' else 'hybrid' end, ${finishedAt}::timestamptz,
+      ${finishedAt}::timestamptz, ${finishedAt}::timestamptz
+    from feeds left join lateral (
+      select expires_at from watches where feed_id = feeds.id and state = 'open' order by opened_at desc limit 1
+    ) as watch on true
+    where feeds.id = ${feed.id} and feeds.cursor is not null
+    on conflict (user_email) do update
+    set history_id = excluded.history_id, expiration = excluded.expiration, is_active = true,
+      watch_type = excluded.watch_type, last_poll_at = excluded.last_poll_at, updated_at = excluded.updated_at
+  `.execute(tx);
 }
 
 // Pages of the older product read push and progress from `calendar_webhooks`, the main calendar under `primary`.

@@ -73,6 +73,7 @@ const nothing: SyncResult = {
   deleted: 0,
   skipped: 0,
   autoScheduledMeetings: 0,
+  virtualEmails: 0,
   durationMs: 0,
   error: null,
   isComplete: true,
@@ -91,6 +92,7 @@ async function keepSyncState(app: Part, userId: string, results: ServiceResult[]
     last_sync_at: app.clock.now(),
     change_frequency: liveliest(feeds),
     auto_scheduled_meetings: results.reduce((total, one) => total + one.autoScheduledMeetings, 0),
+    virtual_email_activity: results.some(({ virtualEmails }) => virtualEmails > 0),
     updated_at: app.clock.now(),
   };
   await app.db

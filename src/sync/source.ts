@@ -33,6 +33,10 @@ export type Applied = {
   updated: number;
   deleted: number;
   skipped: number;
+  /** Mails that name the assistant. */
+  virtualMails: number;
+  /** How many entries were looked at, where that is more than what was written. */
+  examined: number;
   /** The provider's own times of what is new to us: what the cadence learns from. */
   changedAt: Date[];
   meetings: { created: number; updated: number; deleted: number; autoScheduled: number };
@@ -75,15 +79,19 @@ export type Source<Change> = {
 };
 
 export type ChannelSource = {
+  /** Where notifications go, as the provider is told; null where this deployment cannot hear any. */
+  targetOf(config: App["config"]): string | null;
   open(
     google: GoogleRequest,
     feed: Feed,
-    channel: { channelId: string; token: string; address: string; expiresAt: Date },
+    channel: { channelId: string; token: string; target: string; expiresAt: Date },
   ): Promise<{ resourceId: string; expiresAt: Date | null }>;
   close(google: GoogleRequest, channel: { channelId: string; resourceId: string }): Promise<void>;
-  /** Path below PUBLIC_URL that hears this kind's notifications. */
-  path: string;
   lifeMs: number;
+  /** After how long one is replaced; by default after half its life. */
+  renewAfterMs?: number;
+  /** The provider keeps one for each resource: another takes its place, and closing it closes both. */
+  isSole?: boolean;
 };
 
 export type SourceApp = Pick<App, "config" | "clock" | "queue">;
@@ -94,6 +102,8 @@ export const nothingApplied: Applied = {
   updated: 0,
   deleted: 0,
   skipped: 0,
+  virtualMails: 0,
+  examined: 0,
   changedAt: [],
   meetings: { created: 0, updated: 0, deleted: 0, autoScheduled: 0 },
   jobs: [],
@@ -107,6 +117,8 @@ export function sumApplied(one: Applied, other: Applied): Applied {
     updated: one.updated + other.updated,
     deleted: one.deleted + other.deleted,
     skipped: one.skipped + other.skipped,
+    virtualMails: one.virtualMails + other.virtualMails,
+    examined: one.examined + other.examined,
     changedAt: [...one.changedAt, ...other.changedAt],
     meetings: {
       created: one.meetings.created + other.meetings.created,

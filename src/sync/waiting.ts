@@ -14,6 +14,7 @@ export type SyncResult = {
   deleted: number;
   skipped: number;
   autoScheduledMeetings: number;
+  virtualEmails: number;
   durationMs: number;
   /** The first that went wrong, in words. */
   error: string | null;
@@ -85,6 +86,7 @@ async function sumRuns(
       coalesce(sum(run.updated), 0)::int as updated, coalesce(sum(run.deleted), 0)::int as deleted,
       coalesce(sum(run.skipped), 0)::int as skipped,
       coalesce(sum(run.auto_scheduled), 0)::int as "autoScheduledMeetings",
+      coalesce(sum(run.virtual_mails), 0)::int as "virtualEmails",
       min(run.error) filter (where run.outcome = 'failed') as error,
       not exists (
         select from asked join feeds using (id)

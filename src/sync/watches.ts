@@ -8,7 +8,7 @@ import { digest, randomToken } from "../lib/secrets.ts";
 import type { JobPayload } from "../queue/catalog.ts";
 import { enqueue, type NewJob } from "../queue/queue.ts";
 import { type Feed, findFeed, syncJob } from "./feeds.ts";
-import { sourceOf } from "./sources.ts";
+import { pushedKinds, sourceOf } from "./sources.ts";
 import type { Run, SyncApp } from "./sync.ts";
 
 const minuteMs = 60_000;
@@ -24,7 +24,7 @@ type WatchReason = JobPayload<"watches.open">["reason"];
 /**
  * Opens a channel for a feed, and closes those that it replaces only after it works, so that there is no gap. Its row
  * stands before Google is asked: the first message can be faster than the answer. Google renews nothing; each channel
- * has an id and a secret of its own. Without a public https address there is no push, and nothing is done.
+ * has an id and a secret of its own. Where nothing can reach us there is no push, and nothing is done.
  *
  * @returns the id of the channel, null where none was opened. What Google refuses is kept in the feed's row, with the
  *   time of the next try.
@@ -36,18 +36,18 @@ export async function openWatch(
   const feed = await findFeed(app, feedId);
   if (feed?.state !== "active" || !isPushed(app, feed)) return null;
   const { channel } = sourceOf(feed.kind);
-  if (!channel) return null;
+  const target = channel?.targetOf(app.config);
+  if (!channel || !target) return null;
   const token = randomToken();
   const expiresAt = new Date(app.clock.now().getTime() + channel.lifeMs);
   const watchId = await beginWatch(app, feed, { reason, token, expiresAt });
   if (!watchId) return null;
   const google = openGoogleAccess(app, feed.connection_id).request;
   try {
-    const address = `${app.config.pushUrl}${channel.path}`;
     const opened = await channel.open(google, feed, {
       channelId: watchId,
       token,
-      address,
+      target,
       expiresAt,
     });
     await keepOpened(app, feed, { watchId, reason, ...opened, asked: expiresAt });
@@ -131,8 +131,9 @@ async function keepOpened(
 ): Promise<void> {
   const now = app.clock.now();
   const expiresAt = opened.expiresAt ?? opened.asked;
-  const halfMs = (expiresAt.getTime() - now.getTime()) / 2;
-  const renewAt = new Date(now.getTime() + halfMs * (0.9 + Math.random() / 5));
+  const { renewAfterMs = (expiresAt.getTime() - now.getTime()) / 2 } =
+    sourceOf(feed.kind).channel ?? {};
+  const renewAt = new Date(now.getTime() + renewAfterMs * (0.9 + Math.random() / 10));
   await app.db.transaction().execute(async (tx) => {
     await tx
       .updateTable("watches")
@@ -145,9 +146,15 @@ async function keepOpened(
       })
       .where("id", "=", opened.watchId)
       .execute();
+    const isSole = sourceOf(feed.kind).channel?.isSole ?? false;
     const replaced = await tx
       .updateTable("watches")
-      .set({ state: "closing", close_reason: opened.reason, close_due_at: now })
+      .set({
+        // Where the provider keeps only one, the new one has ended it already.
+        state: isSole ? "closed" : "closing",
+        close_reason: opened.reason,
+        close_due_at: isSole ? null : now,
+      })
       .where("feed_id", "=", feed.id)
       .where("id", "!=", opened.watchId)
       .where("state", "in", ["opening", "open"])
@@ -159,7 +166,10 @@ async function keepOpened(
       .where("id", "=", feed.id)
       .execute();
     // What happened before the channel listened is found by one more look.
-    await enqueue(app, tx, [...replaced.map(({ id }) => closeJob(id)), syncJob(feed.id, "poll")]);
+    await enqueue(app, tx, [
+      ...(isSole ? [] : replaced.map(({ id }) => closeJob(id))),
+      syncJob(feed.id, "poll"),
+    ]);
   });
 }
 
@@ -279,7 +289,7 @@ export async function judgeChannel(app: SyncApp, tx: Tx, run: Run): Promise<Chan
     .orderBy("opened_at", "desc")
     .executeTakeFirst();
   if (!watch) {
-    const isWanted = isPushed(app, feed) && sourceOf(feed.kind).channel !== null;
+    const isWanted = isPushed(app, feed);
     const isDue = (feed.watch_due_at?.getTime() ?? 0) <= app.clock.now().getTime();
     return {
       watchId: null,
@@ -312,7 +322,8 @@ export async function judgeChannel(app: SyncApp, tx: Tx, run: Run): Promise<Chan
 
 /** Whether a feed has a channel, or should have one. */
 export function isPushed(app: Pick<App, "config">, feed: Feed): boolean {
-  return app.config.pushUrl !== null && !feed.is_push_refused && feed.is_push_wanted;
+  const target = sourceOf(feed.kind).channel?.targetOf(app.config) ?? null;
+  return target !== null && !feed.is_push_refused && feed.is_push_wanted;
 }
 
 /** Asks for the channels that are due: to be opened, renewed, or closed. Returns how many. */
@@ -322,16 +333,16 @@ export async function dispatchDueWatches(
   const now = app.clock.now();
   const claimed = new Date(now.getTime() + 5 * minuteMs);
   return app.db.transaction().execute(async (tx) => {
-    const opening = app.config.pushUrl
-      ? await sql<{ id: string; has_watch: boolean }>`
+    const kinds = pushedKinds(app.config);
+    const opening = await sql<{ id: string; has_watch: boolean }>`
           update feeds set watch_due_at = ${claimed}
           where id in (
             select id from feeds where state = 'active' and is_push_wanted and watch_due_at <= ${now}
+              and kind = any(${kinds})
             order by watch_due_at limit 500 for update skip locked
           )
           returning id, exists (select from watches where feed_id = feeds.id and state = 'open') as has_watch
-        `.execute(tx)
-      : { rows: [] };
+        `.execute(tx);
     const closing = await sql<{ id: string }>`
       update watches set close_due_at = ${claimed}
       where id in (

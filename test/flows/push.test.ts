@@ -78,9 +78,8 @@ describe("push", () => {
     assert.ok(performance.now() - startedAt < 2_000);
     await t.idle();
     const { rows } =
-      await sql`select service, webhook_type, is_active from webhook_activity_tracking`.execute(
-        t.app.db,
-      );
+      await sql`select service, webhook_type, is_active from webhook_activity_tracking
+        where service = 'calendar'`.execute(t.app.db);
     assert.deepEqual(rows, [{ service: "calendar", webhook_type: "push", is_active: true }]);
     const mirrored = await t.app.db
       .selectFrom("calendar_webhooks")

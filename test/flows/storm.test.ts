@@ -1,30 +1,13 @@
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { sql } from "kysely";
 import { assertSameAsGoogle, eventIn, keptEvents } from "../calendars.ts";
-import { openTestApp, type TestApp, testEnvironment } from "../harness.ts";
+import { openTestApp, type TestApp } from "../harness.ts";
+import { killWorker, startWorker } from "../workers.ts";
 
 const ana = "ana@example.com";
 const kills = 50;
-
-/** A worker process like any other; it dies by kill -9 only. */
-function startWorker(t: TestApp): ChildProcess {
-  const environment = { PUBLIC_URL: t.url, LOG_LEVEL: "error" };
-  const place = { url: t.url, port: 0, database: t.database, environment };
-  return spawn(process.execPath, ["src/main.ts", "worker"], {
-    env: { ...process.env, ...testEnvironment(t.google, place), PORT: "4400" },
-    stdio: ["ignore", "ignore", "inherit"],
-  });
-}
-
-async function kill(worker: ChildProcess): Promise<void> {
-  const ended = once(worker, "exit");
-  worker.kill("SIGKILL");
-  await ended;
-}
 
 test("two workers killed at 50 instants of a storm of changes lose nothing and double nothing", {
   timeout: 180_000,
@@ -33,7 +16,7 @@ test("two workers killed at 50 instants of a storm of changes lose nothing and d
   const visitor = await t.signIn(ana);
   const { calendar } = t.google;
   const workers = [startWorker(t), startWorker(t)];
-  context.after(() => Promise.all(workers.map(kill)));
+  context.after(() => Promise.all(workers.map(killWorker)));
   await sql`insert into usernames (username, user_id) values ('ana', ${visitor.userId})`.execute(
     t.app.db,
   );
@@ -61,7 +44,7 @@ test("two workers killed at 50 instants of a storm of changes lose nothing and d
   for (let count = 0; count < kills; count += 1) {
     await sleep(150 + Math.random() * 350);
     const [victim] = workers.splice(count % 2, 1);
-    await kill(victim!);
+    await killWorker(victim!);
     workers.push(startWorker(t));
   }
   isOver = true;

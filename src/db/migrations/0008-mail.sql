@@ -89,6 +89,8 @@ create table deliveries (
   occurred_at timestamptz not null,
   state text not null default 'waiting' check (state in ('waiting', 'delivered', 'dead')),
   tries integer not null default 0,
+  -- How many of them were made before it was sent again by hand.
+  tries_before integer not null default 0,
   next_try_at timestamptz,
   lease_owner uuid,
   lease_until timestamptz,
@@ -132,3 +134,5 @@ alter table connections add constraint connections_provider_check check (provide
 
 alter table users add column if not exists last_virtual_mail_at timestamptz;
 create index projects_owner on projects (created_by, created_at desc, id desc);
+
+alter table sync_runs add column virtual_mails integer not null default 0;

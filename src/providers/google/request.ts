@@ -24,6 +24,8 @@ export type GoogleCall = {
   /** Statuses by which Google refuses the cursor that this call carries: they become `start_over`. */
   startOverOn?: readonly number[];
   signal?: AbortSignal | undefined;
+  /** Units of the API's quota; one by default. */
+  cost?: number;
 };
 
 /**

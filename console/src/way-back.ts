@@ -1,11 +1,17 @@
+import type { Message } from "./message.tsx";
+
 /** Takes what Google's way back left in the address, in words that help, and leaves the address clean. */
-export function takeSignInError(): string | null {
+export function takeWayBack(): Message | null {
   const url = new URL(location.href);
   const code = url.searchParams.get("sign_in_error");
-  if (code === null) return null;
-  url.searchParams.delete("sign_in_error");
+  const isMailbox = url.searchParams.has("mailbox_connected");
+  if (code === null && !isMailbox) return null;
+  for (const name of ["sign_in_error", "mailbox_connected"]) url.searchParams.delete(name);
   history.replaceState(null, "", url);
-  return texts.get(code) ?? "Signing in did not work. Try again.";
+  if (code === null) {
+    return { tone: "good", text: "The assistant’s mailbox is connected. It is read from now on." };
+  }
+  return { tone: "warn", text: texts.get(code) ?? "Signing in did not work. Try again." };
 }
 
 const texts = new Map(

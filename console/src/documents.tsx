@@ -1,0 +1,175 @@
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+import { type Document, type DocumentFilter, fetchDocuments, fetchProjects } from "./api.ts";
+import { DocumentPage } from "./document.tsx";
+import { Notice } from "./message.tsx";
+import { Moment } from "./moment.tsx";
+import { goTo, Link, useQueryString } from "./router.tsx";
+
+/** Mails and files that became documents: found by words and project, each with its text and the way that it went. */
+export function Documents() {
+  const query = useQueryString();
+  const id = query.get("id");
+  if (id !== null) return <DocumentPage id={id} />;
+  const filter: DocumentFilter = {
+    q: query.get("q") ?? "",
+    project: query.get("project") ?? "",
+    classification: query.get("state") ?? "",
+  };
+  return (
+    <>
+      <div className="title">
+        <h1>Documents</h1>
+      </div>
+      <Filter filter={filter} />
+      <DocumentList filter={filter} />
+    </>
+  );
+}
+
+const states = [
+  { value: "", name: "In any state" },
+  { value: "classified", name: "Classified" },
+  { value: "unclassified", name: "Belonging to none" },
+  { value: "sent_to_n8n", name: "With the workflow" },
+  { value: "pending", name: "On their way" },
+  { value: "failed", name: "Not delivered" },
+];
+
+function Filter({ filter }: { filter: DocumentFilter }) {
+  const projects = useQuery({ queryKey: ["projects"], queryFn: fetchProjects });
+  const [words, setWords] = useState(filter.q);
+  const show = (change: Partial<DocumentFilter>) => {
+    const { q, project, classification } = { ...filter, q: words.trim(), ...change };
+    const given = Object.entries({ q, project, state: classification }).filter(
+      ([, value]) => value,
+    );
+    const query = new URLSearchParams(given).toString();
+    goTo(query ? `/documents?${query}` : "/documents");
+  };
+  return (
+    <search>
+      <form
+        className="filter"
+        onSubmit={(event) => {
+          event.preventDefault();
+          show({});
+        }}
+      >
+        <input
+          type="search"
+          aria-label="Words of the title or author"
+          placeholder="Search"
+          maxLength={200}
+          value={words}
+          onChange={({ target }) => setWords(target.value)}
+        />
+        <select
+          aria-label="Project"
+          value={filter.project}
+          onChange={({ target }) => show({ project: target.value })}
+        >
+          <option value="">In any project</option>
+          <option value="none">In no project</option>
+          {projects.data?.map(({ id, name }) => (
+            <option key={id} value={id}>
+              {name}
+            </option>
+          ))}
+        </select>
+        <select
+          aria-label="State"
+          value={filter.classification}
+          onChange={({ target }) => show({ classification: target.value })}
+        >
+          {states.map(({ value, name }) => (
+            <option key={value} value={value}>
+              {name}
+            </option>
+          ))}
+        </select>
+        <button type="submit">Search</button>
+      </form>
+    </search>
+  );
+}
+
+function DocumentList({ filter }: { filter: DocumentFilter }) {
+  const documents = useInfiniteQuery({
+    queryKey: ["documents", "list", filter],
+    queryFn: ({ pageParam }) => fetchDocuments(filter, pageParam),
+    initialPageParam: "",
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
+  });
+  const found = (documents.data?.pages ?? []).flatMap(({ items }) => items);
+  const isFiltered = Object.values(filter).some((value) => value !== "");
+  if (documents.isPending) return <div className="skeleton card" aria-busy="true" />;
+  return (
+    <>
+      {documents.isError && <Notice tone="warn">{documents.error.message}</Notice>}
+      {documents.isSuccess && found.length === 0 && (
+        <p className="empty">
+          {isFiltered ? (
+            "There are none like that."
+          ) : (
+            <>
+              None yet. Copy <Link href="/assistant">your assistant’s address</Link> on a mail, and
+              the mail appears here.
+            </>
+          )}
+        </p>
+      )}
+      <ul className="agenda documents">
+        {found.map((document) => (
+          <Row key={document.id} document={document} />
+        ))}
+      </ul>
+      {documents.hasNextPage && (
+        <button
+          type="button"
+          disabled={documents.isFetchingNextPage}
+          onClick={() => documents.fetchNextPage()}
+        >
+          {documents.isFetchingNextPage ? "Loading …" : "Show more"}
+        </button>
+      )}
+    </>
+  );
+}
+
+function Row({ document }: { document: Document }) {
+  const at = document.received_at ?? document.created_at;
+  return (
+    <li>
+      <div>
+        <h2>
+          <Link href={`/documents?id=${document.id}`}>{document.title || "Without a title"}</Link>
+        </h2>
+        <p className="faint">
+          <span>{document.author}</span>
+          {at && <Moment at={at} />}
+        </p>
+        {document.summary && <p className="summary">{document.summary}</p>}
+      </div>
+      <Place document={document} />
+    </li>
+  );
+}
+
+/** The project that a document is in, or what is in the way of one. */
+export function Place({ document }: { document: Document }) {
+  const { project_name, classification_status } = document;
+  if (project_name) return <span className="badge good">{project_name}</span>;
+  const words: Record<string, string> = {
+    pending: "on its way",
+    sent_to_n8n: "being classified",
+    unclassified: "in no project",
+    failed: "not delivered",
+  };
+  const isTrouble = classification_status === "failed";
+  return (
+    <span className={isTrouble ? "badge warn" : "badge"}>
+      {words[classification_status ?? ""] ?? "in no project"}
+    </span>
+  );
+}

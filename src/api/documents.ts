@@ -1,0 +1,410 @@
+import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
+import { z } from "zod";
+import type { App } from "../app.ts";
+import { listDeliveries, resendDelivery } from "../documents/deliveries.ts";
+import {
+  classifyAgain,
+  type Document,
+  getDocument,
+  listDocuments,
+  moveDocument,
+  whyDocument,
+} from "../documents/documents.ts";
+import { AppError } from "../lib/errors.ts";
+import { listOf, listQuery, pageOf, readCursor } from "./lists.ts";
+import { Time } from "./meetings.ts";
+import { userOf } from "./session.ts";
+
+const DocumentAnswer = z.object({
+  id: z.guid(),
+  title: z.string().nullable(),
+  author: z.string().nullable(),
+  summary: z.string().nullable(),
+  type: z.string().nullable(),
+  source: z.string().nullable(),
+  source_id: z.string().nullable(),
+  source_url: z.string().nullable(),
+  mimetype: z.string().nullable(),
+  status: z.string().nullable(),
+  file_id: z.string().nullable(),
+  meeting_id: z.guid().nullable(),
+  project_id: z.guid().nullable(),
+  project_name: z.string().nullable(),
+  tags: z.array(z.string()),
+  classification_status: z.string().nullable(),
+  classification_source: z.string().nullable(),
+  classification_confidence: z.number().nullable(),
+  is_project_chosen: z.boolean(),
+  classified_at: Time.nullable(),
+  received_at: Time.nullable(),
+  created_at: Time.nullable(),
+  updated_at: Time.nullable(),
+});
+
+const WholeDocument = DocumentAnswer.extend({
+  text: z.string().nullable(),
+  quoted: z.string().nullable(),
+  signature: z.string().nullable(),
+  cut: z.string().nullable(),
+  thread_id: z.string().nullable(),
+  recipients: z.array(z.looseObject({})),
+  attachments: z.array(z.looseObject({})),
+});
+
+const Try = z.object({
+  number: z.int(),
+  host: z.string(),
+  started_at: z.string(),
+  duration_ms: z.int(),
+  status: z.int().nullable(),
+  outcome: z.string(),
+  error: z.string().nullable(),
+});
+
+const DeliveryAnswer = z.object({
+  id: z.guid(),
+  document_id: z.guid().nullable(),
+  title: z.string().nullable(),
+  kind: z.string(),
+  event_id: z.string(),
+  state: z.enum(["waiting", "delivered", "dead"]),
+  tries: z.int(),
+  next_try_at: Time.nullable(),
+  last_error: z.string().nullable(),
+  occurred_at: Time,
+  finished_at: Time.nullable(),
+  log: z.array(Try),
+});
+
+const Id = z.strictObject({ id: z.guid().describe("The document") });
+const DeliveryId = z.strictObject({ id: z.guid().describe("The delivery") });
+const Key = z.tuple([z.string().regex(/^\d{4}-\d\d-\d\d [\d:.]{8,15}$/), z.guid()]);
+const SequenceKey = z.tuple([z.string().regex(/^\d{1,18}$/)]);
+
+/** Documents, why they are here and in their project, and how they were handed on. */
+export const documentRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { app }) => {
+  server.get(
+    "/documents",
+    {
+      config: { who: "user" },
+      schema: {
+        summary: "The caller's documents, latest first",
+        tags: ["documents"],
+        querystring: z.strictObject({
+          ...listQuery,
+          project_id: z
+            .union([z.guid(), z.literal("none")])
+            .optional()
+            .describe("Only those of this project, or of `none`"),
+          type: z
+            .string()
+            .max(50)
+            .optional()
+            .describe("Such as email, document, meeting_transcript"),
+          source: z.string().max(50).optional().describe("Such as gmail, drive, attendee_bot"),
+          status: z
+            .enum(["active", "updated", "deleted", "error"])
+            .optional()
+            .describe("Its state"),
+          classification: z
+            .string()
+            .max(50)
+            .optional()
+            .describe("pending, sent_to_n8n, classified, unclassified or failed"),
+          q: z.string().max(200).optional().describe("Words of its title or author"),
+        }),
+        response: { 200: listOf(DocumentAnswer) },
+      },
+    },
+    async (request) => {
+      const { limit, cursor, project_id, q, ...filter } = request.query;
+      const before = readCursor(Key, cursor);
+      const rows = await listDocuments(app, userOf(request), {
+        ...filter,
+        projectId: project_id === "none" ? null : project_id,
+        search: q,
+        before: before ? { at: before[0], id: before[1] } : undefined,
+        limit: limit + 1,
+      });
+      const page = pageOf(rows, limit, (row) => [row.cursor_at, row.id]);
+      return { ...page, items: page.items.map(answerOf) };
+    },
+  );
+
+  server.get(
+    "/documents/:id",
+    {
+      config: { who: "user" },
+      schema: {
+        summary: "One document, with its text",
+        tags: ["documents"],
+        params: Id,
+        response: { 200: WholeDocument },
+      },
+    },
+    async (request) => wholeAnswer(await getDocument(app, userOf(request), request.params.id)),
+  );
+
+  server.patch(
+    "/documents/:id",
+    {
+      config: { who: "user" },
+      schema: {
+        summary: "Put a document into a project, or into none",
+        description: "A person's choice; no workflow overwrites it.",
+        tags: ["documents"],
+        params: Id,
+        body: z.strictObject({ project_id: z.guid().nullable() }),
+        response: { 200: WholeDocument },
+      },
+    },
+    async (request) => {
+      const userId = userOf(request);
+      await moveDocument(app, userId, request.params.id, request.body.project_id);
+      return wholeAnswer(await getDocument(app, userId, request.params.id));
+    },
+  );
+
+  server.post(
+    "/documents/:id/classify",
+    {
+      config: { who: "user", idempotent: true },
+      schema: {
+        summary: "Ask the classification workflow about a document once more",
+        description: "It decides again, also about what a person chose.",
+        tags: ["documents"],
+        params: Id,
+        response: { 202: WholeDocument },
+      },
+    },
+    async (request, reply) => {
+      const userId = userOf(request);
+      await classifyAgain(app, userId, request.params.id);
+      return reply.code(202).send(wholeAnswer(await getDocument(app, userId, request.params.id)));
+    },
+  );
+
+  server.get(
+    "/documents/:id/why",
+    {
+      config: { who: "user" },
+      schema: {
+        summary: "Why a document is here, and why in its project",
+        tags: ["documents"],
+        params: Id,
+        response: {
+          200: z.object({
+            taken: z
+              .object({
+                rule: z.string(),
+                reason: z.string(),
+                inputs: z.looseObject({}),
+                decided_at: Time,
+              })
+              .nullable(),
+            project: z.object({
+              decision: z.string(),
+              reason: z.string(),
+              confidence: z.number().nullable(),
+              tags: z.array(z.string()),
+              decided_at: Time.nullable(),
+            }),
+            results: z.array(
+              z.object({
+                project_id: z.guid().nullable(),
+                confidence: z.number().nullable(),
+                tags: z.array(z.string()),
+                outcome: z.string(),
+                classified_at: Time,
+                received_at: Time,
+              }),
+            ),
+          }),
+        },
+      },
+    },
+    async (request) => {
+      const { document, taken, results, reason } = await whyDocument(
+        app,
+        userOf(request),
+        request.params.id,
+      );
+      return {
+        taken: taken && { ...taken, decided_at: taken.decided_at.toISOString() },
+        project: {
+          decision: document.project_name ? `In ${document.project_name}` : "In no project",
+          reason: reasonOf(document, reason),
+          confidence: document.classification_confidence,
+          tags: document.tags ?? [],
+          decided_at: (document.project_chosen_at ?? document.classified_at)?.toISOString() ?? null,
+        },
+        results: results.map((result) => ({
+          ...result,
+          tags: result.tags ?? [],
+          classified_at: result.classified_at.toISOString(),
+          received_at: result.received_at.toISOString(),
+        })),
+      };
+    },
+  );
+
+  server.get(
+    "/deliveries",
+    {
+      config: { who: "user" },
+      schema: {
+        summary: "What was handed to workflows for the caller, latest first, with every try",
+        tags: ["documents"],
+        querystring: z.strictObject({
+          ...listQuery,
+          state: z.enum(["waiting", "delivered", "dead"]).optional().describe("Only those in it"),
+          document_id: z.guid().optional().describe("Only those of this document"),
+        }),
+        response: { 200: listOf(DeliveryAnswer) },
+      },
+    },
+    async (request) => {
+      const { limit, cursor, state, document_id } = request.query;
+      const before = readCursor(SequenceKey, cursor);
+      if (document_id) await getDocument(app, userOf(request), document_id);
+      const rows = await listDeliveries(app, userOf(request), {
+        state,
+        documentId: document_id,
+        before: before?.[0],
+        limit: limit + 1,
+      });
+      const page = pageOf(rows, limit, (row) => [row.sequence]);
+      return { ...page, items: page.items.map(deliveryAnswer) };
+    },
+  );
+
+  server.post(
+    "/deliveries/:id/resend",
+    {
+      config: { who: "user", idempotent: true },
+      schema: {
+        summary: "Send a delivery once more",
+        tags: ["documents"],
+        params: DeliveryId,
+        response: { 202: DeliveryAnswer },
+      },
+    },
+    async (request, reply) => {
+      const userId = userOf(request);
+      await resendDelivery(app, userId, request.params.id);
+      return reply
+        .code(202)
+        .send(deliveryAnswer(await oneDelivery(app, userId, request.params.id)));
+    },
+  );
+
+  server.get(
+    "/deliveries/:id/why",
+    {
+      config: { who: "user" },
+      schema: {
+        summary: "How a delivery stands, and why",
+        tags: ["documents"],
+        params: DeliveryId,
+        response: {
+          200: z.object({
+            decision: z.string(),
+            reason: z.string(),
+            next_try_at: Time.nullable(),
+            decided_at: Time,
+            log: z.array(Try),
+          }),
+        },
+      },
+    },
+    async (request) => {
+      const delivery = await oneDelivery(app, userOf(request), request.params.id);
+      const { log, next_try_at, decided_at, ...rest } = {
+        ...deliveryAnswer(delivery),
+        decided_at: delivery.finished_at ?? delivery.occurred_at,
+      };
+      return {
+        decision: deliveryTexts[rest.state],
+        reason: rest.last_error ?? "Nothing went wrong",
+        next_try_at,
+        decided_at: decided_at.toISOString(),
+        log,
+      };
+    },
+  );
+};
+
+const deliveryTexts = {
+  waiting: "It is tried again by itself",
+  delivered: "The workflow took it",
+  dead: "It was given up; it can be sent again by hand",
+};
+
+type DeliveryRow = Awaited<ReturnType<typeof listDeliveries>>[number];
+
+async function oneDelivery(app: App, userId: string, id: string): Promise<DeliveryRow> {
+  const [delivery] = await listDeliveries(app, userId, { id, limit: 1 });
+  if (!delivery) throw new AppError("not_found", `No delivery ${id}`);
+  return delivery;
+}
+
+function deliveryAnswer(row: DeliveryRow): z.input<typeof DeliveryAnswer> {
+  return {
+    id: row.id,
+    document_id: row.document_id,
+    title: row.title,
+    kind: row.kind,
+    event_id: row.event_id,
+    state: row.state,
+    tries: row.tries,
+    next_try_at: row.next_try_at?.toISOString() ?? null,
+    last_error: row.last_error,
+    occurred_at: row.occurred_at.toISOString(),
+    finished_at: row.finished_at?.toISOString() ?? null,
+    log: row.log ?? [],
+  };
+}
+
+const classificationTexts: Record<string, string> = {
+  pending: "It is on its way to the workflow",
+  sent_to_n8n: "The workflow has it, and has not answered yet",
+  unclassified: "The workflow found no project for it",
+  failed: "It could not be handed to the workflow; it can be sent again",
+};
+
+function reasonOf(document: Document, reason: string | null): string {
+  if (document.project_chosen_at) return "A person chose it";
+  return (
+    reason ?? classificationTexts[document.classification_status ?? ""] ?? "The workflow said so"
+  );
+}
+
+function answerOf(document: Document): z.input<typeof DocumentAnswer> {
+  const { cursor_at: _, project_chosen_at, ...rest } = document;
+  return {
+    ...rest,
+    tags: document.tags ?? [],
+    is_project_chosen: project_chosen_at !== null,
+    classified_at: document.classified_at?.toISOString() ?? null,
+    received_at: document.received_at?.toISOString() ?? null,
+    created_at: document.created_at?.toISOString() ?? null,
+    updated_at: document.updated_at?.toISOString() ?? null,
+  };
+}
+
+const Objects = z.array(z.looseObject({})).catch([]);
+
+function wholeAnswer(
+  document: Awaited<ReturnType<typeof getDocument>>,
+): z.input<typeof WholeDocument> {
+  return {
+    ...answerOf(document),
+    text: document.text,
+    quoted: document.quoted,
+    signature: document.signature,
+    cut: document.cut,
+    thread_id: document.thread_id,
+    recipients: Objects.parse(document.recipients),
+    attachments: Objects.parse(document.attachments),
+  };
+}

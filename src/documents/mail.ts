@@ -1,0 +1,462 @@
+import { createHash } from "node:crypto";
+import { sql } from "kysely";
+import { openGoogleAccess } from "../accounts/google-access.ts";
+import type { App } from "../app.ts";
+import type { Tx } from "../db/connection.ts";
+import { comparable, decodeHeader, parseAddresses } from "../lib/addresses.ts";
+import { AppError } from "../lib/errors.ts";
+import { inParallel } from "../lib/parallel.ts";
+import { getAttachment, getMail, type Mail, type MailHead } from "../providers/google/gmail.ts";
+import type { GoogleRequest } from "../providers/google/request.ts";
+import { enqueue, type NewJob } from "../queue/queue.ts";
+import type { AddressedTo } from "./assistant-address.ts";
+import { startClassification } from "./classification.ts";
+import { type MailText, missingBodies, readMailText } from "./mail-text.ts";
+import {
+  decideMail,
+  type MailFacts,
+  proofOf,
+  senderOf,
+  type Trust,
+  valuesOf,
+} from "./mail-trust.ts";
+
+/** A mail that names the assistant, by its headers. */
+export type AddressedMail = { head: MailHead; to: AddressedTo[] };
+
+/** The mailbox that mails were found in. */
+export type Mailbox = { feedId: string; userId: string; account: string; isAssistants: boolean };
+
+/** What came of a page of mails. */
+export type Recorded = {
+  decided: number;
+  jobs: NewJob[];
+  told: { userId: string; ids: string[] }[];
+};
+
+type TakeApp = Pick<
+  App,
+  "db" | "clock" | "config" | "googleOAuth" | "queue" | "log" | "providerLimits"
+>;
+
+/**
+ * Decides about mails that name the assistant, once for each user and mail, however many mailboxes show it: a decision
+ * with its reason, a log line, a detection, and for those that are taken the job that reads them. A mail that was held
+ * is taken when it turns up in its owner's own mailbox as well. Names that nobody has are logged, and nothing else.
+ */
+export async function recordMails(
+  app: Pick<App, "clock">,
+  tx: Tx,
+  mailbox: Mailbox,
+  mails: AddressedMail[],
+): Promise<Recorded> {
+  const entries = mails.flatMap(({ head, to }) => to.map((named) => ({ head, named })));
+  if (entries.length === 0) return { decided: 0, jobs: [], told: [] };
+  const owners = await findOwners(
+    tx,
+    entries.map(({ named }) => named.username),
+  );
+  const rows = entries.map(({ head, named }) => rowOf(app, mailbox, head, named, owners));
+  await logMails(tx, rows);
+  const decided = rows.filter((row) => row.user_id !== null);
+  const kept = decided.length > 0 ? await keepDecisions(tx, decided) : [];
+  await keepDetections(tx, kept);
+  const taken = kept.filter(({ decision, document_id }) => decision === "taken" && !document_id);
+  await noteActivity(
+    app,
+    tx,
+    kept.filter(({ is_new }) => is_new).map(({ user_id }) => user_id),
+  );
+  return {
+    decided: kept.filter(({ is_new }) => is_new).length,
+    jobs: taken.map(({ id }) => takeJob(id)),
+    told: [...Map.groupBy(kept, ({ user_id }) => user_id)].map(([userId, ones]) => ({
+      userId,
+      ids: ones.map(({ id }) => id),
+    })),
+  };
+}
+
+type Owner = { id: string; username: string; addresses: string[]; trust: Trust };
+
+async function findOwners(tx: Tx, usernames: string[]): Promise<Map<string, Owner>> {
+  const { rows } = await sql<Owner & Trust>`
+    select users.id, usernames.username,
+      array(select lower(email) from connections where user_id = users.id and email is not null
+        union select lower(users.email)) as addresses,
+      coalesce(mail_trust.mode, 'only_me') as mode, coalesce(mail_trust.senders, '{}') as senders
+    from usernames join users on users.id = usernames.user_id
+    left join mail_trust on mail_trust.user_id = users.id
+    where usernames.username = any(${[...new Set(usernames)]})
+  `.execute(tx);
+  return new Map(
+    rows.map(({ mode, senders, ...owner }) => [
+      owner.username,
+      { ...owner, trust: { mode, senders } },
+    ]),
+  );
+}
+
+type Row = ReturnType<typeof rowOf>;
+
+function rowOf(
+  app: Pick<App, "clock">,
+  mailbox: Mailbox,
+  head: MailHead,
+  named: AddressedTo,
+  owners: Map<string, Owner>,
+) {
+  const owner = owners.get(named.username) ?? null;
+  const sender = senderOf(head.headers);
+  const facts: MailFacts = {
+    isOwnMailbox: !mailbox.isAssistants && owner?.id === mailbox.userId,
+    sender,
+    proof: proofOf(head.headers, sender),
+    ownAddresses: owner?.addresses ?? [],
+    trust: owner?.trust ?? { mode: "only_me", senders: [] },
+  };
+  return {
+    user_id: owner?.id ?? null,
+    message_key: keyOf(mailbox, head),
+    feed_id: mailbox.feedId,
+    gmail_message_id: head.id,
+    virtual_email: named.address,
+    username: named.username,
+    email_type: named.type,
+    ...decideMail(facts),
+    inputs: {
+      sender: sender && comparable(sender),
+      proof: facts.proof.text,
+      trust: facts.trust.mode,
+      mailbox: mailbox.isAssistants ? "assistant" : facts.isOwnMailbox ? "own" : "other",
+    },
+    subject: titleOf(head),
+    sender: fromOf(head),
+    received_at: head.receivedAt,
+    decided_at: app.clock.now(),
+  };
+}
+
+/** What is the same of a mail in every mailbox. Message-IDs alone are not: some senders use one for all. */
+function keyOf({ account }: Mailbox, head: MailHead): string {
+  const [messageId] = valuesOf(head.headers, "message-id");
+  const parts = messageId?.trim()
+    ? [
+        messageId.trim(),
+        valuesOf(head.headers, "from")[0] ?? "",
+        valuesOf(head.headers, "date")[0] ?? "",
+      ]
+    : [account.toLowerCase(), head.id];
+  return createHash("sha256").update(JSON.stringify(parts)).digest("hex");
+}
+
+async function logMails(tx: Tx, rows: Row[]): Promise<void> {
+  await sql`
+    insert into email_processing_logs (user_id, message_key, gmail_message_id, inbound_address, extracted_username,
+      subject, sender, received_at, processed_at, status, error_message)
+    select user_id, message_key, gmail_message_id, virtual_email, username, subject, sender, received_at,
+      case when user_id is null then decided_at end,
+      case when user_id is null then 'user_not_found' else 'pending' end,
+      case when user_id is null then 'Nobody has this username' when decision = 'held' then reason end
+    from jsonb_to_recordset(${JSON.stringify(rows)}::jsonb) as mail (user_id uuid, message_key text,
+      gmail_message_id text, virtual_email text, username text, subject text, sender text, received_at timestamptz,
+      decided_at timestamptz, decision text, reason text)
+    on conflict (message_key, inbound_address) do nothing
+  `.execute(tx);
+}
+
+type Kept = {
+  id: string;
+  user_id: string;
+  decision: "taken" | "held" | "refused";
+  document_id: string | null;
+  gmail_message_id: string;
+  virtual_email: string;
+  email_type: string;
+  decided_at: Date;
+  is_new: boolean;
+};
+
+// One row for each user and mail: whoever comes second changes nothing, but takes what was held, or says where a mail can
+// be read that could not be read yet.
+async function keepDecisions(tx: Tx, rows: Row[]): Promise<Kept[]> {
+  const { rows: kept } = await sql<Kept>`
+    insert into mail_decisions as kept (user_id, message_key, feed_id, gmail_message_id, virtual_email, email_type,
+      decision, rule, reason, inputs, subject, sender, received_at, decided_at)
+    select distinct on (user_id, message_key) *
+    from jsonb_to_recordset(${JSON.stringify(rows)}::jsonb) as mail (user_id uuid, message_key text, feed_id uuid,
+      gmail_message_id text, virtual_email text, email_type text, decision text, rule text, reason text, inputs jsonb,
+      subject text, sender text, received_at timestamptz, decided_at timestamptz)
+    order by user_id, message_key
+    on conflict (user_id, message_key) do update
+    set decision = excluded.decision, rule = excluded.rule, reason = excluded.reason, inputs = excluded.inputs,
+      feed_id = excluded.feed_id, gmail_message_id = excluded.gmail_message_id, decided_at = excluded.decided_at
+    where excluded.decision = 'taken' and kept.document_id is null and (kept.decision = 'held'
+      or kept.decision = 'taken' and kept.gmail_message_id <> excluded.gmail_message_id)
+    returning id, user_id, decision, document_id, gmail_message_id, virtual_email, email_type, decided_at,
+      xmax = 0 as is_new
+  `.execute(tx);
+  return kept;
+}
+
+async function keepDetections(tx: Tx, kept: Kept[]): Promise<void> {
+  const rows = kept.filter(({ is_new }) => is_new);
+  if (rows.length === 0) return;
+  await sql`
+    insert into virtual_email_detections (user_id, virtual_email, username, email_type, gmail_message_id, detected_at)
+    select user_id, virtual_email, (select username from usernames where usernames.user_id = mail.user_id), email_type,
+      gmail_message_id, decided_at
+    from jsonb_to_recordset(${JSON.stringify(rows)}::jsonb) as mail (user_id uuid, virtual_email text, email_type text,
+      gmail_message_id text, decided_at timestamptz)
+    on conflict (gmail_message_id, virtual_email) do nothing
+  `.execute(tx);
+}
+
+// A mail to the assistant says that its owner is at work: what they may see next is looked at more often.
+async function noteActivity(app: Pick<App, "clock">, tx: Tx, userIds: string[]): Promise<void> {
+  if (userIds.length === 0) return;
+  const now = app.clock.now();
+  const unique = [...new Set(userIds)].sort();
+  await tx
+    .insertInto("user_activity_logs")
+    .values(
+      userIds.map((user_id) => ({
+        user_id,
+        activity_type: "virtual_email_detected",
+        timestamp: now,
+      })),
+    )
+    .execute();
+  await tx
+    .updateTable("users")
+    .set({ last_virtual_mail_at: now })
+    .where("id", "in", unique)
+    .execute();
+}
+
+/**
+ * Reads a mail that was taken and makes its document: body, attachments by name, and the way on to classification. One
+ * document for each decision, however often this runs. A mail that was deleted before it could be read is logged.
+ *
+ * @throws {ProviderError} to be tried again
+ */
+export async function takeMail(
+  app: TakeApp,
+  { decisionId }: { decisionId: string },
+  { signal }: { signal: AbortSignal },
+): Promise<{ documents: number }> {
+  const decision = await app.db
+    .selectFrom("mail_decisions")
+    .innerJoin("feeds", "feeds.id", "mail_decisions.feed_id")
+    .innerJoin("connections", "connections.id", "feeds.connection_id")
+    .select(["mail_decisions.id", "gmail_message_id", "connection_id", "connections.email"])
+    .where("mail_decisions.id", "=", decisionId)
+    .where("decision", "=", "taken")
+    .where("document_id", "is", null)
+    .executeTakeFirst();
+  if (!decision) return { documents: 0 };
+  const google = openGoogleAccess(app, decision.connection_id).request;
+  const mail = await getMail(google, decision.gmail_message_id, { signal });
+  if (!mail) {
+    await logUnread(app, decisionId);
+    return { documents: 0 };
+  }
+  const text = readMailText(mail.root, await fetchBodies(google, mail, signal));
+  const url = linkTo(mail, decision.email);
+  const documents = await app.db
+    .transaction()
+    .execute((tx) => keepDocument(app, tx, { decisionId, mail, text, url }));
+  return { documents };
+}
+
+async function fetchBodies(google: GoogleRequest, mail: Mail, signal: AbortSignal) {
+  const missing = missingBodies(mail.root).slice(0, 5);
+  const bodies = await inParallel(missing, 2, async ({ attachmentId, part }) => {
+    return [
+      part,
+      await getAttachment(google, { messageId: mail.id, attachmentId }, { signal }),
+    ] as const;
+  });
+  return new Map(bodies);
+}
+
+async function keepDocument(
+  app: Pick<App, "clock" | "config" | "queue">,
+  tx: Tx,
+  taken: { decisionId: string; mail: Mail; text: MailText; url: string },
+): Promise<number> {
+  const { decisionId, mail, text, url } = taken;
+  const decision = await tx
+    .selectFrom("mail_decisions")
+    .selectAll()
+    .where("id", "=", decisionId)
+    .where("document_id", "is", null)
+    .forUpdate()
+    .executeTakeFirst();
+  if (!decision) return 0;
+  const now = app.clock.now();
+  const userId = decision.user_id;
+  const { id: documentId } = await tx
+    .insertInto("documents")
+    .values({
+      created_by: userId,
+      type: "email",
+      source: "gmail",
+      source_id: mail.id,
+      source_url: url,
+      title: titleOf(mail),
+      summary: mail.snippet.slice(0, 1_000),
+      author: fromOf(mail),
+      recipients: JSON.stringify(recipientsOf(mail)),
+      attachments: JSON.stringify(text.attachments),
+      thread_id: mail.threadId,
+      received_at: mail.receivedAt,
+      file_size: String(mail.sizeEstimate),
+      mimetype: "message/rfc822",
+      classification_source: "system",
+      created_at: now,
+      updated_at: now,
+    })
+    .returning("id")
+    .executeTakeFirstOrThrow();
+  await tx
+    .insertInto("document_texts")
+    .values({
+      document_id: documentId,
+      text: text.text,
+      quoted: text.quoted,
+      signature: text.signature,
+      cut: text.cut,
+      hash: createHash("sha256").update(text.text).digest("hex"),
+    })
+    .execute();
+  await tx
+    .updateTable("mail_decisions")
+    .set({ document_id: documentId })
+    .where("id", "=", decisionId)
+    .execute();
+  await tx
+    .updateTable("virtual_email_detections")
+    .set({ document_id: documentId })
+    .where("user_id", "=", userId)
+    .where("virtual_email", "=", decision.virtual_email)
+    .where("document_id", "is", null)
+    // It may have been seen first in another mailbox, under another id.
+    .where("gmail_message_id", "in", (query) =>
+      query
+        .selectFrom("email_processing_logs")
+        .select("gmail_message_id")
+        .where("message_key", "=", decision.message_key)
+        .where("inbound_address", "=", decision.virtual_email),
+    )
+    .execute();
+  const jobs = await startClassification(app, tx, { documentId, userId, fact: "taken" });
+  const isOver = app.config.n8n.classificationUrl === null;
+  await tx
+    .updateTable("email_processing_logs")
+    .set({
+      document_id: documentId,
+      user_id: userId,
+      error_message: null,
+      ...(isOver ? { status: "processed" as const, processed_at: now } : {}),
+    })
+    .where("message_key", "=", decision.message_key)
+    .where("inbound_address", "=", decision.virtual_email)
+    .execute();
+  await enqueue(app, tx, jobs);
+  await tx
+    .insertInto("user_events")
+    .values({
+      user_id: userId,
+      type: "documents.changed",
+      payload: JSON.stringify({ document_ids: [documentId] }),
+    })
+    .execute();
+  return 1;
+}
+
+async function logUnread(app: Pick<App, "db" | "clock">, decisionId: string): Promise<void> {
+  await sql`
+    update email_processing_logs as log
+    set status = 'failed', processed_at = ${app.clock.now()},
+      error_message = 'The mail was deleted before it could be read'
+    from mail_decisions as decision
+    where decision.id = ${decisionId} and log.message_key = decision.message_key
+      and log.inbound_address = decision.virtual_email and log.document_id is null
+  `.execute(app.db);
+}
+
+/** The owner takes a held mail, or refuses it. The second click finds it done. @throws {AppError} `not_found`, `conflict` */
+export async function decideHeld(
+  app: Pick<App, "db" | "clock" | "queue">,
+  userId: string,
+  decisionId: string,
+  decision: "taken" | "refused",
+): Promise<void> {
+  await app.db.transaction().execute(async (tx) => {
+    const held = await tx
+      .selectFrom("mail_decisions")
+      .select(["id", "decision", "rule", "message_key", "virtual_email"])
+      .where("id", "=", decisionId)
+      .where("user_id", "=", userId)
+      .forUpdate()
+      .executeTakeFirst();
+    if (!held) throw new AppError("not_found", `No mail ${decisionId}`);
+    if (held.decision === decision) return;
+    if (held.decision !== "held") {
+      throw new AppError("conflict", `This mail was ${held.decision} already`);
+    }
+    const now = app.clock.now();
+    const reason = decision === "taken" ? "The owner took it" : "The owner refused it";
+    await tx
+      .updateTable("mail_decisions")
+      .set({ decision, rule: "owner", reason, decided_at: now })
+      .where("id", "=", decisionId)
+      .execute();
+    if (decision === "taken") {
+      await enqueue(app, tx, takeJob(decisionId));
+    } else {
+      await tx
+        .updateTable("email_processing_logs")
+        .set({ status: "failed", error_message: reason, processed_at: now })
+        .where("message_key", "=", held.message_key)
+        .where("inbound_address", "=", held.virtual_email)
+        .execute();
+    }
+    const details = JSON.stringify({ decision_id: decisionId, decision });
+    await tx
+      .insertInto("audit_trail")
+      .values({ user_id: userId, action: "mail.decided", details })
+      .execute();
+    await tx
+      .insertInto("user_events")
+      .values({ user_id: userId, type: "mail.changed", payload: details })
+      .execute();
+  });
+}
+
+function takeJob(decisionId: string): NewJob {
+  return { name: "mail.take", payload: { decisionId }, key: decisionId, priority: 1 };
+}
+
+function titleOf({ headers }: Pick<MailHead, "headers">): string {
+  return decodeHeader(valuesOf(headers, "subject")[0] ?? "") || "No Subject";
+}
+
+function fromOf({ headers }: Pick<MailHead, "headers">): string {
+  return decodeHeader(valuesOf(headers, "from")[0] ?? "").slice(0, 500) || "Unknown Sender";
+}
+
+function recipientsOf({ headers }: Pick<MailHead, "headers">) {
+  return (["to", "cc"] as const)
+    .flatMap((type) =>
+      valuesOf(headers, type)
+        .flatMap(parseAddresses)
+        .map(({ name, local, domain }) => ({ type, name, address: `${local}@${domain}` })),
+    )
+    .slice(0, 200);
+}
+
+function linkTo({ id }: Pick<MailHead, "id">, account: string | null): string {
+  return `https://mail.google.com/mail/?authuser=${encodeURIComponent(account ?? "")}#all/${id}`;
+}

@@ -1,0 +1,210 @@
+import { z } from "zod";
+import { addressedIn } from "../documents/assistant-address.ts";
+import { type AddressedMail, recordMails } from "../documents/mail.ts";
+import { ProviderError } from "../lib/errors.ts";
+import { inParallel } from "../lib/parallel.ts";
+import {
+  getHead,
+  getProfile,
+  hides,
+  listHistory,
+  type MailHead,
+  searchMails,
+  stopMailbox,
+  watchMailbox,
+} from "../providers/google/gmail.ts";
+import type { GoogleRequest } from "../providers/google/request.ts";
+import { type Feed, gmailShape } from "./feeds.ts";
+import { recordSkipped } from "./skipped.ts";
+import { type Applied, nothingApplied, type Page, type Source } from "./source.ts";
+
+/** A mail that was looked at: its headers, or why they could not be read. */
+export type MailChange =
+  | { type: "head"; head: MailHead }
+  | { type: "malformed"; id: string; problem: string };
+
+const dayMs = 86_400_000;
+// Each mail of a page is one call: a page must fit into what a minute allows.
+const pageSize = 100;
+// Google allows a mailbox few calls at once.
+const atOnce = 5;
+// What came while a mailbox was being connected, or just before the last look, is looked at once more.
+const marginMs = 10 * 60_000;
+
+/**
+ * A mailbox's history. Only headers are read, to see who is addressed; nothing of other mails is kept. Where Gmail has
+ * forgotten the cursor, or there is none yet, the present one is pinned first, then what was missed is searched by date
+ * and address, then history goes on from the pinned one.
+ */
+export const gmailSource: Source<MailChange> = {
+  cursorShape: gmailShape,
+
+  nextReading(feed, { finished }) {
+    if (finished.has("changes")) return null;
+    if (feed.cursor !== null) {
+      return { mode: "delta", name: "changes", from: { cursor: feed.cursor } };
+    }
+    if (finished.has("missed mails")) return null;
+    return { mode: "full", name: "missed mails", from: { since: missedSince(feed).toISOString() } };
+  },
+
+  listPage: (google, feed, position, signal) =>
+    position.mode === "delta"
+      ? listChanges(google, position.from.cursor ?? "", position.pageToken, signal)
+      : listMissed(google, feed, position, signal),
+
+  async apply(app, tx, feed, { changes, position }) {
+    const assistant = app.config.virtualEmailAddress;
+    const heads = changes.flatMap((change) => (change.type === "head" ? [change.head] : []));
+    const received = heads.filter(({ labels }) => !hides(labels));
+    const malformed = changes.flatMap((change) => (change.type === "malformed" ? [change] : []));
+    await recordSkipped(tx, feed.id, malformed, app.clock.now());
+    const addressed = received.flatMap((head): AddressedMail[] => {
+      const to = assistant ? addressedIn(head.headers, assistant) : [];
+      return to.length > 0 ? [{ head, to }] : [];
+    });
+    const { decided, jobs, told } = await recordMails(app, tx, mailboxOf(feed), addressed);
+    for (const { userId, ids } of told) {
+      // The mail's owner may be another than the mailbox's.
+      const payload = JSON.stringify({ decision_ids: ids.slice(0, 50) });
+      await tx
+        .insertInto("user_events")
+        .values({ user_id: userId, type: "mail.changed", payload })
+        .execute();
+    }
+    const applied: Applied = {
+      ...nothingApplied,
+      created: decided,
+      skipped: malformed.length + heads.length - received.length,
+      examined: changes.length,
+      virtualMails: decided,
+      changedAt: position.mode === "delta" ? received.map(({ receivedAt }) => receivedAt) : [],
+      jobs,
+    };
+    return applied;
+  },
+
+  finish: async () => ({ ...nothingApplied, remembers: {} }),
+
+  channel: {
+    targetOf: ({ google, pushUrl }) =>
+      pushUrl || google.pubsub.subscription ? google.pubsub.topic : null,
+    lifeMs: 7 * dayMs,
+    renewAfterMs: dayMs,
+    isSole: true,
+    open: async (google, _feed, { target }) => {
+      // The history id of a renewal is no cursor: it would skip what was not read yet.
+      const { expiresAt } = await watchMailbox(google, target);
+      return { resourceId: "mailbox", expiresAt };
+    },
+    close: stopMailbox,
+  },
+};
+
+async function listChanges(
+  google: GoogleRequest,
+  cursor: string,
+  pageToken: string | null,
+  signal: AbortSignal,
+): Promise<Page<MailChange>> {
+  const page = await listHistory(google, {
+    since: cursor,
+    pageToken,
+    maxResults: pageSize,
+    signal,
+  });
+  const ids = page.mentions.flatMap(({ id, labels }) => (hides(labels) ? [] : [id]));
+  return {
+    changes: await readHeads(google, ids, signal),
+    nextPageToken: page.nextPageToken,
+    cursor: page.nextPageToken === null ? later(cursor, page.historyId) : null,
+  };
+}
+
+// The pinned id travels with the page token, so that a search that is interrupted goes on under the same one.
+async function listMissed(
+  google: GoogleRequest,
+  feed: Feed,
+  { from, pageToken }: { from: Record<string, string | null>; pageToken: string | null },
+  signal: AbortSignal,
+): Promise<Page<MailChange>> {
+  const { pinned, token } = pageToken
+    ? Progress.parse(JSON.parse(pageToken))
+    : { pinned: (await getProfile(google, { signal })).historyId, token: null };
+  const seconds = Math.floor(Date.parse(from.since ?? "") / 1000);
+  const found = await searchMails(google, {
+    q: [`after:${seconds}`, ...addressedTo(feed)].join(" "),
+    pageToken: token,
+    maxResults: pageSize,
+    signal,
+  });
+  const next = found.nextPageToken;
+  return {
+    changes: await readHeads(google, found.ids, signal),
+    nextPageToken: next === null ? null : JSON.stringify({ pinned, token: next }),
+    cursor: next === null ? pinned : null,
+  };
+}
+
+const Progress = z.object({ pinned: z.string(), token: z.string().nullable() });
+
+// Everything in the assistant's own mailbox is for it. In a person's, a search by the first part of its address finds
+// all of its plus-addresses; whole addresses are compared afterwards.
+function addressedTo(feed: Feed): string[] {
+  const local = z.string().safeParse(feed.details.assistant).data;
+  if (feed.user_role === "assistant" || !local) return [];
+  return [`(to:${local} OR cc:${local} OR bcc:${local})`];
+}
+
+async function readHeads(
+  google: GoogleRequest,
+  ids: string[],
+  signal: AbortSignal,
+): Promise<MailChange[]> {
+  const changes = await inParallel([...new Set(ids)], atOnce, (id) => readHead(google, id, signal));
+  return changes.flatMap((change) => change ?? []);
+}
+
+// A mail that cannot be understood must not keep all others waiting; an answer that was cut off on its way is asked again.
+async function readHead(
+  google: GoogleRequest,
+  id: string,
+  signal: AbortSignal,
+): Promise<MailChange | null> {
+  const read = async () => {
+    const head = await getHead(google, id, { signal });
+    return head && ({ type: "head", head } as const);
+  };
+  const isUnusable = (error: unknown): error is ProviderError =>
+    error instanceof ProviderError && error.reason === "unusable_answer";
+  try {
+    return await read();
+  } catch (error) {
+    if (!isUnusable(error)) throw error;
+  }
+  try {
+    return await read();
+  } catch (error) {
+    if (!isUnusable(error)) throw error;
+    return { type: "malformed", id, problem: error.message };
+  }
+}
+
+function missedSince(feed: Feed): Date {
+  const since = z.coerce.date().safeParse(feed.details.missedSince).data;
+  return new Date((feed.last_success_at ?? since ?? feed.created_at).getTime() - marginMs);
+}
+
+function later(one: string, other: string): string {
+  return BigInt(other) > BigInt(one) ? other : one;
+}
+
+/** The mailbox that a feed follows. */
+export function mailboxOf(feed: Feed) {
+  return {
+    feedId: feed.id,
+    userId: feed.user_id,
+    account: feed.account_email ?? feed.id,
+    isAssistants: feed.user_role === "assistant",
+  };
+}

@@ -1,0 +1,40 @@
+import { openGoogleAccess } from "../accounts/google-access.ts";
+import { addressedIn } from "../documents/assistant-address.ts";
+import { recordMails } from "../documents/mail.ts";
+import { AppError, ProviderError } from "../lib/errors.ts";
+import { getHead, hides } from "../providers/google/gmail.ts";
+import { enqueue } from "../queue/queue.ts";
+import { type Feed, listFeedsOfAccount } from "./feeds.ts";
+import { mailboxOf } from "./gmail.ts";
+import type { SyncApp } from "./sync.ts";
+
+/** The feeds that follow a mailbox, those of one user or everybody's. @throws {AppError} `not_found` */
+export async function findMailboxes(
+  app: Pick<SyncApp, "db">,
+  email: string,
+  userId: string | null,
+): Promise<Feed[]> {
+  const feeds = await listFeedsOfAccount(app, "gmail", email);
+  const found = userId === null ? feeds : feeds.filter(({ user_id }) => user_id === userId);
+  if (found.length === 0) throw new AppError("not_found", `No mailbox ${email}`);
+  return found;
+}
+
+/** Reads one mail's headers, and handles it as a sync would. @throws {AppError} `not_found`; `provider_failed` */
+export async function processMail(app: SyncApp, feed: Feed, messageId: string): Promise<number> {
+  const assistant = app.config.virtualEmailAddress;
+  if (!assistant) return 0;
+  const google = openGoogleAccess(app, feed.connection_id).request;
+  const head = await getHead(google, messageId).catch((error: unknown) => {
+    if (error instanceof ProviderError) throw new AppError("provider_failed", error.message);
+    throw error;
+  });
+  if (!head) throw new AppError("not_found", `No mail ${messageId} in this mailbox`);
+  const to = hides(head.labels) ? [] : addressedIn(head.headers, assistant);
+  if (to.length === 0) return 0;
+  return app.db.transaction().execute(async (tx) => {
+    const { jobs } = await recordMails(app, tx, mailboxOf(feed), [{ head, to }]);
+    await enqueue(app, tx, jobs);
+    return to.length;
+  });
+}

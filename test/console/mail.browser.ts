@@ -1,0 +1,140 @@
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { openTestApp, type TestApp } from "../harness.ts";
+import { ana, anasAssistant, jonas } from "../mails.ts";
+import { assertNoSidewaysScroll, openChromium, picture, signIn, type Visit } from "./chromium.ts";
+
+describe("the console's mail", () => {
+  let t: TestApp;
+  let chromium: Awaited<ReturnType<typeof openChromium>>;
+  const visit: Visit = (act, options) => chromium.visit(act, options);
+  before(async () => {
+    t = await openTestApp({ push: true, workflow: true });
+    chromium = await openChromium(t.url);
+    await t.connectAssistant();
+  });
+  after(async () => {
+    await chromium?.[Symbol.asyncDispose]();
+    await t?.[Symbol.asyncDispose]();
+  });
+
+  test("a username is chosen, its address copied, and a wrong one explained while it is typed", () =>
+    visit(async (page, context) => {
+      await context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: t.url });
+      await signIn(page, ana);
+      await page.getByRole("link", { name: "Documents" }).click();
+      await page.getByText("None yet.").waitFor();
+      await page.getByRole("link", { name: "your assistant’s address" }).click();
+      await page.getByRole("textbox", { name: "Username" }).fill("admin");
+      await page.getByText(/reserved/).waitFor();
+      assert.ok(await page.getByRole("button", { name: "Choose it" }).isDisabled());
+      await page.getByRole("textbox", { name: "Username" }).fill("ana");
+      await page.getByText("It is free.").waitFor();
+      await picture(page, "username-light");
+      await page.keyboard.press("Enter");
+      await page.getByText(anasAssistant, { exact: true }).waitFor();
+      await page.getByRole("button", { name: "Copy" }).click();
+      await page.getByText(`${anasAssistant} is on your clipboard.`).waitFor();
+      assert.equal(await page.evaluate("navigator.clipboard.readText()"), anasAssistant);
+    }));
+
+  test("a mail sent at Google is a document with its project within three seconds, without a reload", () =>
+    visit(async (page) => {
+      await signIn(page, ana);
+      await page.evaluate(`fetch("/api/v1/projects", { method: "POST",
+        headers: { "content-type": "application/json" }, body: '{"name":"Launch"}' })`);
+      await page.getByRole("link", { name: "Documents" }).click();
+      await page.getByText("None yet.").waitFor();
+      const sentAt = performance.now();
+      await t.google.gmail.send({
+        from: "Jonas Weber <jonas.weber@example.com>",
+        to: ana,
+        cc: anasAssistant,
+        subject: "Notes on the launch",
+        text: "Let us begin with the landing page.\n\n-- \nJonas",
+        attachments: [{ filename: "plan.pdf", content: "%PDF" }],
+      });
+      const row = page.getByRole("listitem").filter({ hasText: "Notes on the launch" });
+      await row.getByText("Launch", { exact: true }).waitFor();
+      const ms = performance.now() - sentAt;
+      assert.ok(ms < 3_000, `${ms} ms`);
+      await picture(page, "documents-light");
+      await row.getByRole("link").click();
+      await page.getByText("Let us begin with the landing page.").waitFor();
+      await page.getByText("It was found in the owner's own mailbox.").waitFor();
+      await page.getByText("Delivered at try 1.").waitFor();
+      await page.getByText("plan.pdf").waitFor();
+      await picture(page, "document-light");
+      await page.getByLabel("Move to project").selectOption("In no project");
+      await page.getByText("in no project", { exact: true }).waitFor();
+      await page.goBack();
+      await page.getByLabel("Project").selectOption("Launch");
+      await page.getByText("There are none like that.").waitFor();
+      await page.getByLabel("Project").selectOption("In no project");
+      await page.getByLabel("Words of the title or author").fill("launch");
+      await page.keyboard.press("Enter");
+      await page.getByRole("link", { name: "Notes on the launch" }).waitFor();
+    }));
+
+  test("a delivery that was given up says why, and is sent again at a click", () =>
+    visit(
+      async (page) => {
+        t.n8n.settings.failNext = [403];
+        await t.google.gmail.send({
+          from: jonas,
+          to: [ana, anasAssistant],
+          subject: "Refused",
+          text: "x",
+        });
+        await t.idle();
+        await signIn(page, ana);
+        await page.getByRole("link", { name: "Documents" }).click();
+        await page.getByRole("listitem").getByText("not delivered").waitFor();
+        await page.getByRole("link", { name: "Refused" }).click();
+        await page.getByText("Given up after 1 try.").waitFor();
+        await assertNoSidewaysScroll(page);
+        await picture(page, "delivery-dark-360");
+        await page.getByRole("button", { name: "Send again" }).click();
+        await page.getByText("Delivered at try 2.").waitFor();
+      },
+      { width: 360, dark: true },
+    ));
+
+  test("a held mail waits with its reason until its owner takes or refuses it, and trust is set", () =>
+    visit(
+      async (page) => {
+        for (const subject of ["Offer one", "Offer two"])
+          await t.google.gmail.send({
+            from: "stranger@example.net",
+            to: anasAssistant,
+            subject,
+            text: "Buy",
+          });
+        await t.idle();
+        await signIn(page, ana);
+        await page.getByRole("link", { name: "Assistant" }).click();
+        const one = page.getByRole("listitem", { name: "Offer one" });
+        await one.getByText(/stranger@example\.net, whom the owner has not let/).waitFor();
+        await assertNoSidewaysScroll(page);
+        await picture(page, "assistant-dark-360");
+        await one.getByRole("button", { name: "Take" }).click();
+        await page.getByText("“Offer one” becomes a document.").waitFor();
+        await page
+          .getByRole("listitem", { name: "Offer two" })
+          .getByRole("button", { name: "Refuse" })
+          .click();
+        await page.getByText("“Offer two” was refused.").waitFor();
+        await one.waitFor({ state: "detached" });
+        await page.getByLabel("Me, and those I name").check();
+        await page.getByLabel("Addresses, or @ and a domain, one a line").fill("not an address");
+        await page.getByRole("button", { name: "Save" }).click();
+        await page.getByRole("alert").waitFor();
+        await page.getByLabel("Addresses, or @ and a domain, one a line").fill("@example.net");
+        await page.getByRole("button", { name: "Save" }).click();
+        await page.getByText("Saved. Who may use it: Me, and those I name.").waitFor();
+        await t.idle();
+        await page.getByRole("link", { name: "Document", exact: true }).first().waitFor();
+      },
+      { width: 360, dark: true },
+    ));
+});

@@ -1,0 +1,133 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import {
+  ana,
+  anasAssistant,
+  anasMail,
+  bodiesRead,
+  documentsOf,
+  itemsOf,
+  jonas,
+  onlyDocument,
+  readMail,
+  sendAndRead,
+} from "../mails.ts";
+
+const stranger = "stranger@example.net";
+
+describe("a mail from somebody whom its owner has not let", () => {
+  test("is held with its reason, unread, until its owner takes it, once", async () => {
+    await using story = await anasMail({ withAssistant: true });
+    const { t, visitor } = story;
+    await sendAndRead(t, { from: stranger, to: anasAssistant, subject: "Offer", text: "Buy!" });
+    assert.deepEqual(await documentsOf(visitor), []);
+    assert.deepEqual(bodiesRead(t), []);
+    const [held] = await itemsOf(visitor, "email/held");
+    assert.partialDeepStrictEqual(held, { subject: "Offer", decision: "held", document_id: null });
+    assert.match(held.reason, /stranger@example\.net/);
+    const other = await t.signIn(jonas);
+    for (const wish of ["accept", "refuse"])
+      assert.equal((await other.call("POST", `/api/v1/email/held/${held.id}/${wish}`)).status, 404);
+    assert.deepEqual(await itemsOf(other, "email/held"), []);
+    const accept = () => visitor.call("POST", `/api/v1/email/held/${held.id}/accept`);
+    const answers = await Promise.all([accept(), accept()]);
+    assert.deepEqual(
+      answers.map(({ status }) => status),
+      [200, 200],
+    );
+    await t.idle();
+    const document = await onlyDocument(visitor);
+    assert.equal(document.text, "Buy!");
+    assert.deepEqual(await itemsOf(visitor, "email/held"), []);
+    assert.equal((await visitor.call("POST", `/api/v1/email/held/${held.id}/refuse`)).status, 409);
+    const why = await visitor.call("GET", `/api/v1/documents/${document.id}/why`);
+    assert.equal(why.body.taken.rule, "owner");
+    await readMail(t);
+    await onlyDocument(visitor);
+  });
+
+  test("that its owner refuses is never read, and stays refused when it is seen again", async () => {
+    await using story = await anasMail({ withAssistant: true });
+    const { t, visitor } = story;
+    await sendAndRead(t, { from: stranger, to: anasAssistant, subject: "Offer", text: "Buy!" });
+    const [held] = await itemsOf(visitor, "email/held");
+    assert.equal((await visitor.call("POST", `/api/v1/email/held/${held.id}/refuse`)).status, 200);
+    t.clock.advance(11 * 60_000);
+    t.google.gmail.forgetHistory("ai@example.com");
+    await readMail(t);
+    assert.deepEqual(await documentsOf(visitor), []);
+    assert.deepEqual(await itemsOf(visitor, "email/held"), []);
+    assert.deepEqual(bodiesRead(t), []);
+    const log = await t.app.db
+      .selectFrom("email_processing_logs")
+      .selectAll()
+      .executeTakeFirstOrThrow();
+    assert.equal(log.status, "failed");
+    assert.match(log.error_message ?? "", /refused/);
+  });
+
+  test("is taken as soon as it is found in its owner's own mailbox", async () => {
+    await using story = await anasMail({ withAssistant: true });
+    const { t, visitor } = story;
+    const mail = { from: stranger, to: anasAssistant, cc: ana, subject: "To both", text: "Hi" };
+    await t.google.gmail.send(mail);
+    const feed = await t.app.db
+      .selectFrom("feeds")
+      .innerJoin("users", "users.id", "feeds.user_id")
+      .select("users.id")
+      .where("feeds.kind", "=", "gmail")
+      .where("users.role", "=", "assistant")
+      .executeTakeFirstOrThrow();
+    await t.asService("POST", `/api/v1/sync/gmail/${feed.id}`, { force: true });
+    await t.idle();
+    assert.equal((await itemsOf(visitor, "email/held")).length, 1);
+    await readMail(t);
+    await onlyDocument(visitor);
+    assert.deepEqual(await itemsOf(visitor, "email/held"), []);
+    assert.equal((await itemsOf(visitor, "email/detections")).length, 1);
+  });
+
+  test("who says to be the owner without proof, is held; the owner is not", async () => {
+    await using story = await anasMail({ withAssistant: true });
+    const { t, visitor } = story;
+    const mail = { from: ana, to: anasAssistant, text: "x" };
+    await sendAndRead(t, { ...mail, subject: "Forged", authentication: "fail" });
+    await sendAndRead(t, { ...mail, subject: "Unchecked", authentication: "none" });
+    assert.deepEqual(await documentsOf(visitor), []);
+    const held = await itemsOf(visitor, "email/held");
+    assert.deepEqual(held.map(({ subject }) => subject).sort(), ["Forged", "Unchecked"]);
+    assert.match(held[0].reason, /not proven/);
+    await sendAndRead(t, { ...mail, subject: "Real" });
+    assert.deepEqual(
+      (await documentsOf(visitor)).map(({ title }) => title),
+      ["Real"],
+    );
+  });
+
+  test("counts from when the owner lets them: a colleague, a list, a domain, anyone", async () => {
+    await using story = await anasMail({ withAssistant: true });
+    const { t, visitor } = story;
+    const trust = (body: object) => visitor.call("PUT", "/api/v1/email/trust", body);
+    assert.deepEqual((await visitor.call("GET", "/api/v1/email/trust")).body, {
+      mode: "only_me",
+      senders: [],
+    });
+    for (const wrong of [
+      { mode: "list", senders: ["not an address"] },
+      { mode: "everyone" },
+      { mode: "list", senders: ["a@example.com, b@example.com"] },
+    ])
+      assert.equal((await trust(wrong)).status, 422, JSON.stringify(wrong));
+    const steps: [body: object, from: string][] = [
+      [{ mode: "my_domain" }, jonas],
+      [{ mode: "list", senders: [" Client@Example.NET "] }, "client@example.net"],
+      [{ mode: "list", senders: ["@example.net"] }, "other@example.net"],
+      [{ mode: "anyone" }, "who@example.org"],
+    ];
+    for (const [index, [body, from]] of steps.entries()) {
+      assert.equal((await trust(body)).status, 200);
+      await sendAndRead(t, { from, to: anasAssistant, subject: `${index}`, text: "x" });
+      assert.equal((await documentsOf(visitor)).length, index + 1, from);
+    }
+  });
+});

@@ -1,0 +1,184 @@
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { signIdToken } from "../../sandbox/google/keys.ts";
+import { type Answer, openTestApp, type TestApp, type Visitor } from "../harness.ts";
+import { ana, anasAssistant, documentsOf, jonas } from "../mails.ts";
+
+describe("the old addresses of the mail functions", () => {
+  let t: TestApp;
+  let visitor: Visitor;
+  let other: Visitor;
+  before(async () => {
+    t = await openTestApp({ push: true });
+    [visitor, other] = [await t.signIn(ana), await t.signIn(jonas)];
+    await t.idle();
+  });
+  after(() => t[Symbol.asyncDispose]());
+
+  const call = (who: Visitor, name: string, body?: unknown): Promise<Answer> =>
+    who.call("POST", `/functions/v1/${name}`, body);
+  const mail = { from: jonas, to: [ana, anasAssistant], subject: "Old", text: "x" };
+
+  test("set-username sets it once, and says in the old shape what is wrong", async () => {
+    const wrong = await call(visitor, "set-username", { username: "a" });
+    assert.deepEqual([wrong.status, wrong.body.success], [400, false]);
+    const set = await call(visitor, "set-username", { username: "ana" });
+    assert.equal(set.status, 200, JSON.stringify(set.body));
+    assert.equal(set.body.success, true);
+    const again = await call(visitor, "set-username", { username: "other" });
+    assert.deepEqual([again.status, again.body.success], [400, false]);
+    assert.equal(
+      (await fetch(`${t.url}/functions/v1/set-username`, { method: "POST" })).status,
+      401,
+    );
+  });
+
+  test("setup-gmail-watch watches the caller's own mailbox, and nobody else's", async () => {
+    const { status, body } = await call(visitor, "setup-gmail-watch", { userEmail: ana });
+    assert.equal(status, 200, JSON.stringify(body));
+    assert.deepEqual([body.success, body.watch_type], [true, "push"]);
+    assert.ok(Date.parse(body.expiration) > t.clock.now().getTime());
+    assert.equal((await call(other, "setup-gmail-watch", { userEmail: ana })).status, 404);
+    assert.equal((await call(visitor, "setup-gmail-watch", {})).status, 400);
+  });
+
+  test("gmail-notification-handler hears Pub/Sub's proven word and nobody else's", async () => {
+    t.google.gmail.notices.isOn = false;
+    await t.google.gmail.send(mail);
+    const news = { emailAddress: ana, historyId: String(t.google.gmail.historyId(ana)) };
+    const data = Buffer.from(JSON.stringify(news)).toString("base64");
+    const post = (token: string | null) =>
+      fetch(`${t.url}/functions/v1/gmail-notification-handler`, {
+        method: "POST",
+        headers: {
+          "content-type": "application/json",
+          ...(token ? { authorization: `Bearer ${token}` } : {}),
+        },
+        body: JSON.stringify({ message: { data, messageId: "77" }, subscription: "s" }),
+      });
+    assert.equal((await post(null)).status, 401);
+    const { audience, serviceAccount } = t.app.config.google.pubsub;
+    const token = await signIdToken(t.google.state, {
+      aud: audience!,
+      email: serviceAccount!,
+      email_verified: true,
+      sub: "1",
+    });
+    assert.equal((await post(token)).status, 200);
+    await t.idle();
+    assert.equal((await documentsOf(visitor)).length, 1);
+  });
+
+  test("gmail-polling-service polls a mailbox of the caller, and says what it found", async () => {
+    await t.google.gmail.send({ ...mail, subject: "Polled" });
+    t.clock.advance(3_600_000);
+    const { status, body } = await call(visitor, "gmail-polling-service", { userEmail: ana });
+    assert.equal(status, 200, JSON.stringify(body));
+    assert.equal(body.success, true);
+    assert.equal((await call(other, "gmail-polling-service", { userEmail: ana })).status, 404);
+    assert.equal((await call(visitor, "gmail-polling-service", {})).status, 400);
+    await t.idle();
+    assert.equal((await documentsOf(visitor)).length, 2);
+  });
+
+  test("gmail-polling-cron polls everybody, for the service alone", async () => {
+    await t.google.gmail.send({ ...mail, subject: "By the clock" });
+    t.clock.advance(3_600_000);
+    assert.equal((await call(visitor, "gmail-polling-cron")).status, 403);
+    const { status, body } = await t.asService("POST", "/functions/v1/gmail-polling-cron");
+    assert.equal(status, 200, JSON.stringify(body));
+    assert.equal(body.success, true);
+    await t.idle();
+    assert.equal((await documentsOf(visitor)).length, 3);
+  });
+});
+
+describe("the mail routes", () => {
+  let t: TestApp;
+  let visitor: Visitor;
+  before(async () => {
+    t = await openTestApp();
+    visitor = await t.signIn(ana);
+    await visitor.call("POST", "/api/v1/user/username", { username: "ana" });
+    await t.idle();
+  });
+  after(() => t[Symbol.asyncDispose]());
+
+  test("tell which raw header values name whose assistant", async () => {
+    const { body } = await visitor.call("POST", "/api/v1/email/detect-virtual-emails", {
+      to: ["Ai <AI+Ana@example.com>, x@example.net"],
+      cc: ['"ai+ana@example.com" <y@example.net>', "ai+who@example.com"],
+    });
+    assert.deepEqual(body.detections, [
+      {
+        virtual_email: anasAssistant,
+        username: "ana",
+        email_type: "to",
+        known: true,
+        is_you: true,
+      },
+      {
+        virtual_email: "ai+who@example.com",
+        username: "who",
+        email_type: "cc",
+        known: false,
+        is_you: false,
+      },
+    ]);
+  });
+
+  test("take a header apart", async () => {
+    const { body } = await visitor.call("POST", "/api/v1/email/extract-addresses", {
+      headers: [
+        { name: "TO", value: '"Doe, Jane" <j@example.com>, Team: a@example.net;' },
+        { name: "Cc", value: "z@example.net" },
+      ],
+      header_name: "to",
+    });
+    assert.deepEqual(body.addresses, ["j@example.com", "a@example.net"]);
+    assert.equal(body.mailboxes[0].name, "Doe, Jane");
+  });
+
+  test("handle one message of a mailbox by its id, for the service alone", async () => {
+    t.google.gmail.notices.isOn = false;
+    const { ids } = await t.google.gmail.send({
+      from: jonas,
+      to: [ana, anasAssistant],
+      subject: "One",
+      text: "x",
+    });
+    const path = "/api/v1/email/process-virtual-email";
+    const body = { user_email: ana, message_id: ids[ana] };
+    assert.equal((await visitor.call("POST", path, body)).status, 403);
+    assert.deepEqual((await t.asService("POST", path, body)).body, {
+      detected: 1,
+      message_id: ids[ana],
+    });
+    assert.equal((await t.asService("POST", path, { ...body, message_id: "none" })).status, 404);
+    assert.equal(
+      (await t.asService("POST", path, { ...body, user_email: "x@example.com" })).status,
+      404,
+    );
+    await t.idle();
+    assert.equal((await documentsOf(visitor)).length, 1);
+    const filtered = async (query: string) =>
+      (await visitor.call("GET", `/api/v1/documents?${query}`)).body.items.length;
+    assert.deepEqual(
+      await Promise.all(
+        ["q=one", "q=two", "source=gmail", "type=email", "project_id=none", "source=drive"].map(
+          filtered,
+        ),
+      ),
+      [1, 0, 1, 1, 1, 0],
+    );
+  });
+
+  test("poll a mailbox, and say that it was not due", async () => {
+    const poll = () => visitor.call("POST", `/api/v1/email/poll-gmail/${ana}`);
+    const { status, body } = await poll();
+    assert.equal(status, 200);
+    assert.equal(typeof body.polled, "boolean");
+    const other = await t.signIn("priya@example.com");
+    assert.equal((await other.call("POST", `/api/v1/email/poll-gmail/${ana}`)).status, 404);
+  });
+});

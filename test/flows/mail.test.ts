@@ -1,0 +1,308 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { addFault, clearFaults } from "../../sandbox/google/faults.ts";
+import {
+  ana,
+  anasAssistant,
+  anasMail,
+  bodiesRead,
+  chooseName,
+  documentsOf,
+  itemsOf,
+  jonas,
+  onlyDocument,
+  readMail,
+  sendAndRead,
+} from "../mails.ts";
+
+describe("a mail to the assistant", () => {
+  test("becomes a document with its subject, people, text and files, and nothing else is read", async () => {
+    await using story = await anasMail();
+    const { t, visitor } = story;
+    await t.google.gmail.send({ from: jonas, to: ana, subject: "Private", text: "none of yours" });
+    const { ids } = await sendAndRead(t, {
+      from: "Jonas Weber <jonas.weber@example.com>",
+      to: "Ana Moreno <ana@example.com>",
+      cc: `"Helper, the" <${anasAssistant}>`,
+      subject: "Grüße aus Köln",
+      text: "Let us meet.\n\n-- \nJonas\n\nOn Monday Ana wrote:\n> Shall we?",
+      attachments: [{ filename: "plan.pdf", content: "%PDF" }],
+    });
+    const document = await onlyDocument(visitor);
+    assert.partialDeepStrictEqual(document, {
+      title: "Grüße aus Köln",
+      author: "Jonas Weber <jonas.weber@example.com>",
+      type: "email",
+      source: "gmail",
+      source_id: ids[ana],
+      project_id: null,
+    });
+    assert.equal(document.text, "Let us meet.");
+    assert.match(document.signature, /Jonas/);
+    assert.match(document.quoted, /Shall we\?/);
+    assert.equal(document.attachments[0].name, "plan.pdf");
+    assert.equal(document.attachments[0].type, "application/pdf");
+    assert.deepEqual(
+      document.recipients.map(({ type, address }: { type: string; address: string }) => [
+        type,
+        address,
+      ]),
+      [
+        ["to", ana],
+        ["cc", anasAssistant],
+      ],
+    );
+    assert.match(document.source_url, new RegExp(`#all/${ids[ana]}$`));
+    assert.deepEqual(bodiesRead(t), [ids[ana]]);
+    const [detection] = await itemsOf(visitor, "email/detections");
+    assert.partialDeepStrictEqual(detection, {
+      virtual_email: anasAssistant,
+      email_type: "cc",
+      gmail_message_id: ids[ana],
+      document_id: document.id,
+    });
+    const why = await visitor.call("GET", `/api/v1/email/messages/${ids[ana]}/why`);
+    assert.equal(why.body.rule, "own_mailbox");
+  });
+
+  test("counts when its owner writes it, and not while it is a draft, in spam or in the trash", async () => {
+    await using story = await anasMail();
+    const { t, visitor } = story;
+    const raw = `From: ${ana}\nTo: client@example.net\nCc: ${anasAssistant}\nSubject: Draft\nMessage-ID: <d1@example.com>\n\nhello`;
+    const first = t.google.gmail.saveDraft(ana, raw);
+    t.google.gmail.saveDraft(ana, `${raw} again`, first);
+    const spam = t.google.gmail.inject(ana, {
+      raw: raw.replaceAll("Draft", "Spam").replace("d1@", "d2@"),
+      labels: ["SPAM"],
+    });
+    const trashed = t.google.gmail.inject(ana, {
+      raw: raw.replaceAll("Draft", "Gone").replace("d1@", "d3@"),
+    });
+    t.google.gmail.label(ana, trashed, { add: ["TRASH"], remove: ["INBOX"] });
+    await readMail(t);
+    assert.deepEqual(await documentsOf(visitor), []);
+    assert.deepEqual(bodiesRead(t), []);
+    await sendAndRead(t, {
+      from: ana,
+      to: "client@example.net",
+      bcc: anasAssistant,
+      subject: "Sent",
+      text: "x",
+    });
+    assert.deepEqual(
+      (await documentsOf(visitor)).map(({ title }) => title),
+      ["Sent"],
+    );
+    t.google.gmail.label(ana, spam, { remove: ["SPAM"], add: ["INBOX"] });
+    await readMail(t);
+    assert.deepEqual((await documentsOf(visitor)).map(({ title }) => title).sort(), [
+      "Sent",
+      "Spam",
+    ]);
+  });
+
+  test("in two mailboxes is one document for each user that it names, and unknown names are logged", async () => {
+    await using story = await anasMail({ withAssistant: true });
+    const { t, visitor } = story;
+    const other = await t.signIn(jonas);
+    await chooseName(other, "jonas");
+    await t.idle();
+    await sendAndRead(t, {
+      from: ana,
+      to: [jonas, "AI+Jonas@EXAMPLE.com"],
+      cc: [anasAssistant, "ai+nobody@example.com"],
+      subject: "For both",
+      text: "Hello",
+    });
+    const anas = await onlyDocument(visitor);
+    const jonass = await onlyDocument(other);
+    assert.notEqual(anas.id, jonass.id);
+    for (const [who, document] of [
+      [visitor, anas],
+      [other, jonass],
+    ] as const) {
+      const seen = await itemsOf(who, "email/detections");
+      assert.deepEqual(
+        seen.map(({ document_id }) => document_id),
+        [document.id],
+      );
+    }
+    for (let time = 0; time < 2; time += 1) await readMail(t);
+    await onlyDocument(visitor);
+    const logs = await t.app.db
+      .selectFrom("email_processing_logs")
+      .selectAll()
+      .orderBy("inbound_address")
+      .execute();
+    assert.deepEqual(
+      logs.map(({ inbound_address, status }) => [inbound_address, status]),
+      [
+        [anasAssistant, "processed"],
+        ["ai+jonas@example.com", "processed"],
+        ["ai+nobody@example.com", "user_not_found"],
+      ],
+    );
+    assert.equal(
+      (await itemsOf(other, "email/detections"))[0].virtual_email,
+      "ai+jonas@example.com",
+    );
+  });
+
+  test("is found in the assistant's mailbox alone, as from people who use no Google", async () => {
+    await using story = await anasMail({ withAssistant: true });
+    const { t, visitor } = story;
+    await visitor.call("PUT", "/api/v1/email/trust", {
+      mode: "list",
+      senders: ["client@example.net"],
+    });
+    await sendAndRead(t, {
+      from: "client@example.net",
+      to: "x@example.org",
+      bcc: anasAssistant,
+      subject: "Offer",
+      text: "1",
+    });
+    const document = await onlyDocument(visitor);
+    assert.equal(document.title, "Offer");
+    assert.equal((await itemsOf(visitor, "email/detections"))[0].email_type, "bcc");
+    const why = await visitor.call("GET", `/api/v1/documents/${document.id}/why`);
+    assert.equal(why.body.taken.rule, "listed");
+  });
+
+  test("that is deleted before it is read leaves a log line, and delays nothing", async () => {
+    await using story = await anasMail();
+    const { t, visitor } = story;
+    const mail = { from: jonas, to: [ana, anasAssistant], text: "x" };
+    const { ids } = await t.google.gmail.send({ ...mail, subject: "Gone" });
+    t.google.gmail.remove(ana, ids[ana]!);
+    await sendAndRead(t, { ...mail, subject: "Here" });
+    assert.deepEqual(
+      (await documentsOf(visitor)).map(({ title }) => title),
+      ["Here"],
+    );
+  });
+
+  test("that cannot be understood is recorded, and the others go on", async () => {
+    await using story = await anasMail();
+    const { t, visitor } = story;
+    const mail = { from: jonas, to: [ana, anasAssistant], text: "x" };
+    const { ids } = await t.google.gmail.send({ ...mail, subject: "Odd" });
+    t.google.gmail.makeMalformed(ana, ids[ana]!, { id: ids[ana], internalDate: "never" });
+    await sendAndRead(t, { ...mail, subject: "Even" });
+    assert.deepEqual(
+      (await documentsOf(visitor)).map(({ title }) => title),
+      ["Even"],
+    );
+    const skipped = await t.app.db.selectFrom("skipped_changes").selectAll().execute();
+    assert.equal(skipped.length, 1);
+  });
+});
+
+describe("a mailbox's history", () => {
+  test("is read in all its pages, empty ones too, and ids are numbers of any size", async () => {
+    await using story = await anasMail();
+    const { t, visitor } = story;
+    t.google.gmail.pages.emptyPages = true;
+    t.google.gmail.pages.pageSizeCap = 2;
+    // 999… becomes 1000…: as a text it would be older.
+    t.google.gmail.setHistoryId(ana, 999_999_999_999_999_990n);
+    for (let mail = 0; mail < 7; mail += 1) {
+      await t.google.gmail.send({
+        from: jonas,
+        to: [ana, anasAssistant],
+        subject: `${mail}`,
+        text: "x",
+      });
+    }
+    await readMail(t);
+    assert.equal((await documentsOf(visitor)).length, 7);
+    const feed = await t.app.db
+      .selectFrom("feeds")
+      .selectAll()
+      .where("kind", "=", "gmail")
+      .executeTakeFirstOrThrow();
+    assert.equal(feed.cursor, String(t.google.gmail.historyId(ana)));
+    t.google.state.requests.length = 0;
+    await readMail(t);
+    assert.deepEqual(
+      t.google.state.requests.flatMap(({ endpoint }) =>
+        endpoint.startsWith("gmail") ? [endpoint] : [],
+      ),
+      ["gmail.history.list"],
+    );
+  });
+
+  test("that Gmail has forgotten is made up for by a search, once, and what came meanwhile is there", async () => {
+    await using story = await anasMail();
+    const { t, visitor } = story;
+    await readMail(t);
+    t.clock.advance(11 * 60_000);
+    for (let mail = 0; mail < 3; mail += 1) {
+      await t.google.gmail.send({
+        from: jonas,
+        to: [ana, anasAssistant],
+        subject: `${mail}`,
+        text: "x",
+      });
+      await t.google.gmail.send({ from: jonas, to: ana, subject: "other", text: "x" });
+    }
+    t.google.gmail.forgetHistory(ana);
+    t.google.gmail.pages.pageSizeCap = 2;
+    t.google.state.requests.length = 0;
+    await readMail(t);
+    assert.equal((await documentsOf(visitor)).length, 3);
+    const calls = Map.groupBy(t.google.state.requests, ({ endpoint }) => endpoint);
+    // Only what names the assistant is found, and nothing else is looked at.
+    assert.equal(calls.get("gmail.messages.get.metadata")?.length, 3);
+    assert.equal(calls.get("gmail.getProfile")?.length, 1);
+    t.google.state.requests.length = 0;
+    await readMail(t);
+    assert.equal(
+      t.google.state.requests.some(({ endpoint }) => endpoint === "gmail.messages.list"),
+      false,
+    );
+  });
+
+  test("that is refused every time does not make it search in circles", async () => {
+    await using story = await anasMail();
+    const { t } = story;
+    await readMail(t);
+    t.google.state.requests.length = 0;
+    const faults = { endpoint: "gmail.history.list", status: 404, times: null };
+    addFault(t.google.state, faults);
+    const feed = await t.app.db
+      .selectFrom("feeds")
+      .select(["user_id"])
+      .where("kind", "=", "gmail")
+      .executeTakeFirstOrThrow();
+    await t.asService("POST", `/api/v1/sync/gmail/${feed.user_id}`);
+    const searches = t.google.state.requests.filter(
+      ({ endpoint }) => endpoint === "gmail.messages.list",
+    );
+    assert.ok(searches.length <= 2, `${searches.length} searches`);
+    clearFaults(t.google.state);
+    t.clock.advance(3_600_000);
+    await readMail(t);
+  });
+
+  test("that lags behind what Gmail told of it is asked again shortly", async () => {
+    await using story = await anasMail({ push: true });
+    const { t, visitor } = story;
+    t.google.gmail.pages.historyLagMs = 400;
+    const mail = { from: jonas, to: [ana, anasAssistant], subject: "Late", text: "x" };
+    await t.google.gmail.send(mail);
+    await sleep(450);
+    await t.idle();
+    assert.deepEqual(await documentsOf(visitor), []);
+    const feed = await t.app.db
+      .selectFrom("feeds")
+      .selectAll()
+      .where("kind", "=", "gmail")
+      .executeTakeFirstOrThrow();
+    assert.partialDeepStrictEqual(feed.due_reason, { rule: "told" });
+    t.clock.advance(2_000);
+    await t.idle();
+    assert.equal((await documentsOf(visitor)).length, 1);
+  });
+});
