@@ -1,0 +1,268 @@
+import { createHash } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { sql } from "kysely";
+import type { App } from "../app.ts";
+import type { Tx } from "../db/connection.ts";
+import { AppError, ProviderError } from "../lib/errors.ts";
+import { enqueue } from "../queue/queue.ts";
+import { draftMetadata, explainModelFailure, requireModel, type Usage } from "./drafting.ts";
+import { type ProjectMetadata, ProjectSummary } from "./metadata.ts";
+
+type Part = Pick<App, "db" | "clock" | "config" | "queue" | "providerLimits">;
+
+/** How far the onboarding of a project is. */
+export type Onboarding = Awaited<ReturnType<typeof getOnboarding>>;
+
+// The second click of a double click, and whoever loads the page anew, means the first one.
+const sameForMs = 10 * 60_000;
+
+/**
+ * Begins to draft a project's metadata from what a person wrote of it. The same words again, while the first are under
+ * way or just done, are the same onboarding; after a failure they begin it anew.
+ *
+ * @throws {AppError} `not_found` for somebody else's project; `unavailable` without a model.
+ */
+export async function startOnboarding(
+  app: Part,
+  userId: string,
+  projectId: string,
+  summary: ProjectSummary,
+): Promise<Onboarding> {
+  const now = app.clock.now();
+  const hash = createHash("sha256").update(JSON.stringify(summary)).digest();
+  const id = await app.db.transaction().execute(async (tx) => {
+    await requireProject(tx, userId, projectId);
+    requireModel(app);
+    const begun = await tx
+      .insertInto("onboardings")
+      .values({
+        user_id: userId,
+        project_id: projectId,
+        summary_hash: hash,
+        summary: JSON.stringify(summary),
+        created_at: now,
+        updated_at: now,
+      })
+      .onConflict((conflict) =>
+        conflict
+          .columns(["project_id", "summary_hash"])
+          .doUpdateSet({ state: "waiting", error: null, error_code: null, updated_at: now })
+          .where((row) =>
+            row.or([
+              row("onboardings.state", "=", "failed"),
+              row.and([
+                row("onboardings.state", "=", "stored"),
+                row("onboardings.updated_at", "<", new Date(now.getTime() - sameForMs)),
+              ]),
+            ]),
+          ),
+      )
+      .returning("id")
+      .executeTakeFirst();
+    if (begun) {
+      await enqueue(app, tx, {
+        name: "projects.onboard",
+        payload: { onboardingId: begun.id },
+        key: begun.id,
+      });
+      await tell(tx, { userId, projectId, id: begun.id, state: "waiting" });
+      return begun.id;
+    }
+    const known = await tx
+      .selectFrom("onboardings")
+      .select("id")
+      .where("project_id", "=", projectId)
+      .where("summary_hash", "=", hash)
+      .executeTakeFirstOrThrow();
+    return known.id;
+  });
+  return getOnboarding(app, userId, id);
+}
+
+/** @throws {AppError} `not_found` */
+export async function getOnboarding(app: Pick<App, "db">, userId: string, id: string) {
+  const onboarding = await app.db
+    .selectFrom("onboardings")
+    .select(["id", "project_id", "state", "corrections", "error", "error_code"])
+    .select(["retry_after_seconds", "model", "input_tokens", "output_tokens", "model_calls"])
+    .select(["duration_ms", "created_at", "updated_at"])
+    .where("id", "=", id)
+    .where("user_id", "=", userId)
+    .executeTakeFirst();
+  if (!onboarding) throw new AppError("not_found", `No onboarding ${id}`);
+  return onboarding;
+}
+
+/** The latest onboarding of a project; null where there was none. */
+export async function findOnboarding(app: Pick<App, "db">, userId: string, projectId: string) {
+  const latest = await app.db
+    .selectFrom("onboardings")
+    .select("id")
+    .where("project_id", "=", projectId)
+    .where("user_id", "=", userId)
+    .orderBy("updated_at", "desc")
+    .executeTakeFirst();
+  return latest ? getOnboarding(app, userId, latest.id) : null;
+}
+
+/** Waits until an onboarding has ended, or for so long. */
+export async function waitForOnboarding(
+  app: Pick<App, "db">,
+  userId: string,
+  id: string,
+  waitMs: number,
+): Promise<Onboarding> {
+  for (const until = Date.now() + waitMs; ; await sleep(100)) {
+    const onboarding = await getOnboarding(app, userId, id);
+    const isOver = onboarding.state === "stored" || onboarding.state === "failed";
+    if (isOver || Date.now() >= until) return onboarding;
+  }
+}
+
+/** What a failed onboarding is to whoever waited for it. */
+export function failureOf(onboarding: Onboarding): AppError {
+  const code = onboarding.error_code as AppError["code"] | null;
+  const { retry_after_seconds: seconds } = onboarding;
+  return new AppError(code ?? "internal", onboarding.error ?? "It failed", {
+    ...(seconds === null ? {} : { retryAfterSeconds: seconds }),
+  });
+}
+
+/**
+ * Drafts, checks and stores, and says how far it is. What fails leaves the project as it was. A run that dies is begun
+ * again; one that is over is left alone.
+ */
+export async function runOnboarding(
+  app: Part,
+  { onboardingId }: { onboardingId: string },
+  { signal }: { signal: AbortSignal },
+): Promise<{ stored: number }> {
+  const onboarding = await app.db
+    .selectFrom("onboardings")
+    .selectAll()
+    .where("id", "=", onboardingId)
+    .where("state", "in", ["waiting", "drafting", "checking"])
+    .executeTakeFirst();
+  if (!onboarding) return { stored: 0 };
+  const of = { id: onboardingId, userId: onboarding.user_id, projectId: onboarding.project_id };
+  try {
+    await advance(app, of, "drafting");
+    const summary = ProjectSummary.parse(onboarding.summary);
+    const onAnswer = () => advance(app, of, "checking");
+    const drafted = await draftMetadata(app, of.userId, summary, { signal, onAnswer });
+    await app.db.transaction().execute(async (tx) => {
+      await storeMetadata(app, tx, of.userId, of.projectId, drafted.metadata);
+      await end(app, tx, of, { state: "stored", ...drafted });
+    });
+    return { stored: 1 };
+  } catch (error) {
+    signal.throwIfAborted();
+    const failure = error instanceof ProviderError ? explainModelFailure(error) : error;
+    if (!(failure instanceof AppError)) throw error;
+    await app.db.transaction().execute((tx) => end(app, tx, of, { state: "failed", failure }));
+    return { stored: 0 };
+  }
+}
+
+type Of = { id: string; userId: string; projectId: string };
+
+async function advance(app: Part, of: Of, state: "drafting" | "checking"): Promise<void> {
+  await app.db.transaction().execute(async (tx) => {
+    await tx
+      .updateTable("onboardings")
+      .set({ state, updated_at: app.clock.now() })
+      .where("id", "=", of.id)
+      .execute();
+    await tell(tx, { ...of, state });
+  });
+}
+
+async function end(
+  app: Part,
+  tx: Tx,
+  of: Of,
+  ended:
+    | { state: "stored"; corrections: string[]; usage: Usage }
+    | { state: "failed"; failure: AppError },
+): Promise<void> {
+  const outcome =
+    ended.state === "stored"
+      ? { corrections: ended.corrections, error: null, error_code: null, ...usageOf(ended.usage) }
+      : {
+          error: ended.failure.message,
+          error_code: ended.failure.code,
+          retry_after_seconds: ended.failure.retryAfterSeconds ?? null,
+        };
+  await tx
+    .updateTable("onboardings")
+    .set({ state: ended.state, updated_at: app.clock.now(), ...outcome })
+    .where("id", "=", of.id)
+    .execute();
+  await tell(tx, { ...of, state: ended.state });
+}
+
+function usageOf({ model, inputTokens, outputTokens, modelCalls, durationMs }: Usage) {
+  return {
+    model,
+    input_tokens: sql<number>`input_tokens + ${inputTokens}`,
+    output_tokens: sql<number>`output_tokens + ${outputTokens}`,
+    model_calls: sql<number>`model_calls + ${modelCalls}`,
+    duration_ms: durationMs,
+  };
+}
+
+/**
+ * Stores metadata in both tables that keep it. What is learnt besides (when it was last classified, feedback, counts)
+ * stays.
+ *
+ * @throws {AppError} `not_found`
+ */
+export async function storeMetadata(
+  app: Pick<App, "clock">,
+  tx: Tx,
+  userId: string,
+  projectId: string,
+  metadata: ProjectMetadata,
+): Promise<void> {
+  await requireProject(tx, userId, projectId);
+  const { entity_patterns, classification_signals, ...plain } = metadata;
+  await tx
+    .updateTable("projects")
+    .set({
+      ...plain,
+      entity_patterns: JSON.stringify(entity_patterns),
+      classification_signals: JSON.stringify(classification_signals),
+      updated_at: app.clock.now(),
+    })
+    .where("id", "=", projectId)
+    .execute();
+  const { normalized_tags, categories, reference_keywords, notes } = metadata;
+  const copied = { normalized_tags, categories, reference_keywords, notes };
+  await tx
+    .insertInto("project_metadata")
+    .values({ project_id: projectId, ...copied })
+    .onConflict((conflict) => conflict.column("project_id").doUpdateSet(copied))
+    .execute();
+}
+
+async function requireProject(tx: Tx, userId: string, projectId: string): Promise<void> {
+  const project = await tx
+    .selectFrom("projects")
+    .select("id")
+    .where("id", "=", projectId)
+    .where("created_by", "=", userId)
+    .forUpdate()
+    .executeTakeFirst();
+  if (!project) throw new AppError("not_found", `No project ${projectId}`);
+}
+
+async function tell(tx: Tx, { userId, projectId, id, state }: Of & { state: string }) {
+  await tx
+    .insertInto("user_events")
+    .values({
+      user_id: userId,
+      type: "onboarding.changed",
+      payload: JSON.stringify({ onboarding_id: id, project_id: projectId, state }),
+    })
+    .execute();
+}

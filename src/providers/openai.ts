@@ -1,0 +1,220 @@
+import OpenAI, { APIConnectionError, APIConnectionTimeoutError, APIError } from "openai";
+import { ProviderError } from "../lib/errors.ts";
+import type { Secret } from "../lib/secrets.ts";
+
+export type ModelAccess = {
+  apiKey: Secret;
+  baseUrl: string | null;
+  model: string;
+  /** Which protocol is spoken: servers that are compatible often know the older one only. */
+  style: "responses" | "chat";
+  structured: "json_schema" | "json_object" | "none";
+  timeoutMs: number;
+};
+
+/** What a model is asked: our words, somebody's data, and the form that the answer is to have. */
+export type Question = {
+  instructions: string;
+  /** Never instructions, whatever it says. */
+  data: string;
+  /** As strict structured outputs want it: all properties required, no others allowed. */
+  form: { name: string; schema: Record<string, unknown> };
+  maxOutputTokens: number;
+};
+
+export type ModelAnswer = {
+  /** Parsed JSON, not checked yet. */
+  content: unknown;
+  model: string;
+  inputTokens: number;
+  outputTokens: number;
+};
+
+/** An answer longer than this is none to the question. */
+const longestAnswer = 200_000;
+
+/**
+ * Asks a model once, without trying again.
+ *
+ * @throws {ProviderError} `retry` where the same question may be answered in a moment, `give_up` where it will not; the
+ *   message says in words what happened and what to do.
+ */
+export async function askModel(
+  access: ModelAccess,
+  question: Question,
+  { signal }: { signal: AbortSignal },
+): Promise<ModelAnswer> {
+  // Tries and waits are ours: the client would also try again what cannot help, and what has taken its time already.
+  const client = new OpenAI({
+    apiKey: access.apiKey.reveal(),
+    baseURL: access.baseUrl,
+    maxRetries: 0,
+    timeout: access.timeoutMs,
+  });
+  const ask = access.style === "responses" ? askResponses : askChat;
+  const { text, ...usage } = await ask(client, access, question, signal).catch((error: unknown) => {
+    signal.throwIfAborted();
+    throw failureOf(error, access);
+  });
+  if (text.length > longestAnswer) throw refused("too_long", "The model's answer was too long");
+  return { ...usage, content: parse(text) };
+}
+
+type Told = Omit<ModelAnswer, "content"> & { text: string };
+
+// Source: OpenAI, "Create a model response". `output` may hold reasoning besides the message.
+async function askResponses(
+  client: OpenAI,
+  { model, structured }: ModelAccess,
+  question: Question,
+  signal: AbortSignal,
+): Promise<Told> {
+  const { name, schema } = question.form;
+  const formats = {
+    json_schema: { format: { type: "json_schema" as const, name, schema, strict: true } },
+    json_object: { format: { type: "json_object" as const } },
+    none: {},
+  };
+  const answer = await client.responses.create(
+    {
+      model,
+      instructions: instructionsOf(question, structured),
+      input: question.data,
+      text: formats[structured],
+      max_output_tokens: question.maxOutputTokens,
+      store: false,
+    },
+    { signal },
+  );
+  if (answer.status === "failed") {
+    const code = answer.error?.code ?? "server_error";
+    const isPassing = code === "server_error" || code === "rate_limit_exceeded";
+    throw isPassing ? passing(code) : refused(code, `The model failed (${code})`);
+  }
+  const parts = answer.output.flatMap((item) => (item.type === "message" ? item.content : []));
+  const refusal = parts.find((part) => part.type === "refusal");
+  if (refusal?.type === "refusal") throw refusedByModel(refusal.refusal);
+  if (answer.status === "incomplete") throw cutOff(answer.incomplete_details?.reason);
+  return {
+    text: parts.map((part) => (part.type === "output_text" ? part.text : "")).join(""),
+    model: answer.model,
+    inputTokens: answer.usage?.input_tokens ?? 0,
+    outputTokens: answer.usage?.output_tokens ?? 0,
+  };
+}
+
+// Source: OpenAI, "Create chat completion".
+async function askChat(
+  client: OpenAI,
+  { model, structured }: ModelAccess,
+  question: Question,
+  signal: AbortSignal,
+): Promise<Told> {
+  const { name, schema } = question.form;
+  const formats = {
+    json_schema: {
+      response_format: {
+        type: "json_schema" as const,
+        json_schema: { name, schema, strict: true },
+      },
+    },
+    json_object: { response_format: { type: "json_object" as const } },
+    none: {},
+  };
+  const answer = await client.chat.completions.create(
+    {
+      model,
+      messages: [
+        { role: "system", content: instructionsOf(question, structured) },
+        { role: "user", content: question.data },
+      ],
+      max_completion_tokens: question.maxOutputTokens,
+      ...formats[structured],
+    },
+    { signal },
+  );
+  const [choice] = answer.choices ?? [];
+  if (choice?.message.refusal) throw refusedByModel(choice.message.refusal);
+  if (choice?.finish_reason === "length") throw cutOff("max_output_tokens");
+  if (choice?.finish_reason === "content_filter") throw cutOff("content_filter");
+  return {
+    text: choice?.message.content ?? "",
+    model: answer.model,
+    inputTokens: answer.usage?.prompt_tokens ?? 0,
+    outputTokens: answer.usage?.completion_tokens ?? 0,
+  };
+}
+
+// A server that knows no schema is told it in words.
+function instructionsOf({ instructions, form }: Question, structured: ModelAccess["structured"]) {
+  if (structured === "json_schema") return instructions;
+  return `${instructions}\n\nAnswer with one JSON object and nothing else. Its JSON schema: ${JSON.stringify(form.schema)}`;
+}
+
+function parse(text: string): unknown {
+  // Servers without structured outputs like to put a fence around it.
+  const bare = text.trim().replace(/^```(?:json)?\s*([\s\S]*?)\s*```$/, "$1");
+  try {
+    return JSON.parse(bare);
+  } catch {
+    throw passing("bad_json", "The model's answer was no JSON");
+  }
+}
+
+function passing(reason: string, message = "The model is in trouble at the moment"): ProviderError {
+  return new ProviderError("retry", message, { reason });
+}
+
+function refused(reason: string, message: string): ProviderError {
+  return new ProviderError("give_up", message, { reason });
+}
+
+function refusedByModel(words: string): ProviderError {
+  return refused("refusal", `The model refused: ${words.replace(/\s+/g, " ").slice(0, 300)}`);
+}
+
+function cutOff(reason: string | undefined): ProviderError {
+  return reason === "content_filter"
+    ? refused("content_filter", "The provider's content filter stopped the model's answer")
+    : refused("length", "The model's answer was cut off; shorten what describes the project");
+}
+
+function failureOf(error: unknown, { timeoutMs, model }: ModelAccess): unknown {
+  if (error instanceof APIConnectionTimeoutError) {
+    return passing("timeout", `The model did not answer within ${timeoutMs / 1000} seconds`);
+  }
+  if (error instanceof APIConnectionError) {
+    return passing("network", "The model's provider cannot be reached");
+  }
+  if (!(error instanceof APIError)) return error;
+  const { status = 0, code, type } = error;
+  const reason = String(code ?? type ?? status);
+  const give = (message: string) => new ProviderError("give_up", message, { status, reason });
+  if (reason === "insufficient_quota") {
+    return give("The OpenAI account has no credit left: its owner has to look at plan and billing");
+  }
+  if (status === 429 || status === 408 || status === 409 || status >= 500) {
+    const message =
+      status === 429
+        ? "The model's provider asks for a pause"
+        : "The model's provider is in trouble";
+    const retryAfterSeconds = pauseOf(error);
+    return new ProviderError("retry", message, {
+      status,
+      reason,
+      ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
+    });
+  }
+  if (status === 401) return give("The provider refuses OPENAI_API_KEY");
+  if (status === 403) return give("The provider does not let this key use the model");
+  if (status === 404) return give(`The provider has no model ${model}: check OPENAI_MODEL`);
+  return give(`The provider refused the question (${status} ${reason})`);
+}
+
+function pauseOf({ headers }: APIError): number | undefined {
+  const ms = Number(headers?.get("retry-after-ms") ?? Number.NaN);
+  const seconds = Number.isFinite(ms)
+    ? ms / 1000
+    : Number(headers?.get("retry-after") ?? Number.NaN);
+  return Number.isFinite(seconds) && seconds >= 0 ? seconds : undefined;
+}
