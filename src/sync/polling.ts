@@ -32,16 +32,25 @@ export async function pollFeeds(
   };
 }
 
-/** Asks for a run of those feeds whose push has not proved itself lately. Says which, and why. */
+/**
+ * Asks for a run of those feeds whose push has not proved itself lately, and that are not waiting for their next try
+ * after a failure. Says which, and why.
+ */
 export async function pollIfDue(
   app: Part,
   feeds: Feed[],
 ): Promise<{ polled: Feed[]; reason: string }> {
   const active = feeds.filter(({ state }) => state === "active");
   if (active.length === 0) return { polled: [], reason: "Nothing is followed at the moment" };
-  const since = new Date(app.clock.now().getTime() - healthyForMs);
-  const healthy = new Set(await listHealthy(app, since));
-  const polled = active.filter(({ id }) => !healthy.has(id));
+  const now = app.clock.now();
+  const ready = active.filter(({ retry_at }) => !retry_at || retry_at <= now);
+  if (ready.length === 0) {
+    const next = Math.min(...active.map(({ retry_at }) => retry_at?.getTime() ?? 0));
+    const reason = `The last try failed; the next is made after ${new Date(next).toISOString()}`;
+    return { polled: [], reason };
+  }
+  const healthy = new Set(await listHealthy(app, new Date(now.getTime() - healthyForMs)));
+  const polled = ready.filter(({ id }) => !healthy.has(id));
   await requestSync(app, polled, { reason: "poll" });
   const reason =
     polled.length === 0

@@ -53,7 +53,10 @@ export async function requestSync(
   });
 }
 
-/** Waits for the runs that begin after `feeds` were read, and sums up what they did. */
+/**
+ * Waits for the runs that begin after `feeds` were read, and sums up what they did. A feed whose run failed meanwhile
+ * is left alone until its next try, and not waited for.
+ */
 export async function waitForRuns(
   app: Part,
   feeds: Feed[],
@@ -62,7 +65,7 @@ export async function waitForRuns(
   const startedMs = performance.now();
   const before = feeds
     .filter(({ state }) => state === "active")
-    .map(({ id, runs_started }) => ({ id, runs: runs_started }));
+    .map(({ id, runs_started, retry_at }) => ({ id, runs: runs_started, retry_at }));
   for (;;) {
     const result = await sumRuns(app, before);
     const durationMs = Math.round(performance.now() - startedMs);
@@ -75,11 +78,14 @@ export async function waitForRuns(
 
 async function sumRuns(
   app: Part,
-  before: { id: string; runs: string }[],
+  before: { id: string; runs: string; retry_at: Date | null }[],
 ): Promise<Omit<SyncResult, "durationMs">> {
   const { rows } = await sql<Omit<SyncResult, "durationMs">>`
     with asked as (
-      select * from jsonb_to_recordset(${JSON.stringify(before)}::jsonb) as asked (id uuid, runs bigint)
+      select asked.*, feeds.last_error, feeds.state = 'active' and feeds.runs_finished <= asked.runs as is_awaited,
+        feeds.retry_at > ${app.clock.now()} and feeds.retry_at is distinct from asked.retry_at as is_paused
+      from jsonb_to_recordset(${JSON.stringify(before)}::jsonb) as asked (id uuid, runs bigint, retry_at timestamptz)
+      join feeds using (id)
     )
     select
       coalesce(sum(run.processed), 0)::int as processed, coalesce(sum(run.created), 0)::int as created,
@@ -87,11 +93,11 @@ async function sumRuns(
       coalesce(sum(run.skipped), 0)::int as skipped,
       coalesce(sum(run.auto_scheduled), 0)::int as "autoScheduledMeetings",
       coalesce(sum(run.virtual_mails), 0)::int as "virtualEmails",
-      min(run.error) filter (where run.outcome = 'failed') as error,
-      not exists (
-        select from asked join feeds using (id)
-        where feeds.state = 'active' and feeds.runs_finished <= asked.runs
-      ) as "isComplete"
+      coalesce(
+        min(run.error) filter (where run.outcome = 'failed'),
+        (select min(last_error) from asked where is_awaited and is_paused)
+      ) as error,
+      not exists (select from asked where is_awaited and is_paused is not true) as "isComplete"
     from asked join sync_runs as run on run.feed_id = asked.id and run.run_number > asked.runs
   `.execute(app.db);
   const [row] = rows;
