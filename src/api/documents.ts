@@ -368,7 +368,7 @@ function deliveryAnswer(row: DeliveryRow): z.input<typeof DeliveryAnswer> {
 const classificationTexts: Record<string, string> = {
   pending: "It is on its way to the workflow",
   sent_to_n8n: "The workflow has it, and has not answered yet",
-  unclassified: "The workflow found no project for it",
+  unclassified: "No project was found for it",
   failed: "It could not be handed to the workflow; it can be sent again",
 };
 

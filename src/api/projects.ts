@@ -1,6 +1,7 @@
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import type { App } from "../app.ts";
+import { ProjectSummary } from "../projects/metadata.ts";
 import { findOnboarding, type Onboarding } from "../projects/onboarding.ts";
 import {
   changeProject,
@@ -41,6 +42,7 @@ export const OnboardingAnswer = z.object({
   id: z.guid(),
   project_id: z.guid(),
   state: Stage,
+  summary: ProjectSummary,
   corrections: z.array(z.string()),
   error: z.string().nullable(),
   model: z.string().nullable(),
@@ -176,7 +178,7 @@ export function projectAnswer(project: Project): z.input<typeof ProjectAnswer> {
   };
 }
 
-export function onboardingAnswer(onboarding: Onboarding): z.input<typeof OnboardingAnswer> {
+export function onboardingAnswer(onboarding: Onboarding): z.output<typeof OnboardingAnswer> {
   const { error_code: _, retry_after_seconds: __, created_at, updated_at, ...rest } = onboarding;
   return { ...rest, created_at: created_at.toISOString(), updated_at: updated_at.toISOString() };
 }

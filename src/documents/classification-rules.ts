@@ -81,16 +81,16 @@ export function classifyByRules(document: DocumentFacts, projects: ProjectFacts[
     .sort((one, other) => other.weight - one.weight)
     .slice(0, 6)
     .map(({ kind, value }) => ({ kind, value }));
-  const words_ = because.map(({ kind, value }) => `${kind} ${value}`).join(", ");
+  const named = because.map(({ kind, value }) => `${kind} ${value}`).join(", ");
   if (!best.passes) {
-    return none(`Too little speaks for ${best.project.name}: ${words_}`, best.content, because);
+    return none(`Too little speaks for ${best.project.name}: ${named}`, best.content, because);
   }
   if (next?.passes && best.content - next.content < margin) {
     const names = `${best.project.name} and ${next.project.name}`;
     return none(`It is as near to one as to the other of ${names}`, best.content, because);
   }
   const confidence = Math.round(best.content * 100) / 100;
-  return { projectId: best.project.id, confidence, because, reason: `Because: ${words_}` };
+  return { projectId: best.project.id, confidence, because, reason: `Because: ${named}` };
 }
 
 const none = (reason: string, content = 0, because: Sign[] = []): Ruling => ({
@@ -100,13 +100,23 @@ const none = (reason: string, content = 0, because: Sign[] = []): Ruling => ({
   reason,
 });
 
-type Words = { title: string; all: string; people: string; domains: string[] };
+type Words = {
+  title: string;
+  all: string;
+  people: string;
+  domains: string[];
+  /** Every single word, so that most phrases are ruled out without searching the text. */
+  vocabulary: Set<string>;
+};
 
 function wordsOf({ title, text, people }: DocumentFacts): Words {
+  const all = tokens(`${title}\n${text.slice(0, longestText)}`);
+  const named = tokens(people.join("\n"));
   return {
     title: tokens(title),
-    all: tokens(`${title}\n${text.slice(0, longestText)}`),
-    people: tokens(people.join("\n")),
+    all,
+    people: named,
+    vocabulary: new Set(`${all}${named}`.split(" ")),
     domains: people.flatMap(
       (person) => /@([\w.-]+)/.exec(person)?.[1]?.toLowerCase().replace(/\.$/, "") ?? [],
     ),
@@ -183,6 +193,7 @@ function placeOf(sign: Sign, phrase: string, words: Words): "title" | "elsewhere
     return isTheirs || words.all.includes(phrase) ? "elsewhere" : null;
   }
   if (phrase.trim() === "") return null;
+  if (!phrase.split(" ").every((word) => words.vocabulary.has(word))) return null;
   if (words.title.includes(phrase)) return "title";
   const isNamed =
     words.all.includes(phrase) || (sign.kind === "person" && words.people.includes(phrase));

@@ -83,14 +83,14 @@ export async function startOnboarding(
 export async function getOnboarding(app: Pick<App, "db">, userId: string, id: string) {
   const onboarding = await app.db
     .selectFrom("onboardings")
-    .select(["id", "project_id", "state", "corrections", "error", "error_code"])
+    .select(["id", "project_id", "state", "summary", "corrections", "error", "error_code"])
     .select(["retry_after_seconds", "model", "input_tokens", "output_tokens", "model_calls"])
     .select(["duration_ms", "created_at", "updated_at"])
     .where("id", "=", id)
     .where("user_id", "=", userId)
     .executeTakeFirst();
   if (!onboarding) throw new AppError("not_found", `No onboarding ${id}`);
-  return onboarding;
+  return { ...onboarding, summary: ProjectSummary.parse(onboarding.summary) };
 }
 
 /** The latest onboarding of a project; null where there was none. */

@@ -98,15 +98,24 @@ export async function changeProject(
   id: string,
   change: { [Field in keyof ProjectInput]?: ProjectInput[Field] | undefined },
 ): Promise<Project> {
-  const project = await app.db
-    .updateTable("projects")
-    .set({ ...change, updated_at: app.clock.now() })
-    .where("id", "=", id)
-    .where("created_by", "=", userId)
-    .returning(columns)
-    .executeTakeFirst();
-  if (!project) throw new AppError("not_found", `No project ${id}`);
-  return project;
+  return app.db.transaction().execute(async (tx) => {
+    const project = await tx
+      .updateTable("projects")
+      .set({ ...change, updated_at: app.clock.now() })
+      .where("id", "=", id)
+      .where("created_by", "=", userId)
+      .returning(columns)
+      .executeTakeFirst();
+    if (!project) throw new AppError("not_found", `No project ${id}`);
+    // The copy that the older product's pages read, where there is one.
+    const { normalized_tags, categories, reference_keywords, notes } = project;
+    await tx
+      .updateTable("project_metadata")
+      .set({ normalized_tags, categories, reference_keywords, notes })
+      .where("project_id", "=", id)
+      .execute();
+    return project;
+  });
 }
 
 /** Deletes a project. Its documents and meetings stay, in none. @throws {AppError} `not_found` */

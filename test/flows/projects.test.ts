@@ -1,0 +1,166 @@
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { classifyHere } from "../../src/documents/built-in-classifier.ts";
+import { eventIn } from "../calendars.ts";
+import type { TestApp, Visitor } from "../harness.ts";
+import { ana, anasAssistant, anasMail, documentsOf, itemsOf, sendAndRead } from "../mails.ts";
+
+const form = {
+  project_name: "Autumn Film",
+  overview: "A film for the launch of the new bikes, for Acme (acme.example). Code AF-2027.",
+  keywords: ["Product Launch", "bikes"],
+  deliverables: "one launch film, three social cutdowns",
+  contacts: { internal_lead: "Ana Moreno", agency_lead: "Jonas Weber", client_lead: "Mira Okafor" },
+  shoot_date: "",
+  location: "Lisbon",
+};
+
+describe("projects", () => {
+  let story: Awaited<ReturnType<typeof anasMail>>;
+  let t: TestApp;
+  let visitor: Visitor;
+  before(async () => {
+    story = await anasMail();
+    ({ t, visitor } = story);
+  });
+  after(() => story[Symbol.asyncDispose]());
+
+  const create = async (body: object) => {
+    const answer = await visitor.call("POST", "/api/v1/projects", body);
+    assert.equal(answer.status, 201, JSON.stringify(answer.body));
+    return answer.body;
+  };
+  const send = (method: string, id: string, body?: object, who = visitor) =>
+    who.call(method, `/api/v1/projects/${id}`, body);
+
+  test("are created, listed by name in pages, changed, and archived out of the list", async () => {
+    for (const name of ["Beta", "alpha", "Gamma"]) await create({ name });
+    const names: string[] = [];
+    for (let cursor = ""; ; ) {
+      const { body } = await visitor.call("GET", `/api/v1/projects?limit=2${cursor}`);
+      names.push(...body.items.map(({ name }: { name: string }) => name));
+      if (!body.next_cursor) break;
+      cursor = `&cursor=${body.next_cursor}`;
+    }
+    assert.deepEqual(names.toSorted(), ["Beta", "Gamma", "alpha"]);
+    const [first] = await itemsOf(visitor, "projects");
+    const changed = await send("PATCH", first.id, { status: "archived", description: "Over" });
+    assert.partialDeepStrictEqual(changed.body, { status: "archived", description: "Over" });
+    assert.equal((await itemsOf(visitor, "projects")).length, 2);
+    assert.deepEqual(
+      (await itemsOf(visitor, "projects?status=archived")).map(({ id }) => id),
+      [first.id],
+    );
+  });
+
+  test("are their owner's alone, and what is no project is refused by field", async () => {
+    const { id } = await create({ name: "Mine" });
+    const priya = await t.signIn("priya@example.com");
+    for (const method of ["GET", "PATCH", "DELETE"]) {
+      const body = method === "PATCH" ? { name: "Hers" } : undefined;
+      assert.equal((await send(method, id, body, priya)).status, 404);
+    }
+    assert.deepEqual(await itemsOf(priya, "projects"), []);
+    for (const body of [
+      {},
+      { name: "" },
+      { name: "x".repeat(201) },
+      { name: "x", status: "done" },
+      { name: "x", created_by: priya.userId },
+      { name: "x", normalized_tags: "tag" },
+    ]) {
+      assert.equal((await visitor.call("POST", "/api/v1/projects", body)).status, 422);
+    }
+    assert.equal((await send("PATCH", id, {})).status, 422);
+    assert.equal((await send("GET", "7")).status, 422);
+  });
+
+  test("that are changed by hand change their copy in project_metadata too", async () => {
+    const { id } = await create({ name: "Copied" });
+    await t.app.db.insertInto("project_metadata").values({ project_id: id }).execute();
+    await send("PATCH", id, { normalized_tags: ["launch"], notes: "By hand" });
+    const copy = await t.app.db
+      .selectFrom("project_metadata")
+      .selectAll()
+      .where("project_id", "=", id)
+      .executeTakeFirstOrThrow();
+    assert.deepEqual([copy.normalized_tags, copy.notes], [["launch"], "By hand"]);
+  });
+
+  test("that are deleted leave their documents and meetings behind, in no project", async () => {
+    const { id } = await create({ name: "Short-lived" });
+    await sendAndRead(t, { from: ana, to: anasAssistant, subject: "Kept", text: "x" });
+    const [document] = await documentsOf(visitor);
+    await visitor.call("PATCH", `/api/v1/documents/${document.id}`, { project_id: id });
+    t.google.calendar.addEvent(
+      ana,
+      eventIn(t, 1, { location: "https://meet.google.com/abc-defg-hij" }),
+    );
+    await visitor.call("POST", `/api/v1/calendar/sync/${visitor.userId}?wait=true`);
+    const [meeting] = await itemsOf(visitor, "meetings");
+    await visitor.call("PATCH", `/api/v1/meetings/${meeting.id}`, { project_id: id });
+    assert.equal((await itemsOf(visitor, `documents?project_id=${id}`)).length, 1);
+    assert.equal((await itemsOf(visitor, `meetings?project_id=${id}`)).length, 1);
+
+    assert.equal((await send("DELETE", id)).status, 204);
+    assert.equal((await send("DELETE", id)).status, 404);
+    assert.equal((await documentsOf(visitor))[0].project_id, null);
+    assert.equal((await itemsOf(visitor, "meetings"))[0].project_id, null);
+  });
+});
+
+describe("the built-in classifier, where there is no workflow", () => {
+  test("puts a mail into the project that a form described, says why, and leaves a person's choice alone", async () => {
+    await using story = await anasMail({ model: true });
+    const { t, visitor } = story;
+    const post = (path: string, body: object) => visitor.call("POST", `/api/v1/${path}`, body);
+    const other = (await post("projects", { name: "Shop relaunch" })).body;
+    const film = (await post("projects", { name: "New" })).body;
+    const onboarded = await post("ai/project-onboarding?wait=true", {
+      project_id: film.id,
+      summary: form,
+    });
+    assert.equal(onboarded.status, 200, JSON.stringify(onboarded.body));
+
+    await sendAndRead(t, {
+      from: "Mira Okafor <mira@acme.example>",
+      to: [ana, anasAssistant],
+      subject: "Budget",
+      text: "For the product launch: here is the budget.",
+    });
+    const [filed] = await documentsOf(visitor);
+    assert.partialDeepStrictEqual(filed, {
+      project_id: film.id,
+      project_name: "Autumn Film",
+      tags: ["product_launch"],
+      classification_status: "classified",
+    });
+    const why = await visitor.call("GET", `/api/v1/documents/${filed.id}/why`);
+    assert.match(why.body.project.reason, /^Because: domain acme\.example, .*tag product_launch/);
+
+    await visitor.call("PATCH", `/api/v1/documents/${filed.id}`, { project_id: other.id });
+    assert.deepEqual(await classifyHere(t.app, { documentId: filed.id }), { classified: 0 });
+    assert.equal((await documentsOf(visitor))[0].project_id, other.id);
+
+    await visitor.call("PATCH", `/api/v1/projects/${film.id}`, { status: "archived" });
+    await sendAndRead(t, {
+      from: "mira@acme.example",
+      to: [ana, anasAssistant],
+      subject: "AF-2027 once more",
+      text: "x",
+    });
+    const late = (await documentsOf(visitor)).find(({ title }) => title === "AF-2027 once more");
+    assert.deepEqual([late.project_id, late.classification_status], [null, "unclassified"]);
+  });
+
+  test("is off where a workflow is configured", async () => {
+    await using story = await anasMail({ workflow: true });
+    const { t, visitor } = story;
+    await visitor.call("POST", "/api/v1/projects", { name: "Autumn Film" });
+    t.n8n.settings.answers = false;
+    await sendAndRead(t, { from: ana, to: anasAssistant, subject: "Autumn Film", text: "x" });
+    const [document] = await documentsOf(visitor);
+    assert.deepEqual([document.project_id, document.classification_status], [null, "sent_to_n8n"]);
+    assert.equal(t.n8n.runs.length, 1);
+  });
+});
