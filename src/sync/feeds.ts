@@ -214,6 +214,14 @@ export async function updateUnderLease(
   return { isWantedAgain: before.wanted_again };
 }
 
+/**
+ * Holds a feed's row until the transaction ends. Whoever writes to a feed and to what hangs on it, its channels and the
+ * older product's copies, takes the feed first: in any other order two of them could wait for each other for ever.
+ */
+export async function lockFeed(tx: Tx, id: string): Promise<void> {
+  await tx.selectFrom("feeds").select("id").where("id", "=", id).forUpdate().execute();
+}
+
 /** The feed of the same account that has waited longest for its turn, as a wish to run it. */
 export async function nextInLine(tx: Tx, connectionId: string): Promise<NewJob[]> {
   const waiting = await tx

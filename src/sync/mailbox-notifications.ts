@@ -16,6 +16,7 @@ import {
 import { openGoogleRequest } from "../providers/google/request.ts";
 import { enqueue } from "../queue/queue.ts";
 import { syncJob } from "./feeds.ts";
+import { afterSilence } from "./look.ts";
 
 type Part = Pick<App, "db" | "clock" | "queue" | "config">;
 
@@ -66,18 +67,18 @@ export async function acceptMailboxMessage(app: Part, message: MailboxMessage): 
       .where("feeds.kind", "=", "gmail")
       .where("feeds.state", "=", "active")
       .where(sql<string>`lower(connections.email)`, "=", message.email.toLowerCase())
+      .orderBy("feeds.id")
+      .forUpdate("feeds")
       .execute();
     const now = app.clock.now();
     const behind = feeds.filter(({ cursor }) => cursor === null || isBehind(cursor, message));
     for (const feed of feeds) await hear(tx, feed, message, now);
-    const told = { told: { historyId: message.historyId, at: now.getTime() } };
-    for (const { id } of behind) {
-      await tx
-        .updateTable("feeds")
-        .set({ details: sql`details || ${JSON.stringify(told)}::jsonb` })
-        .where("id", "=", id)
-        .execute();
-    }
+    await sql`
+      update feeds set details = details || ${JSON.stringify(toldBy(message, now))}::jsonb,
+        due_at = case when retry_at > ${now} then due_at else least(due_at, ${afterSilence(now)}) end
+      where id = any(${feeds.map(({ id }) => id)})
+        and coalesce((details->'told'->>'historyId')::numeric, 0) < ${message.historyId}::numeric
+    `.execute(tx);
     await enqueue(
       app,
       tx,
@@ -86,6 +87,10 @@ export async function acceptMailboxMessage(app: Part, message: MailboxMessage): 
     return behind.length;
   });
 }
+
+const toldBy = ({ historyId }: MailboxMessage, at: Date) => ({
+  told: { historyId, at: at.getTime() },
+});
 
 function isBehind(cursor: string, { historyId }: MailboxMessage): boolean {
   return BigInt(cursor) < BigInt(historyId);

@@ -10,6 +10,7 @@ import {
   type FeedPatch,
   keepLease,
   LeaseLostError,
+  lockFeed,
   nextInLine,
   patched,
   syncJob,
@@ -220,6 +221,7 @@ async function endInSuccess(
   end: RunEnd,
 ): Promise<void> {
   const now = app.clock.now();
+  await lockFeed(tx, run.feed.id);
   const channel = await judgeChannel(app, tx, run);
   const look = await lookAgain(app, tx, run, channel);
   const { created, updated, deleted } = run.total;

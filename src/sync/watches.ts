@@ -7,7 +7,7 @@ import { ProviderError } from "../lib/errors.ts";
 import { digest, randomToken } from "../lib/secrets.ts";
 import type { JobPayload } from "../queue/catalog.ts";
 import { enqueue, type NewJob } from "../queue/queue.ts";
-import { type Feed, findFeed, syncJob } from "./feeds.ts";
+import { type Feed, findFeed, lockFeed, syncJob } from "./feeds.ts";
 import { pushedKinds, sourceOf } from "./sources.ts";
 import type { Run, SyncApp } from "./sync.ts";
 
@@ -135,6 +135,7 @@ async function keepOpened(
     sourceOf(feed.kind).channel ?? {};
   const renewAt = new Date(now.getTime() + renewAfterMs * (0.9 + Math.random() / 10));
   await app.db.transaction().execute(async (tx) => {
+    await lockFeed(tx, feed.id);
     await tx
       .updateTable("watches")
       .set({
@@ -187,6 +188,7 @@ async function keepRefused(
     (error.retryAfterSeconds ?? 0) * 1000,
   );
   await app.db.transaction().execute(async (tx) => {
+    await lockFeed(tx, feed.id);
     await tx
       .updateTable("watches")
       .set({ state: "failed", close_reason: error.reason })

@@ -175,7 +175,7 @@ describe("Gmail's push", () => {
     assert.equal((await documentsOf(visitor)).length, 4);
   });
 
-  test("tells at most once a second, and what it does not tell is found all the same", async () => {
+  test("tells at most once a second, and what it does not tell is found a second later", async () => {
     await using story = await anasMail({ push: true });
     const { t, visitor } = story;
     t.google.gmail.notices.mostPerSecond = 1;
@@ -183,8 +183,7 @@ describe("Gmail's push", () => {
       await t.google.gmail.send({ ...mail, subject: `${count}` });
       await t.idle();
     }
-    assert.ok((await documentsOf(visitor)).length < 5);
-    t.clock.advance(30 * 60_000);
+    t.clock.advance(1_000);
     await t.idle();
     assert.equal((await documentsOf(visitor)).length, 5);
   });
