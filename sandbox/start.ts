@@ -15,18 +15,22 @@ import { seedMails } from "./google/gmail/seeds.ts";
 import { usualTopic } from "./google/pubsub.ts";
 import { openSandboxGoogle } from "./google/server.ts";
 import { openSandboxN8n } from "./n8n/n8n.ts";
+import { openSandboxOpenAI } from "./openai/openai.ts";
 
 type Options = { port: number; dataDir: string; say: (line: string) => void };
 
 const googlePath = "/sandbox/google";
 const n8nPath = "/sandbox/n8n";
+const openaiPath = "/sandbox/openai";
+// So that the steps of an onboarding can be seen.
+const draftingMs = 700;
 const pubsub = {
   subscription: "projects/sandbox-project/subscriptions/daybook",
   serviceAccount: "pubsub-push@sandbox-project.example.com",
 };
 
 /**
- * Runs all of Daybook on one port, against a sandbox Google beside it. Both begin anew each time: what the sandbox
+ * Runs all of Daybook on one port, against stand-ins of its providers beside it. All begin anew each time: what the sandbox
  * Google granted ends with it. Says what it does, and at last where to look.
  */
 export async function startSandbox({
@@ -66,6 +70,8 @@ export async function startSandbox({
       clock: google.clock,
     }),
   );
+  const openai = opened.use(await openSandboxOpenAI({ baseUrl: url + openaiPath }));
+  openai.settings.delayMs = draftingMs;
   await ensureConsole(say);
   const config = loadConfig({
     GOOGLE_CLIENT_ID: google.client.id,
@@ -81,6 +87,8 @@ export async function startSandbox({
     N8N_CLASSIFICATION_WEBHOOK_URL: n8n.webhookUrl,
     N8N_WEBHOOK_SECRET: n8nSecret,
     N8N_ALLOW_PRIVATE: "true",
+    OPENAI_API_KEY: openai.key,
+    OPENAI_BASE_URL: openai.url,
     DATA_DIR: dataDir,
     PORT: String(port),
     PUBLIC_URL: url,
@@ -90,6 +98,7 @@ export async function startSandbox({
   const mounts = [
     { path: googlePath, handler: google.handler },
     { path: n8nPath, handler: n8n.handler },
+    { path: openaiPath, handler: openai.handler },
   ];
   const { app } = opened.use(await serve(config, { log, clock: google.clock, onProgress, mounts }));
   const assistant = await ensureAssistant(app);

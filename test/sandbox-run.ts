@@ -28,6 +28,7 @@ const sandbox = spawn(
   },
 );
 let output = "";
+let seen = 0;
 sandbox.stdout.on("data", (text) => {
   output += String(text);
 });
@@ -82,7 +83,20 @@ try {
   saw("with push off, a look finds it");
 
   await call("POST", "/api/v1/user/username", cookies, JSON.stringify({ username: "ana" }));
-  await call("POST", "/api/v1/projects", cookies, JSON.stringify({ name: "Launch" }));
+  const project = await call("POST", "/api/v1/projects", cookies, '{"name":"New"}');
+  const summary = {
+    project_name: "Landing page",
+    overview: "What a client sees first.",
+    keywords: ["Landing page"],
+  };
+  const onboarded = await call(
+    "POST",
+    "/api/v1/ai/project-onboarding?wait=true",
+    cookies,
+    JSON.stringify({ project_id: project.body.id, summary }),
+  );
+  assert.equal(onboarded.status, 200);
+  saw("a project was described in a form, and its metadata drafted");
   const sentAt = performance.now();
   await fetch(`${url}/sandbox/google/mail/send`, {
     method: "POST",
@@ -97,7 +111,7 @@ try {
   });
   const filed = async () =>
     (await list("/api/v1/documents", cookies)).find(
-      ({ project_name }) => project_name === "Launch",
+      ({ project_name }) => project_name === "Landing page",
     );
   await until(async () => (await filed()) !== undefined);
   const mailMs = Math.round(performance.now() - sentAt);
@@ -123,7 +137,7 @@ try {
   assert.ok(performance.now() - stoppingAt < 5_000);
   squatter.close();
 }
-process.stdout.write("sandbox: 8 passed, 0 failed\n");
+process.stdout.write(`sandbox: ${seen} passed, 0 failed\n`);
 
 async function signIn(): Promise<string> {
   const begun = await fetch(`${url}/api/v1/auth/google/login`, { redirect: "manual" });
@@ -140,12 +154,17 @@ async function call(method: string, path: string, cookie: string, body?: string)
     ...(body ? { body } : {}),
   });
   const answered = (await answer.json()) as {
+    id?: string;
     status?: number;
     user?: { id: string; email: string };
   };
   return {
     status: answer.status,
-    body: { status: answered.status, user: answered.user ?? { id: "", email: "" } },
+    body: {
+      id: answered.id,
+      status: answered.status,
+      user: answered.user ?? { id: "", email: "" },
+    },
   };
 }
 
@@ -172,5 +191,6 @@ async function until(condition: () => Promise<boolean>): Promise<void> {
 }
 
 function saw(what: string): void {
+  seen += 1;
   process.stdout.write(`✔ ${what}\n`);
 }

@@ -58,6 +58,7 @@ export type Meeting = {
   status: "upcoming" | "running" | "over" | "cancelled";
   event_status: string | null;
   attendees: Attendee[];
+  project_id: string | null;
   wants_bot: boolean | null;
   auto_scheduled_via_email: boolean;
 };
@@ -122,7 +123,75 @@ export type Delivery = {
   log: { number: number; started_at: string; status: number | null; error: string | null }[];
 };
 
-export type Project = { id: string; name: string };
+export type Project = {
+  id: string;
+  name: string;
+  description: string | null;
+  status: string | null;
+  notes: string | null;
+  normalized_tags: string[];
+  categories: string[];
+  reference_keywords: string[];
+  /** Whatever the years have left there. */
+  entity_patterns: object | null;
+  classification_signals: object | null;
+  updated_at: string | null;
+};
+
+export type WholeProject = Project & { onboarding: Onboarding | null };
+
+/** What a person writes of a project in the onboarding form. */
+export type Summary = {
+  project_name: string;
+  overview: string;
+  keywords: string[];
+  deliverables: string;
+  contacts: { internal_lead: string; agency_lead: string; client_lead: string };
+  shoot_date: string;
+  location: string;
+  references: string;
+};
+
+export type Onboarding = {
+  id: string;
+  project_id: string;
+  state: "waiting" | "drafting" | "checking" | "stored" | "failed";
+  summary: Summary;
+  corrections: string[];
+  error: string | null;
+  model: string | null;
+  input_tokens: number;
+  output_tokens: number;
+  duration_ms: number | null;
+  updated_at: string;
+};
+
+export const projectStates = ["active", "in_progress", "archived"] as const;
+
+/** What classification works from, whole: as it is stored by hand. */
+export type Metadata = {
+  name: string;
+  description: string;
+  status: (typeof projectStates)[number];
+  notes: string;
+  normalized_tags: string[];
+  categories: string[];
+  reference_keywords: string[];
+  entity_patterns: {
+    people: Record<string, { role: string }>;
+    locations: string[];
+    domains: string[];
+    project_codes: string[];
+  };
+  classification_signals: {
+    temporal_relevance: { active_period: [string, string] | null };
+    content_types: string[];
+    confidence_thresholds: {
+      email: { subject_match: number; content_match: number };
+      gdrive: { filename_match: number; content_match: number };
+    };
+  };
+};
 
 /** Which documents are listed: `none` as a project means those in no project. */
 export type DocumentFilter = { q: string; project: string; classification: string };
@@ -231,6 +300,40 @@ export const fetchDeliveries = async (documentId: string) =>
 export const resendDelivery = (id: string) => change("POST", `/deliveries/${id}/resend`);
 export const fetchProjects = async () =>
   (await call<List<Project>>("GET", "/projects?limit=200")).items;
+
+/** One page of projects by name: the archived ones, or all others. @throws {ApiError} */
+export function fetchProjectPage(isArchived: boolean, cursor: string): Promise<List<Project>> {
+  const query = new URLSearchParams({ limit: "50", ...(cursor ? { cursor } : {}) });
+  if (isArchived) query.set("status", "archived");
+  return call("GET", `/projects?${query}`);
+}
+
+export const fetchProject = (id: string) => call<WholeProject>("GET", `/projects/${id}`);
+export const createProject = (project: {
+  name: string;
+  description?: string;
+  reference_keywords?: string[];
+}) => call<Project>("POST", "/projects", project);
+export const changeProject = (id: string, status: Metadata["status"]) =>
+  call<Project>("PATCH", `/projects/${id}`, { status });
+export const deleteProject = (id: string) => change("DELETE", `/projects/${id}`);
+export const onboardProject = (projectId: string, summary: Summary) =>
+  call<{ onboarding: Onboarding }>("POST", "/ai/project-onboarding", {
+    project_id: projectId,
+    summary,
+  });
+export const storeMetadata = (id: string, metadata: Metadata) =>
+  call<Project>("PUT", `/ai/update-metadata/${id}`, { metadata });
+
+/** One page of a project's meetings, the earliest first. @throws {ApiError} */
+export function fetchProjectMeetings(projectId: string, cursor: string): Promise<List<Meeting>> {
+  const query = new URLSearchParams({ project_id: projectId, limit: "30" });
+  if (cursor) query.set("cursor", cursor);
+  return call("GET", `/meetings?${query}`);
+}
+
+export const moveMeeting = (id: string, projectId: string | null) =>
+  call<Meeting>("PATCH", `/meetings/${id}`, { project_id: projectId });
 
 export const fetchUsernameAvailable = (username: string) =>
   call<{ available: boolean; reason: string | null }>(

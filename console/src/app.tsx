@@ -14,6 +14,7 @@ import { Header } from "./header.tsx";
 import { useLive } from "./live.ts";
 import { Meetings } from "./meetings.tsx";
 import { type Message, Messages, Notice, Say } from "./message.tsx";
+import { Projects } from "./projects.tsx";
 import { Link, usePath } from "./router.tsx";
 import { SignIn } from "./sign-in.tsx";
 import { Today } from "./today.tsx";
@@ -27,6 +28,7 @@ const pages: Page[] = [
   start,
   { path: "/meetings", name: "Meetings", Content: Meetings },
   { path: "/documents", name: "Documents", Content: Documents },
+  { path: "/projects", name: "Projects", Content: Projects },
   { path: "/assistant", name: "Assistant", Content: Assistant },
   { path: "/connections", name: "Connections", Content: Connections },
 ];

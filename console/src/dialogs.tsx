@@ -1,7 +1,14 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { type ReactNode, useContext, useId, useRef, useState } from "react";
-import { type Connection, deleteEverything, disconnect } from "./api.ts";
+import {
+  type Connection,
+  deleteEverything,
+  deleteProject,
+  disconnect,
+  type Project,
+} from "./api.ts";
 import { Say } from "./message.tsx";
+import { goTo } from "./router.tsx";
 
 export function Disconnect({ connection }: { connection: Connection }) {
   const title = connection.email ?? "this account";
@@ -18,6 +25,30 @@ export function Disconnect({ connection }: { connection: Connection }) {
         Daybook revokes its access at Google, stops its notifications and deletes its tokens. What
         it has kept so far stays.
         {connection.is_sign_in && " You can still sign in with this account."}
+      </p>
+    </Confirm>
+  );
+}
+
+/** Deletes a project for good, and goes back to the others. */
+export function DeleteProject({ project: { id, name } }: { project: Project }) {
+  const queries = useQueryClient();
+  return (
+    <Confirm
+      label="Delete"
+      title={`Delete ${name}?`}
+      confirm="Delete it"
+      action={() => deleteProject(id)}
+      done={`${name} was deleted.`}
+      onDone={() => {
+        goTo("/projects");
+        queries.removeQueries({ queryKey: ["projects", id] });
+        for (const key of ["projects", "documents", "meetings"])
+          void queries.invalidateQueries({ queryKey: [key] });
+      }}
+    >
+      <p>
+        What it is known by is deleted for good. Its documents and meetings stay, in no project.
       </p>
     </Confirm>
   );
@@ -65,13 +96,14 @@ type ConfirmProps = {
   done: string;
   isReady?: boolean;
   onOpen?: () => void;
+  onDone?: () => void;
   children: ReactNode;
 };
 
 // The browser's own dialog: it keeps the focus inside, closes by Escape, and gives the focus back. While the wish is
 // carried out its buttons are only marked as disabled: a disabled button would lose the focus.
 function Confirm(props: ConfirmProps) {
-  const { label, about, title, confirm, action, done, isReady = true, onOpen, children } = props;
+  const { label, about, title, confirm, action, done, isReady = true, children } = props;
   const dialog = useRef<HTMLDialogElement>(null);
   const titleId = useId();
   const say = useContext(Say);
@@ -80,6 +112,7 @@ function Confirm(props: ConfirmProps) {
     mutationFn: action,
     onSuccess: async () => {
       dialog.current?.close();
+      props.onDone?.();
       await queries.invalidateQueries({ queryKey: ["me"] });
       say({ tone: "good", text: done });
       // The button that had the focus may have gone with its card.
@@ -88,7 +121,7 @@ function Confirm(props: ConfirmProps) {
   });
   const open = () => {
     acting.reset();
-    onOpen?.();
+    props.onOpen?.();
     dialog.current?.showModal();
   };
   const cancel = () => {

@@ -1,5 +1,5 @@
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { type ReactNode, useState } from "react";
 import { type Document, type DocumentFilter, fetchDocuments, fetchProjects } from "./api.ts";
 import { DocumentPage } from "./document.tsx";
 import { Notice } from "./message.tsx";
@@ -22,7 +22,16 @@ export function Documents() {
         <h1>Documents</h1>
       </div>
       <Filter filter={filter} />
-      <DocumentList filter={filter} />
+      <DocumentList filter={filter}>
+        {Object.values(filter).some((value) => value !== "") ? (
+          "There are none like that."
+        ) : (
+          <>
+            None yet. Copy <Link href="/assistant">your assistant’s address</Link> on a mail, and
+            the mail appears here.
+          </>
+        )}
+      </DocumentList>
     </>
   );
 }
@@ -94,7 +103,14 @@ function Filter({ filter }: { filter: DocumentFilter }) {
   );
 }
 
-function DocumentList({ filter }: { filter: DocumentFilter }) {
+/** The documents that a filter lets through, page by page. Where there are none, the children say so. */
+export function DocumentList({
+  filter,
+  children,
+}: {
+  filter: DocumentFilter;
+  children: ReactNode;
+}) {
   const documents = useInfiniteQuery({
     queryKey: ["documents", "list", filter],
     queryFn: ({ pageParam }) => fetchDocuments(filter, pageParam),
@@ -102,23 +118,11 @@ function DocumentList({ filter }: { filter: DocumentFilter }) {
     getNextPageParam: (page) => page.next_cursor ?? undefined,
   });
   const found = (documents.data?.pages ?? []).flatMap(({ items }) => items);
-  const isFiltered = Object.values(filter).some((value) => value !== "");
   if (documents.isPending) return <div className="skeleton card" aria-busy="true" />;
   return (
     <>
       {documents.isError && <Notice tone="warn">{documents.error.message}</Notice>}
-      {documents.isSuccess && found.length === 0 && (
-        <p className="empty">
-          {isFiltered ? (
-            "There are none like that."
-          ) : (
-            <>
-              None yet. Copy <Link href="/assistant">your assistant’s address</Link> on a mail, and
-              the mail appears here.
-            </>
-          )}
-        </p>
-      )}
+      {documents.isSuccess && found.length === 0 && <p className="empty">{children}</p>}
       <ul className="agenda documents">
         {found.map((document) => (
           <Row key={document.id} document={document} />

@@ -8,6 +8,7 @@ const concerned: Record<string, string[]> = {
   "meeting.changed": ["events", "meetings"],
   "feeds.changed": ["feeds", "events"],
   "documents.changed": ["documents", "detections"],
+  "onboarding.changed": ["projects"],
   "mail.changed": ["held", "detections"],
   "connection.changed": ["me", "feeds"],
 };

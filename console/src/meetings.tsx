@@ -3,8 +3,10 @@ import { useContext, useState } from "react";
 import {
   fetchMeetings,
   fetchMeetingWhy,
+  fetchProjects,
   type Meeting,
   type MeetingStatus,
+  moveMeeting,
   wantBot,
 } from "./api.ts";
 import { dayOf, nameOf, timeOf } from "./days.ts";
@@ -101,20 +103,23 @@ function Entry({ meeting }: { meeting: Meeting }) {
             <span title={attendees.map(labelOf).join("\n")}>{guestsOf(attendees)}</span>
           )}
         </p>
-        {isOpen && (
-          <div className="bot">
-            <BotChoice meeting={meeting} />
-            <button
-              type="button"
-              className="quiet"
-              aria-expanded={isAsking}
-              onClick={() => setAsking(!isAsking)}
-            >
-              Why?
-            </button>
-            {isAsking && <Why meetingId={meeting.id} />}
-          </div>
-        )}
+        <div className="bot">
+          <ProjectChoice meeting={meeting} />
+          {isOpen && (
+            <>
+              <BotChoice meeting={meeting} />
+              <button
+                type="button"
+                className="quiet"
+                aria-expanded={isAsking}
+                onClick={() => setAsking(!isAsking)}
+              >
+                Why?
+              </button>
+              {isAsking && <Why meetingId={meeting.id} />}
+            </>
+          )}
+        </div>
       </div>
       {isOpen && meeting.meeting_url && (
         <Join
@@ -125,6 +130,38 @@ function Entry({ meeting }: { meeting: Meeting }) {
         />
       )}
     </li>
+  );
+}
+
+function ProjectChoice({ meeting }: { meeting: Meeting }) {
+  const queries = useQueryClient();
+  const say = useContext(Say);
+  const projects = useQuery({ queryKey: ["projects"], queryFn: fetchProjects });
+  const moving = useMutation({
+    mutationFn: (projectId: string | null) => moveMeeting(meeting.id, projectId),
+    onSuccess: () => queries.invalidateQueries({ queryKey: ["meetings"] }),
+    onError: (error) => say({ tone: "warn", text: `Nothing was changed. ${error.message}` }),
+  });
+  const current = moving.isPending ? moving.variables : meeting.project_id;
+  const known = projects.data ?? [];
+  if (known.length === 0 && current === null) return null;
+  return (
+    <select
+      aria-label={`Project of ${meeting.title}`}
+      value={current ?? ""}
+      disabled={moving.isPending}
+      onChange={({ target }) => moving.mutate(target.value || null)}
+    >
+      <option value="">In no project</option>
+      {current !== null && !known.some(({ id }) => id === current) && (
+        <option value={current}>An archived project</option>
+      )}
+      {known.map(({ id, name }) => (
+        <option key={id} value={id}>
+          {name}
+        </option>
+      ))}
+    </select>
   );
 }
 

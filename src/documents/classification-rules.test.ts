@@ -54,6 +54,7 @@ describe("the built-in classifier", () => {
     [
       ["a project code in the title", { title: "AF-2027: budget" }, "film", /project code AF-2027/],
       ["a code written otherwise", { text: "for af 2027, as agreed" }, "film", /code AF-2027/],
+      ["a code without its hyphen", { title: "AF2027, please" }, "film", /code AF-2027/],
       ["no code inside another", { title: "XAF-20271" }, null, /nothing of any project/],
       ["a domain of an author", { people: ["Kim <kim@acme.example>"] }, "film", /domain acme/],
       ["a subdomain", { people: ["kim@mail.acme.example"] }, "film", /domain acme\.example/],

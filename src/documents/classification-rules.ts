@@ -51,10 +51,10 @@ const weights: Record<Kind, { title: number; elsewhere: number }> = {
   "project code": { title: 0.95, elsewhere: 0.85 },
   domain: { title: 0.7, elsewhere: 0.7 },
   name: { title: 0.8, elsewhere: 0.65 },
-  person: { title: 0.45, elsewhere: 0.4 },
-  tag: { title: 0.5, elsewhere: 0.35 },
-  keyword: { title: 0.5, elsewhere: 0.35 },
-  location: { title: 0.25, elsewhere: 0.2 },
+  person: { title: 0.45, elsewhere: 0.45 },
+  tag: { title: 0.65, elsewhere: 0.45 },
+  keyword: { title: 0.65, elsewhere: 0.45 },
+  location: { title: 0.35, elsewhere: 0.3 },
 };
 // One word is more often a coincidence than a phrase is.
 const singleWordShare = 0.7;
@@ -193,11 +193,21 @@ function placeOf(sign: Sign, phrase: string, words: Words): "title" | "elsewhere
     return isTheirs || words.all.includes(phrase) ? "elsewhere" : null;
   }
   if (phrase.trim() === "") return null;
+  if (sign.kind === "project code") {
+    const code = codePattern(phrase);
+    if (code.test(words.title)) return "title";
+    return code.test(words.all) ? "elsewhere" : null;
+  }
   if (!phrase.split(" ").every((word) => words.vocabulary.has(word))) return null;
   if (words.title.includes(phrase)) return "title";
   const isNamed =
     words.all.includes(phrase) || (sign.kind === "person" && words.people.includes(phrase));
   return isNamed ? "elsewhere" : null;
+}
+
+// AF-2027 is also written AF2027 and af 2027.
+function codePattern(phrase: string): RegExp {
+  return new RegExp(` ${phrase.match(/\p{L}+|\p{N}+/gu)?.join(" ?")} `, "u");
 }
 
 function together(found: Found[]): number {

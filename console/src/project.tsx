@@ -1,0 +1,222 @@
+import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useContext, useState } from "react";
+import {
+  changeProject,
+  fetchProject,
+  fetchProjectMeetings,
+  type Onboarding,
+  type WholeProject,
+} from "./api.ts";
+import { dayOf, nameOf, timeOf } from "./days.ts";
+import { DeleteProject } from "./dialogs.tsx";
+import { DocumentList } from "./documents.tsx";
+import { Notice, Say } from "./message.tsx";
+import { Metadata } from "./metadata.tsx";
+import { MetadataForm } from "./metadata-form.tsx";
+import { OnboardingForm } from "./onboarding-form.tsx";
+import { BackToProjects } from "./projects.tsx";
+
+const isUnderWay = (onboarding: Onboarding | null) =>
+  onboarding !== null && onboarding.state !== "stored" && onboarding.state !== "failed";
+
+/** One project: what it is known by, how its onboarding goes, and what lies in it. */
+export function ProjectPage({ id }: { id: string }) {
+  const project = useQuery({
+    queryKey: ["projects", id],
+    queryFn: () => fetchProject(id),
+    // The server tells of each step; this is for when it cannot.
+    refetchInterval: ({ state }) => (isUnderWay(state.data?.onboarding ?? null) ? 3_000 : false),
+  });
+  if (project.isPending) return <div className="skeleton card" aria-busy="true" />;
+  if (project.isError) {
+    return (
+      <>
+        <BackToProjects />
+        <Notice tone="warn">{project.error.message}</Notice>
+      </>
+    );
+  }
+  const { name, status, onboarding } = project.data;
+  return (
+    <>
+      <BackToProjects />
+      <div className="title">
+        <h1>{name}</h1>
+        {status === "archived" && <span className="badge">archived</span>}
+      </div>
+      {onboarding && <Progress onboarding={onboarding} />}
+      <KnownBy project={project.data} />
+      <h2 className="over-list">Documents</h2>
+      <DocumentList filter={{ q: "", project: id, classification: "" }}>
+        None yet. A mail to your assistant that speaks of it comes here.
+      </DocumentList>
+      <h2 className="over-list">Meetings</h2>
+      <MeetingList projectId={id} />
+    </>
+  );
+}
+
+const steps = [
+  { state: "waiting", name: "Asked for" },
+  { state: "drafting", name: "A model drafts it" },
+  { state: "checking", name: "It is checked" },
+  { state: "stored", name: "Stored" },
+];
+
+function Progress({ onboarding }: { onboarding: Onboarding }) {
+  const { state, error } = onboarding;
+  const current = steps.findIndex((step) => step.state === state);
+  if (state === "failed") {
+    return (
+      <Notice tone="warn">
+        <span>Nothing was drafted, and nothing was changed. {error}</span>
+      </Notice>
+    );
+  }
+  if (state === "stored") return null;
+  return (
+    <section className="stacked" aria-labelledby="progress">
+      <h2 id="progress">What it is known by is being drafted</h2>
+      <ol className="steps">
+        {steps.map((step, index) => (
+          <li
+            key={step.state}
+            className={index < current ? "done" : ""}
+            aria-current={index === current ? "step" : undefined}
+          >
+            {step.name}
+          </li>
+        ))}
+      </ol>
+      <p className="visually-hidden" role="status">
+        {steps[current]?.name}
+      </p>
+    </section>
+  );
+}
+
+function KnownBy({ project }: { project: WholeProject }) {
+  const [mode, setMode] = useState<"shown" | "edited" | "described">("shown");
+  const { onboarding } = project;
+  const show = () => setMode("shown");
+  const cancel = (
+    <button type="button" onClick={show}>
+      Cancel
+    </button>
+  );
+  return (
+    <section className="stacked" aria-labelledby="known">
+      <h2 id="known">What it is known by</h2>
+      {mode === "edited" && (
+        <MetadataForm project={project} onDone={show}>
+          {cancel}
+        </MetadataForm>
+      )}
+      {mode === "described" && (
+        <OnboardingForm project={project} summary={onboarding?.summary} onDone={show}>
+          {cancel}
+        </OnboardingForm>
+      )}
+      {mode === "shown" && (
+        <>
+          <Metadata project={project} />
+          {onboarding?.state === "stored" && <Drafted onboarding={onboarding} />}
+          <div className="actions">
+            <button type="button" onClick={() => setMode("edited")}>
+              Edit
+            </button>
+            <button
+              type="button"
+              disabled={isUnderWay(onboarding)}
+              onClick={() => setMode("described")}
+            >
+              {onboarding ? "Describe it anew" : "Describe it"}
+            </button>
+            <Archive project={project} />
+            <DeleteProject project={project} />
+          </div>
+        </>
+      )}
+    </section>
+  );
+}
+
+function Drafted({ onboarding }: { onboarding: Onboarding }) {
+  const { model, input_tokens, output_tokens, duration_ms, corrections } = onboarding;
+  const seconds = ((duration_ms ?? 0) / 1000).toFixed(1);
+  return (
+    <details>
+      <summary>How it was drafted</summary>
+      <p className="faint">
+        By {model}, from {input_tokens} tokens to {output_tokens}, in {seconds} s.
+      </p>
+      {corrections.length > 0 && (
+        <ul className="faint" aria-label="What was put right">
+          {corrections.map((text) => (
+            <li key={text}>{text}</li>
+          ))}
+        </ul>
+      )}
+    </details>
+  );
+}
+
+function Archive({ project: { id, name, status } }: { project: WholeProject }) {
+  const queries = useQueryClient();
+  const say = useContext(Say);
+  const isArchived = status === "archived";
+  const changing = useMutation({
+    mutationFn: () => changeProject(id, isArchived ? "active" : "archived"),
+    onSuccess: async () => {
+      await queries.invalidateQueries({ queryKey: ["projects"] });
+      say({ tone: "good", text: isArchived ? `${name} is back.` : `${name} is archived.` });
+    },
+    onError: (error) => say({ tone: "warn", text: `Nothing was changed. ${error.message}` }),
+  });
+  return (
+    <button type="button" disabled={changing.isPending} onClick={() => changing.mutate()}>
+      {isArchived ? "Take it back" : "Archive"}
+    </button>
+  );
+}
+
+function MeetingList({ projectId }: { projectId: string }) {
+  const meetings = useInfiniteQuery({
+    queryKey: ["meetings", "project", projectId],
+    queryFn: ({ pageParam }) => fetchProjectMeetings(projectId, pageParam),
+    initialPageParam: "",
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
+  });
+  const found = (meetings.data?.pages ?? []).flatMap(({ items }) => items);
+  return (
+    <>
+      {meetings.isError && <Notice tone="warn">{meetings.error.message}</Notice>}
+      {meetings.isSuccess && found.length === 0 && (
+        <p className="empty">None yet. A meeting’s project is chosen among the meetings.</p>
+      )}
+      <ul className="agenda documents">
+        {found.map(({ id, title, start_time, status }) => (
+          <li key={id} className={status === "cancelled" ? "over declined" : status}>
+            <div>
+              <h3>{title}</h3>
+              <p className="faint">
+                <time dateTime={start_time}>
+                  {nameOf(dayOf(start_time))}, {timeOf(start_time)}
+                </time>
+              </p>
+            </div>
+          </li>
+        ))}
+      </ul>
+      {meetings.hasNextPage && (
+        <button
+          type="button"
+          disabled={meetings.isFetchingNextPage}
+          onClick={() => meetings.fetchNextPage()}
+        >
+          {meetings.isFetchingNextPage ? "Loading …" : "Show more"}
+        </button>
+      )}
+    </>
+  );
+}

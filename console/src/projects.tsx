@@ -1,0 +1,106 @@
+import { useInfiniteQuery } from "@tanstack/react-query";
+import { fetchProjectPage, type Project } from "./api.ts";
+import { Notice } from "./message.tsx";
+import { OnboardingForm } from "./onboarding-form.tsx";
+import { ProjectPage } from "./project.tsx";
+import { goTo, Link, useQueryString } from "./router.tsx";
+
+/** Projects: what mail, files and meetings are put into, each with what it is known by. */
+export function Projects() {
+  const query = useQueryString();
+  const id = query.get("id");
+  if (id !== null) return <ProjectPage key={id} id={id} />;
+  if (query.has("new")) return <NewProject />;
+  return <ProjectList isArchived={query.get("show") === "archived"} />;
+}
+
+function NewProject() {
+  return (
+    <>
+      <BackToProjects />
+      <div className="title">
+        <h1>New project</h1>
+      </div>
+      <section>
+        <OnboardingForm onDone={(id) => goTo(`/projects?id=${id}`)} />
+      </section>
+    </>
+  );
+}
+
+/** The way from one project to all of them. */
+export function BackToProjects() {
+  return (
+    <p className="back">
+      <Link href="/projects">All projects</Link>
+    </p>
+  );
+}
+
+function ProjectList({ isArchived }: { isArchived: boolean }) {
+  const projects = useInfiniteQuery({
+    queryKey: ["projects", "list", isArchived],
+    queryFn: ({ pageParam }) => fetchProjectPage(isArchived, pageParam),
+    initialPageParam: "",
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
+  });
+  const found = (projects.data?.pages ?? []).flatMap(({ items }) => items);
+  return (
+    <>
+      <div className="title">
+        <h1>Projects</h1>
+        <div className="actions">
+          <button
+            type="button"
+            aria-pressed={isArchived}
+            onClick={() => goTo(isArchived ? "/projects" : "/projects?show=archived")}
+          >
+            Archived
+          </button>
+          <Link className="button primary" href="/projects?new">
+            New project
+          </Link>
+        </div>
+      </div>
+      {projects.isPending && <div className="skeleton card" aria-busy="true" />}
+      {projects.isError && <Notice tone="warn">{projects.error.message}</Notice>}
+      {projects.isSuccess && found.length === 0 && (
+        <p className="empty">
+          {isArchived
+            ? "None is archived."
+            : "None yet. Describe one, and mail to your assistant finds its way there."}
+        </p>
+      )}
+      <ul className="agenda documents">
+        {found.map((project) => (
+          <Row key={project.id} project={project} />
+        ))}
+      </ul>
+      {projects.hasNextPage && (
+        <button
+          type="button"
+          disabled={projects.isFetchingNextPage}
+          onClick={() => projects.fetchNextPage()}
+        >
+          {projects.isFetchingNextPage ? "Loading …" : "Show more"}
+        </button>
+      )}
+    </>
+  );
+}
+
+function Row({ project: { id, name, description, normalized_tags } }: { project: Project }) {
+  return (
+    <li>
+      <div>
+        <h2>
+          <Link href={`/projects?id=${id}`}>{name}</Link>
+        </h2>
+        {description && <p className="summary">{description}</p>}
+        {normalized_tags.length === 0 && (
+          <p className="faint">Not described yet: only its name leads anything here.</p>
+        )}
+      </div>
+    </li>
+  );
+}
