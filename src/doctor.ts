@@ -6,6 +6,7 @@ import { type Config, ConfigError, loadConfig } from "./config.ts";
 import { ProviderError } from "./lib/errors.ts";
 import { openLog } from "./lib/log.ts";
 import { examineClient } from "./providers/google/oauth.ts";
+import { listModels } from "./providers/openai.ts";
 import { queueHealth } from "./queue/queue.ts";
 
 /** One thing looked at: whether it is well, and if not, what is wrong and how to mend it. */
@@ -18,6 +19,7 @@ export async function examine(environment: NodeJS.ProcessEnv): Promise<Finding[]
   if (!config) return findings;
   await examineDatabase(config, findings);
   await examineGoogle(config, findings);
+  await examineModel(config, findings);
   await examinePublicUrl(config, findings);
   return findings;
 }
@@ -131,6 +133,25 @@ function pubsubProblem({ google, publicUrl, pushUrl }: Config): string | null {
   return serviceAccount
     ? null
     : "GOOGLE_PUBSUB_SERVICE_ACCOUNT is missing: every push is refused. Set it to the account that the push subscription signs with";
+}
+
+// Without a model everything works but drafting.
+async function examineModel({ openai }: Config, findings: Finding[]): Promise<void> {
+  const say = (ok: boolean, text: string) => findings.push({ ok, subject: "model", text });
+  const { apiKey, ...rest } = openai;
+  if (!apiKey) {
+    say(true, "no OPENAI_API_KEY: metadata of projects is written by hand");
+    return;
+  }
+  try {
+    const models = await listModels({ apiKey, ...rest });
+    const isThere = models === null || models.includes(rest.model);
+    if (isThere) say(true, `${rest.model} drafts metadata`);
+    else say(false, `the provider does not list ${rest.model} for this key: check OPENAI_MODEL`);
+  } catch (error) {
+    if (!(error instanceof ProviderError)) throw error;
+    say(false, `${error.message}: check OPENAI_API_KEY, and OPENAI_BASE_URL if it is set`);
+  }
 }
 
 async function examineGoogle(config: Config, findings: Finding[]): Promise<void> {

@@ -46,6 +46,16 @@ describe("doctor", () => {
     assert.ok(!text.includes("not-the-secret"));
   });
 
+  test("asks the model's provider whether the key and the model are good", async () => {
+    const base = { OPENAI_API_KEY: t.openai.key, OPENAI_BASE_URL: t.openai.url };
+    assert.match((await doctor(base)).text, /gpt-4o-mini drafts metadata/);
+    const unknown = await doctor({ ...base, OPENAI_MODEL: "gpt-0" });
+    assert.deepEqual([unknown.code, /check OPENAI_MODEL/.test(unknown.text)], [1, true]);
+    const refused = await doctor({ ...base, OPENAI_API_KEY: "sk-wrong" });
+    assert.deepEqual([refused.code, /refuses OPENAI_API_KEY/.test(refused.text)], [1, true]);
+    assert.ok(!refused.text.includes("sk-wrong"));
+  });
+
   test("names every variable that is wrong, in one message", async () => {
     const { code, text } = await doctor({
       PORT: "many",

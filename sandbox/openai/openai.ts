@@ -5,19 +5,22 @@ import { z } from "zod";
 import { draftOf } from "./draft.ts";
 import { schemaProblem } from "./strict.ts";
 
+const troubles = [
+  "rate_limit",
+  "insufficient_quota",
+  "server_error",
+  "overloaded",
+  "refusal",
+  "length",
+  "content_filter",
+  "bad_json",
+  "fenced_json",
+  "wrong_form",
+  "cut_connection",
+] as const;
+
 /** What can happen to a question in the place of an answer. */
-export type Trouble =
-  | "rate_limit"
-  | "insufficient_quota"
-  | "server_error"
-  | "overloaded"
-  | "refusal"
-  | "length"
-  | "content_filter"
-  | "bad_json"
-  | "fenced_json"
-  | "wrong_form"
-  | "cut_connection";
+export type Trouble = (typeof troubles)[number];
 
 export type OpenAISettings = {
   /** What happens to the next questions, the next first. */
@@ -39,6 +42,13 @@ const usual: OpenAISettings = {
   knowsResponses: true,
   twist: null,
 };
+
+const Change = z.strictObject({
+  next: z.array(z.enum(troubles)).max(100).optional(),
+  delayMs: z.number().int().min(0).max(120_000).optional(),
+  retryAfterSeconds: z.number().min(0).optional(),
+  knowsResponses: z.boolean().optional(),
+});
 
 export type Asked = { path: string; body: Record<string, unknown> };
 
@@ -78,15 +88,15 @@ export async function openSandboxOpenAI(setup: { baseUrl?: string } = {}): Promi
     return refuse(reply, 400, { type: "invalid_request_error", code: null, message });
   });
 
+  server.addHook("onRequest", async (request, reply) => {
+    const isKnown = request.headers.authorization === `Bearer ${key}`;
+    if (isKnown || request.url.startsWith("/_control/")) return;
+    const message = "Incorrect API key provided.";
+    const error = { type: "invalid_request_error", code: "invalid_api_key", message };
+    return refuse(reply, 401, error);
+  });
+
   const question = (shape: Shape) => async (request: FastifyRequest, reply: FastifyReply) => {
-    if (request.headers.authorization !== `Bearer ${key}`) {
-      const message = "Incorrect API key provided.";
-      return refuse(reply, 401, {
-        type: "invalid_request_error",
-        code: "invalid_api_key",
-        message,
-      });
-    }
     const body = z.looseObject({}).parse(request.body);
     asked.push({ path: request.url, body });
     const trouble = settings.next.shift() ?? null;
@@ -119,8 +129,9 @@ export async function openSandboxOpenAI(setup: { baseUrl?: string } = {}): Promi
   });
   server.get("/models", () => ({
     object: "list",
-    data: [{ id: "sandbox-model", object: "model" }],
+    data: [{ id: "gpt-4o-mini", object: "model" }],
   }));
+  server.patch("/_control/settings", ({ body }) => Object.assign(settings, Change.parse(body)));
   await server.ready();
 
   return {

@@ -60,6 +60,28 @@ export async function askModel(
   return { ...usage, content: parse(text) };
 }
 
+/**
+ * The names of the models that a key may use; null from a server that does not say. Source: OpenAI, "List models".
+ *
+ * @throws {ProviderError} as {@link askModel} does.
+ */
+export async function listModels(access: ModelAccess): Promise<string[] | null> {
+  const { apiKey, baseUrl, timeoutMs } = access;
+  const client = new OpenAI({
+    apiKey: apiKey.reveal(),
+    baseURL: baseUrl,
+    maxRetries: 0,
+    timeout: Math.min(timeoutMs, 10_000),
+  });
+  try {
+    const { data } = await client.models.list();
+    return data.map(({ id }) => id);
+  } catch (error) {
+    if (error instanceof APIError && error.status === 404) return null;
+    throw failureOf(error, access);
+  }
+}
+
 type Told = Omit<ModelAnswer, "content"> & { text: string };
 
 // Source: OpenAI, "Create a model response". `output` may hold reasoning besides the message.
