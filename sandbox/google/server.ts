@@ -11,6 +11,7 @@ import { addCalendarPage } from "./calendar/page.ts";
 import { type MovableClock, openClock } from "./clock.ts";
 import { addConsent } from "./consent.ts";
 import { addControl, ClientSettings } from "./control.ts";
+import { openDrive, type SandboxDrive } from "./drive/drive.ts";
 import { addNotFound } from "./endpoints.ts";
 import { apiErrorBody, GoogleError } from "./errors.ts";
 import { openGmail, type SandboxGmail } from "./gmail/gmail.ts";
@@ -44,6 +45,7 @@ export type SandboxGoogle = {
   state: State;
   clock: MovableClock;
   calendar: SandboxCalendar;
+  drive: SandboxDrive;
   gmail: SandboxGmail;
   pubsub: PubSub;
   /** Where it is reached. @throws before it listens, where no `baseUrl` was given. */
@@ -85,7 +87,7 @@ export async function openSandboxGoogle(setup: Setup = {}): Promise<SandboxGoogl
     serviceAccounts: [serviceAccount, ...(setup.serviceAccounts ?? [])],
   });
   const [first = defaultClient] = state.clients;
-  const { server, calendar, gmail, pubsub } = await openServer(
+  const { server, calendar, drive, gmail, pubsub } = await openServer(
     state,
     setup.log ?? openLog("silent"),
   );
@@ -95,6 +97,7 @@ export async function openSandboxGoogle(setup: Setup = {}): Promise<SandboxGoogl
     state,
     clock: state.clock,
     calendar,
+    drive,
     gmail,
     pubsub,
     get url() {
@@ -110,6 +113,7 @@ export async function openSandboxGoogle(setup: Setup = {}): Promise<SandboxGoogl
     handler: (request, response) => server.routing(request, response),
     [Symbol.asyncDispose]: async () => {
       calendar.close();
+      drive.close();
       pubsub.close();
       await server.close();
     },
@@ -130,7 +134,9 @@ function ownServiceAccount(publicKey: KeyObject): ServiceAccount {
 async function openServer(
   state: State,
   log: Log,
-): Promise<{ server: FastifyInstance } & Pick<SandboxGoogle, "calendar" | "gmail" | "pubsub">> {
+): Promise<
+  { server: FastifyInstance } & Pick<SandboxGoogle, "calendar" | "drive" | "gmail" | "pubsub">
+> {
   const server = fastify({
     forceCloseConnections: true,
     bodyLimit: 16 * 1024 * 1024,
@@ -155,13 +161,14 @@ async function openServer(
   addIdentity(server, state);
   const calendar = openCalendar(server, state);
   addCalendarPage(server, calendar);
+  const drive = openDrive(server, state);
   const pubsub = openPubSub(server, state);
   const gmail = openGmail(server, state, pubsub);
   addGmailPage(server, gmail);
   addControl(server, state, { calendar, gmail, pubsub });
   addNotFound(server, state);
   await server.ready();
-  return { server, calendar, gmail, pubsub };
+  return { server, calendar, drive, gmail, pubsub };
 }
 
 function withoutPrefix(state: State, url: string): string {

@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { requireAccess } from "../access.ts";
+import type { Channels } from "../channels.ts";
 import { type Answer, addEndpoint } from "../endpoints.ts";
 import { GoogleError } from "../errors.ts";
 import type { Person } from "../people.ts";
@@ -12,13 +13,14 @@ import {
   insertEvent,
   moveEvent,
 } from "./changes.ts";
-import type { Channels } from "./channels.ts";
+
 import type { Filter, Listing, ListRequest, Shape } from "./listing.ts";
 import type { CalendarLists } from "./lists.ts";
 import { occurrencesOf } from "./recurrence.ts";
 import { getListed, type Listed, listOf, primaryOf, type Store } from "./store.ts";
 import { isKnownZone } from "./times.ts";
 import { listEntryOf, resourceOf, tombstoneOf } from "./view.ts";
+import type { CalendarWatched } from "./watching.ts";
 
 const scope = (name: string) => `https://www.googleapis.com/auth/${name}`;
 const readEvents = [
@@ -36,7 +38,12 @@ const readLists = [
 ].map(scope);
 const writeLists = ["calendar", "calendar.calendarlist"].map(scope);
 
-type Parts = { store: Store; listing: Listing; lists: CalendarLists; channels: Channels };
+type Parts = {
+  store: Store;
+  listing: Listing;
+  lists: CalendarLists;
+  channels: Channels<CalendarWatched>;
+};
 
 /** Serves Calendar v3 as its discovery document has it. */
 export function addCalendarApi(server: FastifyInstance, parts: Parts): void {
@@ -86,7 +93,7 @@ export function addCalendarApi(server: FastifyInstance, parts: Parts): void {
     answer: async ({ person, request }) => {
       const owner = requirePerson(person);
       listOf(store, owner);
-      return ok(await channels.open(owner, { listOf: owner }, request.body));
+      return ok(await channels.open(owner.sub, { listOf: owner }, request.body));
     },
   });
   endpoint("calendars.get", "GET", "calendars/:calendarId", {
@@ -173,13 +180,21 @@ export function addCalendarApi(server: FastifyInstance, parts: Parts): void {
     scopes: readEvents,
     answer: async (call) => {
       const { calendar } = listed(call);
-      return ok(await channels.open(requirePerson(call.person), { calendar }, call.request.body));
+      if (calendar.kind === "holiday") {
+        throw new GoogleError(
+          400,
+          "pushNotSupportedForRequestedResource",
+          "Push notifications are not supported by this resource.",
+        );
+      }
+      const { sub } = requirePerson(call.person);
+      return ok(await channels.open(sub, { calendar }, call.request.body));
     },
   });
   endpoint("channels.stop", "POST", "channels/stop", {
     scopes: [...readEvents, ...readLists],
     answer: ({ person, request }) => {
-      channels.stop(person, request.body);
+      channels.stop(person?.sub ?? null, request.body);
       return { status: 204 };
     },
   });

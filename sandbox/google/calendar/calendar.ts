@@ -1,9 +1,9 @@
 import type { FastifyInstance } from "fastify";
+import type { Channel, PushSettings } from "../channels.ts";
 import { findPerson, type Person } from "../people.ts";
 import type { State } from "../state.ts";
 import { addCalendarApi } from "./api.ts";
 import { changeEvent, deleteEvent, type EventInput, insertEvent, moveEvent } from "./changes.ts";
-import { type Channel, openChannels, type PushSettings } from "./channels.ts";
 import { openListing } from "./listing.ts";
 import { openLists } from "./lists.ts";
 import { cutBefore } from "./recurrence.ts";
@@ -20,6 +20,7 @@ import {
 } from "./store.ts";
 import { instantOf } from "./times.ts";
 import { type Resource, resourceOf } from "./view.ts";
+import { type CalendarWatched, openCalendarChannels } from "./watching.ts";
 
 type Where = { calendarId?: string };
 
@@ -62,7 +63,7 @@ export type SandboxCalendar = {
   injectMalformed(person: string, item: unknown, where?: Where): void;
   /** No sync token is known any more. */
   expireSyncTokens(): void;
-  channels(): Channel[];
+  channels(): Channel<CalendarWatched>[];
   /** Resolves when no message is on its way. */
   settled(): Promise<void>;
   close(): void;
@@ -74,7 +75,7 @@ export function openCalendar(server: FastifyInstance, state: State): SandboxCale
   const pages = { pageSizeCap: 2500, emptyPages: false };
   const listing = openListing(store, pages);
   const lists = openLists(store);
-  const channels = openChannels(store);
+  const channels = openCalendarChannels(store);
   addCalendarApi(server, { store, listing, lists, channels });
   state.onReset.push(() => {
     store.calendars.clear();

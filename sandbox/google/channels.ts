@@ -1,11 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
-import { GoogleError } from "../errors.ts";
-import type { Person } from "../people.ts";
-import type { Calendar, Store } from "./store.ts";
-
-const dayMs = 86_400_000;
+import { GoogleError } from "./errors.ts";
+import type { State } from "./state.ts";
 
 /** What goes wrong with push, and how. Shares lie between 0 and 1. */
 export type PushSettings = {
@@ -35,16 +32,31 @@ export const usualPush: PushSettings = {
   allowHttp: true,
 };
 
-export type Channel = {
+/** What a channel is about, as Google describes it. */
+export type WatchedResource = {
+  /** The same thing has the same resource id in every channel. */
+  target: object;
+  /** Below the base address. */
+  uri: string;
+  longestMs: number;
+  /** Without an asked expiration. */
+  usualMs: number;
+};
+
+/** What is told of a change. */
+export type Told = { state: string; changed?: string };
+
+export type Channel<Watched> = {
   id: string;
   token: string | null;
   address: string;
   resourceId: string;
   resourceUri: string;
-  owner: Person;
+  /** Whoever opened it, by account id or address. */
+  owner: string;
   expiresAt: Date;
   messageNumber: number;
-  watched: { calendar: Calendar } | { listOf: Person };
+  watched: Watched;
   /** How the messages so far were answered, lost ones as 0. */
   answers: number[];
 };
@@ -59,35 +71,36 @@ const ChannelInput = z.looseObject({
 });
 
 /** Push: the channels that are open, and what is on its way to them. */
-export type Channels = {
+export type Channels<Watched> = {
   settings: PushSettings;
-  list(): Channel[];
-  open(
-    person: Person,
-    watched: Channel["watched"],
-    body: unknown,
-  ): Promise<Record<string, unknown>>;
-  stop(person: Person | null, body: unknown): void;
+  list(): Channel<Watched>[];
+  open(owner: string, watched: Watched, body: unknown): Promise<Record<string, unknown>>;
+  stop(owner: string | null, body: unknown): void;
+  /** Tells every channel that a change concerns. */
+  announce(tell: (watched: Watched) => Told | null): void;
   /** Resolves when no message is on its way. */
   settled(): Promise<void>;
   close(): void;
 };
 
-const longestMs = 30 * dayMs;
 const retryAfterMs = [200, 400, 800, 1600, 3200];
 const triedAgain = new Set([500, 502, 503, 504]);
 
-export function openChannels(store: Store): Channels {
-  const channels = new Map<string, Channel>();
+/** Opens push for one API. */
+export function openChannels<Watched>(
+  state: State,
+  describe: (watched: Watched) => WatchedResource,
+): Channels<Watched> {
+  const channels = new Map<string, Channel<Watched>>();
   const usedIds = new Set<string>();
   const settings = { ...usualPush };
   const closing = new AbortController();
   const onTheirWay = new Set<Promise<void>>();
-  const waiting = new Set<Channel>();
-  const now = () => store.state.clock.now();
+  const waiting = new Map<Channel<Watched>, Told>();
+  const now = () => state.clock.now();
 
-  const send = (channel: Channel, state: "sync" | "exists"): void => {
-    channel.messageNumber += state === "sync" ? 1 : 1 + Math.floor(Math.random() * 4);
+  const send = (channel: Channel<Watched>, told: Told): void => {
+    channel.messageNumber += told.state === "sync" ? 1 : 1 + Math.floor(Math.random() * 4);
     const number = channel.messageNumber;
     const times = Math.random() < settings.doubleShare ? 2 : 1;
     if (settings.dropNext > 0 || Math.random() < settings.dropShare) {
@@ -96,57 +109,44 @@ export function openChannels(store: Store): Channels {
       return;
     }
     for (let time = 0; time < times; time += 1) {
-      const message = deliver(channel, state, number).finally(() => onTheirWay.delete(message));
+      const message = deliver(channel, told, number).finally(() => onTheirWay.delete(message));
       onTheirWay.add(message);
     }
   };
 
-  const deliver = async (channel: Channel, state: string, number: number): Promise<void> => {
+  const deliver = async (channel: Channel<Watched>, told: Told, number: number): Promise<void> => {
     for (const pauseMs of [Math.random() * settings.jitterMs, ...retryAfterMs]) {
       await sleep(pauseMs, undefined, { signal: closing.signal }).catch(() => {});
       if (closing.signal.aborted || !channels.has(channel.id) || channel.expiresAt <= now()) return;
-      const status = await post(channel, state, number, closing.signal);
+      const status = await post(channel, told, number, closing.signal);
       channel.answers.push(status);
       if (!triedAgain.has(status)) return;
     }
   };
 
-  // Changes close to each other share one message.
-  const announce = (channel: Channel): void => {
-    if (!settings.isOn || waiting.has(channel) || channel.expiresAt <= now()) return;
-    waiting.add(channel);
+  // Changes close to each other share one message, the last of them.
+  const announce = (channel: Channel<Watched>, told: Told): void => {
+    if (!settings.isOn || channel.expiresAt <= now()) return;
+    const isOnItsWay = waiting.has(channel);
+    waiting.set(channel, told);
+    if (isOnItsWay) return;
     const message = sleep(settings.delayMs, undefined, { signal: closing.signal })
       .catch(() => {})
       .then(() => {
+        const last = waiting.get(channel) ?? told;
         waiting.delete(channel);
-        if (!closing.signal.aborted) send(channel, "exists");
+        if (!closing.signal.aborted) send(channel, last);
       })
       .finally(() => onTheirWay.delete(message));
     onTheirWay.add(message);
   };
 
-  store.onChange.push((touched) => {
-    for (const channel of channels.values()) {
-      const isMeant =
-        "calendar" in touched
-          ? "calendar" in channel.watched && channel.watched.calendar === touched.calendar
-          : "listOf" in channel.watched && channel.watched.listOf === touched.listOf;
-      if (isMeant) announce(channel);
-    }
-  });
-
   return {
     settings,
     list: () => [...channels.values()].filter(({ expiresAt }) => expiresAt > now()),
-    open: async (person, watched, body) => {
+    open: async (owner, watched, body) => {
       const input = ChannelInput.parse(body);
-      if ("calendar" in watched && watched.calendar.kind === "holiday") {
-        throw new GoogleError(
-          400,
-          "pushNotSupportedForRequestedResource",
-          "Push notifications are not supported by this resource.",
-        );
-      }
+      const { target, uri, longestMs, usualMs } = describe(watched);
       if (!settings.allowHttp && !input.address.startsWith("https:")) {
         throw new GoogleError(
           400,
@@ -159,20 +159,21 @@ export function openChannels(store: Store): Channels {
       usedIds.add(input.id);
       const asked = input.params?.ttl
         ? now().getTime() + input.params.ttl * 1000
-        : (input.expiration ?? now().getTime() + 7 * dayMs);
-      const channel: Channel = {
+        : (input.expiration ?? now().getTime() + usualMs);
+      const channel: Channel<Watched> = {
         id: input.id,
         token: input.token ?? null,
         address: input.address,
-        ...resourceOf(store, watched),
-        owner: person,
+        resourceId: resourceIdOf(target),
+        resourceUri: `${state.baseUrl()}${uri}`,
+        owner,
         expiresAt: new Date(Math.min(asked, now().getTime() + longestMs)),
         messageNumber: 0,
         watched,
         answers: [],
       };
       channels.set(channel.id, channel);
-      if (settings.isOn) send(channel, "sync");
+      if (settings.isOn) send(channel, { state: "sync" });
       if (settings.isSyncFirst) await Promise.all(onTheirWay);
       return {
         kind: "api#channel",
@@ -183,16 +184,22 @@ export function openChannels(store: Store): Channels {
         expiration: String(channel.expiresAt.getTime()),
       };
     },
-    stop: (person, body) => {
+    stop: (owner, body) => {
       const { id, resourceId } = z
         .looseObject({ id: z.string(), resourceId: z.string() })
         .parse(body);
       const channel = channels.get(id);
-      const isTheirs = channel?.resourceId === resourceId && channel.owner.sub === person?.sub;
+      const isTheirs = channel?.resourceId === resourceId && channel.owner === owner;
       if (!channel || !isTheirs || channel.expiresAt <= now()) {
         throw new GoogleError(404, "notFound", `Channel '${id}' not found for project`);
       }
       channels.delete(id);
+    },
+    announce: (tell) => {
+      for (const channel of channels.values()) {
+        const told = tell(channel.watched);
+        if (told) announce(channel, told);
+      }
     },
     settled: async () => {
       while (onTheirWay.size > 0) await Promise.all(onTheirWay);
@@ -203,21 +210,15 @@ export function openChannels(store: Store): Channels {
 
 const resourceIds = new WeakMap<object, string>();
 
-// The same resource has the same id in every channel.
-function resourceOf(store: Store, watched: Channel["watched"]) {
-  const target = "calendar" in watched ? watched.calendar : watched.listOf;
-  const resourceId = resourceIds.get(target) ?? randomBytes(20).toString("base64url");
-  resourceIds.set(target, resourceId);
-  const path =
-    "calendar" in watched
-      ? `calendars/${encodeURIComponent(watched.calendar.id)}/events`
-      : "users/me/calendarList";
-  return { resourceId, resourceUri: `${store.state.baseUrl()}/calendar/v3/${path}?alt=json` };
+function resourceIdOf(target: object): string {
+  const id = resourceIds.get(target) ?? randomBytes(20).toString("base64url");
+  resourceIds.set(target, id);
+  return id;
 }
 
 async function post(
-  channel: Channel,
-  state: string,
+  channel: Channel<unknown>,
+  { state, changed }: Told,
   number: number,
   closing: AbortSignal,
 ): Promise<number> {
@@ -232,6 +233,7 @@ async function post(
         "x-goog-resource-id": channel.resourceId,
         "x-goog-resource-uri": channel.resourceUri,
         "x-goog-resource-state": state,
+        ...(changed ? { "x-goog-changed": changed } : {}),
         "x-goog-message-number": String(number),
       },
       redirect: "manual",
