@@ -63,6 +63,7 @@ export async function openApp(config: Config, overrides: Overrides = {}): Promis
   const quotas = {
     calendar: config.google.calendarQuota,
     gmail: config.google.gmailQuota,
+    drive: config.google.driveQuota,
     openai: config.openaiQuota,
   };
   const providerLimits = openProviderLimits(quotas, { redis, pool: database.pool });

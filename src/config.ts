@@ -54,6 +54,14 @@ export const variables = z.object({
   GOOGLE_GMAIL_PROJECT_QUOTA: quota
     .default(1_200_000)
     .describe("Quota units a minute that Gmail allows the whole project."),
+  GOOGLE_DRIVE_USER_QUOTA: quota
+    .default(325_000)
+    .describe(
+      "Quota units a minute that Google Drive allows each account; Daybook uses four fifths.",
+    ),
+  GOOGLE_DRIVE_PROJECT_QUOTA: quota
+    .default(1_000_000)
+    .describe("Quota units a minute that Google Drive allows the whole project."),
   GOOGLE_PUBSUB_TOPIC: text
     .regex(/^projects\/[^/]+\/topics\/[^/]+$/, "must look like projects/NAME/topics/NAME")
     .optional()
@@ -326,6 +334,10 @@ function configOf(given: Variables) {
       gmailQuota: {
         perUser: given.GOOGLE_GMAIL_USER_QUOTA,
         perProject: given.GOOGLE_GMAIL_PROJECT_QUOTA,
+      },
+      driveQuota: {
+        perUser: given.GOOGLE_DRIVE_USER_QUOTA,
+        perProject: given.GOOGLE_DRIVE_PROJECT_QUOTA,
       },
       pubsub: {
         topic: given.GOOGLE_PUBSUB_TOPIC ?? null,

@@ -6,7 +6,9 @@ import { resealTokens } from "./accounts/reseal.ts";
 import type { App } from "./app.ts";
 import { classifyHere } from "./documents/built-in-classifier.ts";
 import { classificationEnded, classificationPayload } from "./documents/classification.ts";
-import { sendDelivery } from "./documents/deliveries.ts";
+import { type DeliveryContents, sendDelivery } from "./documents/deliveries.ts";
+import { driveSyncEnded, driveSyncPayload } from "./documents/drive-sync.ts";
+import { checkFile, listFolder, readFile } from "./documents/file-reading.ts";
 import { takeMail } from "./documents/mail.ts";
 import { reconcileBot } from "./meetings/bots.ts";
 import { deriveForUser } from "./meetings/meetings.ts";
@@ -42,6 +44,14 @@ export const schedules: Schedules<App> = {
     everySeconds: 3600,
     run: async (app) => countsOf(await renewWatches(app, ["gmail"])),
   },
+  "drive-polling": {
+    everySeconds: 600,
+    run: (app, _signal, by) => pollFeeds(app, ["drive"], by),
+  },
+  "renew-drive-watches": {
+    everySeconds: 3600,
+    run: async (app) => countsOf(await renewWatches(app, ["drive"])),
+  },
   cleanup: { everySeconds: 3600, run: deleteExpiredRows },
 };
 
@@ -58,17 +68,21 @@ export const handlers: Handlers<App> = {
   "meetings.derive": deriveForUser,
   "bots.reconcile": reconcileBot,
   "mail.take": takeMail,
+  "files.read": readFile,
+  "files.check": checkFile,
+  "files.list_folder": listFolder,
   "deliveries.send": (app, payload, { signal }) =>
-    sendDelivery(app, payload, {
-      signal,
-      payload: classificationPayload,
-      ended: classificationEnded,
-    }),
+    sendDelivery(app, payload, { signal, contents: deliveryContents }),
   "documents.classify": classifyHere,
   "projects.onboard": runOnboarding,
   "tokens.reseal": (app, _payload, { signal }) =>
     resealTokens(app, (progress) => app.log.info(progress, "resealing"), signal),
   "grants.revoke": (app, payload) => revokeSealedGrant(app, payload),
+};
+
+const deliveryContents: DeliveryContents = {
+  classification: { payload: classificationPayload, ended: classificationEnded },
+  drive_sync: { payload: driveSyncPayload, ended: driveSyncEnded },
 };
 
 async function refreshGoogleTokens(app: App, signal: AbortSignal): Promise<Record<string, number>> {

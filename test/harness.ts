@@ -207,6 +207,7 @@ function environmentOf(
   const push = { GOOGLE_PUBSUB_AUDIENCE: url, GOOGLE_PUBSUB_SERVICE_ACCOUNT: pushAccount };
   const workflow = {
     N8N_CLASSIFICATION_WEBHOOK_URL: n8n.webhookUrl,
+    N8N_DRIVESYNC_WEBHOOK_URL: n8n.driveSyncUrl,
     N8N_WEBHOOK_SECRET: n8nSecret,
     N8N_ALLOW_PRIVATE: "true",
   };
@@ -224,6 +225,7 @@ function environmentOf(
 async function idle(app: App, google: SandboxGoogle, n8n: SandboxN8n): Promise<void> {
   for (const deadline = Date.now() + 30_000; Date.now() < deadline; await sleep(20)) {
     await google.calendar.settled();
+    await google.drive.settled();
     await google.gmail.settled();
     await n8n.settled();
     const { rows } = await sql<{ busy: boolean }>`

@@ -61,6 +61,8 @@ export type SandboxN8n = {
   readonly url: string;
   /** The workflow's production address. */
   readonly webhookUrl: string;
+  /** That of another workflow, which is told of changed files and answers nothing. */
+  readonly driveSyncUrl: string;
   listen(): Promise<string>;
   handler(request: IncomingMessage, response: ServerResponse): void;
   reset(): void;
@@ -70,6 +72,7 @@ export type SandboxN8n = {
 };
 
 const path = "/webhook/classify-document";
+const driveSyncPath = "/webhook/drive-sync";
 
 /** Opens the stand-in. Source: n8n's documentation of the Webhook node, in the mode "Immediately". */
 export async function openSandboxN8n(setup: N8nSetup): Promise<SandboxN8n> {
@@ -112,6 +115,23 @@ export async function openSandboxN8n(setup: N8nSetup): Promise<SandboxN8n> {
     return { status: answer.status, body: await answer.json().catch(() => null) };
   };
 
+  // What a workflow makes of what it is sent: null where it cannot be read.
+  const workflows: Record<string, (content: unknown) => { id: string; start: () => void } | null> =
+    {
+      [path]: (content) => {
+        const document = Document.safeParse(content).data;
+        if (!document) return null;
+        const start = () => {
+          const running = run(document).finally(() => underWay.delete(running));
+          underWay.add(running);
+        };
+        return { id: document.event_id, start };
+      },
+      [driveSyncPath]: (content) => {
+        const change = FileChange.safeParse(content).data;
+        return change ? { id: change.event_id, start: () => {} } : null;
+      },
+    };
   const receive = async (request: FastifyRequest, reply: FastifyReply) => {
     const text = String(request.body);
     const id = [request.headers["webhook-id"] ?? []].flat()[0] ?? null;
@@ -123,26 +143,25 @@ export async function openSandboxN8n(setup: N8nSetup): Promise<SandboxN8n> {
     const failing = settings.failNext.shift();
     if (failing !== undefined) return answerWith(failing, { message: "Error in workflow" });
     if (!settings.isActive) {
-      const message = `The requested webhook "POST ${path.slice(9)}" is not registered.`;
+      const message = `The requested webhook "POST ${request.url.slice(9)}" is not registered.`;
       return answerWith(404, { code: 404, message });
     }
     if (!isSigned(secret, request.headers, text, clock.now())) {
       return answerWith(403, { message: "Authorization data is wrong!" });
     }
-    const document = Document.safeParse(parsed(text));
-    if (!document.success) return answerWith(422, { message: "Failed to parse request body" });
+    const asked = workflows[request.url.split("?")[0] ?? ""]?.(parsed(text));
+    if (!asked) return answerWith(422, { message: "Failed to parse request body" });
     // The workflow's own memory: what comes twice starts nothing.
-    if (!runs.includes(document.data.event_id)) {
-      runs.push(document.data.event_id);
-      const running = run(document.data).finally(() => underWay.delete(running));
-      underWay.add(running);
+    if (!runs.includes(asked.id)) {
+      runs.push(asked.id);
+      asked.start();
     }
     if (settings.answerDelayMs > 0) {
       await sleep(settings.answerDelayMs, undefined, { signal: closing.signal }).catch(() => {});
     }
     return answerWith(200, { message: "Workflow was started" });
   };
-  server.post(path, receive);
+  for (const one of Object.keys(workflows)) server.post(one, receive);
   addControl(server, { settings, received, runs });
   await server.ready();
 
@@ -156,6 +175,9 @@ export async function openSandboxN8n(setup: N8nSetup): Promise<SandboxN8n> {
     },
     get webhookUrl() {
       return base() + path;
+    },
+    get driveSyncUrl() {
+      return base() + driveSyncPath;
     },
     listen: async () => {
       const origin = await server.listen({ port: 0, host: "127.0.0.1" });
@@ -192,6 +214,12 @@ const Document = z.looseObject({
   project_metadata: z.array(Project),
 });
 type Document = z.infer<typeof Document>;
+const FileChange = z.looseObject({
+  event_id: z.string(),
+  document_id: z.string(),
+  file_id: z.string(),
+  action: z.enum(["updated", "deleted", "restored", "sync"]),
+});
 
 /** Chooses the project whose name, tags and keywords the document names most often. */
 function classify(document: Document, now: Date) {

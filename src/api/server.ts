@@ -25,6 +25,7 @@ import { authRoutes } from "./auth.ts";
 import { calendarRoutes } from "./calendar.ts";
 import { serveConsole } from "./console.ts";
 import { documentRoutes } from "./documents.ts";
+import { driveRoutes } from "./drive.ts";
 import { eventRoutes } from "./events.ts";
 import { feedRoutes } from "./feeds.ts";
 import { honourIdempotencyKeys } from "./idempotency.ts";
@@ -97,6 +98,7 @@ export async function openServer(
       await api.register(syncRoutes, { app });
       await api.register(eventRoutes, { app });
       await api.register(mailRoutes, { app });
+      await api.register(driveRoutes, { app });
       await api.register(documentRoutes, { app });
       await api.register(projectRoutes, { app });
       await api.register(aiRoutes, { app });

@@ -16,7 +16,7 @@ export const ChannelHeaders = z.looseObject({
   "x-goog-resource-state": z
     .string()
     .regex(/^[a-z_]{1,50}$/)
-    .describe("`sync` for a channel's first message, then `exists`"),
+    .describe("`sync` for a channel's first message, then what happened"),
   "x-goog-message-number": z
     .string()
     .regex(/^\d{1,18}$/)
@@ -44,11 +44,32 @@ export const webhookRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server,
         },
       },
       async (request, reply) => {
-        await acceptNotification(app, messageOf(request.headers));
+        await acceptNotification(app, messageOf(request.headers), "calendar");
         return reply.code(204).send();
       },
     );
   }
+
+  server.post(
+    "/webhooks/drive",
+    {
+      config: { who: "public", anonymous: true },
+      schema: {
+        summary: "Google Drive says that files changed",
+        description:
+          "Proven by the channel's id and secret. Whatever state it names, the log of changes is read; the same message again does nothing.",
+        tags: ["webhooks"],
+        headers: ChannelHeaders,
+        querystring: z.looseObject({}),
+        body: z.unknown().optional(),
+        response: { 204: z.undefined() },
+      },
+    },
+    async (request, reply) => {
+      await acceptNotification(app, messageOf(request.headers), "drive");
+      return reply.code(204).send();
+    },
+  );
 
   server.post(
     "/webhooks/gmail",

@@ -4,7 +4,7 @@ import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
 import { AppError } from "../lib/errors.ts";
 import type { NewJob } from "../queue/queue.ts";
-import { type Delivery, type Ended, type Payload, startDelivery } from "./deliveries.ts";
+import { type Delivery, type Ended, type Payload, startDeliveries } from "./deliveries.ts";
 
 /** What a workflow says of a document. */
 export type Classification = {
@@ -29,7 +29,7 @@ export async function startClassification(
   document: { documentId: string; userId: string; fact: string },
 ): Promise<NewJob[]> {
   if (app.config.n8n.classificationUrl !== null) {
-    return startDelivery(app, tx, { kind: "classification", ...document });
+    return startDeliveries(app, tx, [{ kind: "classification", ...document }]);
   }
   const { documentId } = document;
   return [{ name: "documents.classify", payload: { documentId }, key: documentId, priority: 1 }];

@@ -31,40 +31,45 @@ export function targetOf({ n8n }: App["config"], kind: DeliveryKind): string | n
   return kind === "classification" ? n8n.classificationUrl : n8n.driveSyncUrl;
 }
 
+/** A fact about a document that a workflow is to hear of. */
+export type Fact = {
+  kind: DeliveryKind;
+  userId: string;
+  documentId: string;
+  /** What happened, so that the same words mean the same fact. */
+  fact: string;
+  details?: Record<string, unknown>;
+};
+
 /**
- * Puts a fact about a document on its way to a workflow, in the transaction that makes it one. The same fact twice is one
- * delivery. Returns the job that sends it; none where no workflow is configured.
+ * Puts facts on their way to their workflows, in the transaction that makes them facts. The same fact twice is one
+ * delivery. Returns the jobs that send them; none where no workflow is configured.
  */
-export async function startDelivery(
+export async function startDeliveries(
   app: Pick<App, "clock" | "config">,
   tx: Tx,
-  fact: {
-    kind: DeliveryKind;
-    userId: string;
-    documentId: string;
-    /** What happened, so that the same words mean the same fact. */
-    fact: string;
-    details?: Record<string, unknown>;
-  },
+  facts: Fact[],
 ): Promise<NewJob[]> {
-  if (targetOf(app.config, fact.kind) === null) return [];
+  const sent = facts.filter(({ kind }) => targetOf(app.config, kind) !== null);
+  if (sent.length === 0) return [];
   const now = app.clock.now();
-  const eventId = eventIdOf(fact);
   const made = await tx
     .insertInto("deliveries")
-    .values({
-      user_id: fact.userId,
-      document_id: fact.documentId,
-      kind: fact.kind,
-      event_id: eventId,
-      details: JSON.stringify(fact.details ?? {}),
-      occurred_at: now,
-      next_try_at: now,
-    })
+    .values(
+      sent.map((fact) => ({
+        user_id: fact.userId,
+        document_id: fact.documentId,
+        kind: fact.kind,
+        event_id: eventIdOf(fact),
+        details: JSON.stringify(fact.details ?? {}),
+        occurred_at: now,
+        next_try_at: now,
+      })),
+    )
     .onConflict((conflict) => conflict.column("event_id").doNothing())
     .returning("id")
-    .executeTakeFirst();
-  return made ? [sendJob(made.id)] : [];
+    .execute();
+  return made.map(({ id }) => sendJob(id));
 }
 
 function eventIdOf({ kind, documentId, fact }: { kind: string; documentId: string; fact: string }) {
@@ -95,6 +100,9 @@ export type Ended = (
   result: HandedOn & { isOver: boolean },
 ) => Promise<void>;
 
+/** What each kind of delivery carries, and what its end means. */
+export type DeliveryContents = Record<DeliveryKind, { payload: Payload; ended: Ended }>;
+
 /**
  * One try of a delivery that is due. One process at a time makes it, and only once the document's earlier deliveries of
  * that kind have ended: their order is kept. A try that dies with its process is made again, with the same id.
@@ -102,7 +110,7 @@ export type Ended = (
 export async function sendDelivery(
   app: Part & Pick<App, "log">,
   { deliveryId }: { deliveryId: string },
-  { signal, payload, ended }: { signal: AbortSignal; payload: Payload; ended: Ended },
+  { signal, contents }: { signal: AbortSignal; contents: DeliveryContents },
 ): Promise<{ tries: number }> {
   const owner = randomUUID();
   const delivery = await claim(app, deliveryId, owner);
@@ -110,6 +118,7 @@ export async function sendDelivery(
     await comeBack(app, deliveryId);
     return { tries: 0 };
   }
+  const { payload, ended } = contents[delivery.kind];
   const startedAt = app.clock.now();
   const startedMs = performance.now();
   const url = targetOf(app.config, delivery.kind);

@@ -166,7 +166,7 @@ async function notify(app: App, request: FastifyRequest, reply: FastifyReply) {
   const headers = ChannelHeaders.safeParse(request.headers);
   if (headers.success) {
     try {
-      await acceptNotification(app, messageOf(headers.data));
+      await acceptNotification(app, messageOf(headers.data), "calendar");
     } catch (error) {
       if (!(error instanceof AppError)) throw error;
       return reply.code(401).send({ error: "Invalid webhook channel" });

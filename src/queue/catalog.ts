@@ -59,6 +59,11 @@ export const catalog = {
   "bots.reconcile": job(z.object({ meetingId: z.guid() }), { concurrency: 4 }),
   /** Reads a mail that was taken, and makes the document of it. */
   "mail.take": job(z.object({ decisionId: z.guid() }), { concurrency: 4 }),
+  /** Reads the content of a file that is followed. Its failures wait in the file's own row. */
+  "files.read": job(z.object({ watchedFileId: z.guid() }), { concurrency: 4 }),
+  /** Looks at a file by itself. */
+  "files.check": job(z.object({ watchedFileId: z.guid() }), { concurrency: 2 }),
+  "files.list_folder": job(z.object({ watchedFileId: z.guid() })),
   /** One try of a delivery. When the next one is due stands in its row. */
   "deliveries.send": job(z.object({ deliveryId: z.guid() }), { concurrency: 8 }),
   /** Finds a document's project by the rules here, where no workflow does. */

@@ -329,6 +329,7 @@ export const gmailShape = "history v1";
 const rootKinds = [
   { kind: "calendar_list", needs: "calendar", covers: ["calendar_list", "calendar"] },
   { kind: "gmail", needs: "gmail", covers: ["gmail"] },
+  { kind: "drive", needs: "drive", covers: ["drive"] },
 ] as const satisfies { kind: FeedKind; needs: string; covers: FeedKind[] }[];
 
 /** Puts the feeds of a connection to rest, until it is renewed. What was read stays. */

@@ -30,9 +30,14 @@ const graceMs = 10 * 60_000;
  * @throws {AppError} `not_found` for a channel that we do not know, which is then stopped; `unauthenticated` for a
  *   wrong secret.
  */
-export async function acceptNotification(app: Part, message: ChannelMessage): Promise<void> {
+export async function acceptNotification(
+  app: Part,
+  message: ChannelMessage,
+  service: "calendar" | "drive",
+): Promise<void> {
   const watch = await findWatch(app, message.channelId);
-  if (!watch) {
+  const isTheirs = watch && (service === "drive") === (watch.kind === "drive");
+  if (!isTheirs) {
     await stopLater(app, message);
     throw new AppError("not_found", "Unknown channel");
   }
@@ -43,7 +48,7 @@ export async function acceptNotification(app: Part, message: ChannelMessage): Pr
   const now = app.clock.now();
   if (message.state === "sync") return confirm(app, watch.id, message, now);
   await app.db.transaction().execute(async (tx) => {
-    const isNew = await record(tx, watch, message, now);
+    const isNew = await record(tx, { ...watch, service }, message, now);
     if (isNew && watch.feed_state === "active")
       await enqueue(app, tx, syncJob(watch.feed_id, "push"));
   });
@@ -55,7 +60,7 @@ async function findWatch(app: Part, channelId: string) {
     .selectFrom("watches")
     .innerJoin("feeds", "feeds.id", "watches.feed_id")
     .select(["watches.id", "watches.secret_hash", "watches.feed_id", "watches.user_id"])
-    .select(["feeds.state as feed_state"])
+    .select(["feeds.state as feed_state", "feeds.kind"])
     .where("watches.id", "=", channelId)
     .where("watches.expires_at", ">", new Date(app.clock.now().getTime() - graceMs))
     .executeTakeFirst();
@@ -81,7 +86,7 @@ async function confirm(
 // One statement remembers the message and when push was last alive. Answers whether the message is new.
 async function record(
   tx: Tx,
-  watch: { id: string; user_id: string },
+  watch: { id: string; user_id: string; service: string },
   message: ChannelMessage,
   now: Date,
 ): Promise<boolean> {
@@ -109,17 +114,17 @@ async function record(
       set last_webhook_received = ${now}, webhook_failures = 0, is_active = true, updated_at = ${now}
       where id in (
           select id from webhook_activity_tracking
-          where user_id = ${watch.user_id} and service = 'calendar' and webhook_type = 'push' for update skip locked)
+          where user_id = ${watch.user_id} and service = ${watch.service} and webhook_type = 'push' for update skip locked)
         and exists (select from kept)
     ),
     begun as (
       insert into webhook_activity_tracking (user_id, service, webhook_type, last_webhook_received, is_active,
         created_at, updated_at)
-      select ${watch.user_id}::uuid, 'calendar', 'push', ${now}::timestamptz, true, ${now}::timestamptz,
+      select ${watch.user_id}::uuid, ${watch.service}, 'push', ${now}::timestamptz, true, ${now}::timestamptz,
         ${now}::timestamptz
       from kept where not exists (
         select from webhook_activity_tracking
-        where user_id = ${watch.user_id} and service = 'calendar' and webhook_type = 'push')
+        where user_id = ${watch.user_id} and service = ${watch.service} and webhook_type = 'push')
     )
     select exists (select from kept) as is_new
   `.execute(tx);

@@ -2,6 +2,7 @@ import type { App } from "../app.ts";
 import { AppError } from "../lib/errors.ts";
 import { calendarSource } from "./calendar.ts";
 import { calendarListSource } from "./calendar-list.ts";
+import { driveSource } from "./drive.ts";
 import type { FeedKind } from "./feeds.ts";
 import { gmailSource } from "./gmail.ts";
 import type { Source } from "./source.ts";
@@ -11,6 +12,7 @@ const sources: { [Kind in FeedKind]?: Source<unknown> } = {
   calendar_list: calendarListSource,
   calendar: calendarSource,
   gmail: gmailSource,
+  drive: driveSource,
 };
 
 /** The kinds that this deployment can be told about by push. */

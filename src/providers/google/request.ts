@@ -26,6 +26,10 @@ export type GoogleCall = {
   signal?: AbortSignal | undefined;
   /** Units of the API's quota; one by default. */
   cost?: number;
+  /** The answer is a file's content: it is returned as a Buffer, as it comes. */
+  isContent?: boolean;
+  /** An answer that is larger is refused with the reason `answer_too_large`; 64 MB by default. */
+  maxBytes?: number;
 };
 
 /**
@@ -87,7 +91,7 @@ function urlOf(base: string, { path, query = {}, purpose }: GoogleCall): URL {
   return url;
 }
 
-type Answer = { status: number; retryAfter: string | null; text: string };
+type Answer = { status: number; retryAfter: string | null; bytes: Buffer };
 
 async function send(
   access: Access,
@@ -110,8 +114,9 @@ async function send(
       redirect: "manual",
       signal,
     });
-    const text = await readText(answer, access.maxBytes ?? 64_000_000, call.purpose);
-    return { status: answer.status, retryAfter: answer.headers.get("retry-after"), text };
+    const maxBytes = call.maxBytes ?? access.maxBytes ?? 64_000_000;
+    const bytes = await readBytes(answer, maxBytes, call.purpose);
+    return { status: answer.status, retryAfter: answer.headers.get("retry-after"), bytes };
   } catch (cause) {
     if (cause instanceof ProviderError) throw cause;
     call.signal?.throwIfAborted();
@@ -124,7 +129,7 @@ async function send(
 }
 
 // A length header can be missing and says nothing about what it unpacks to, so the bytes themselves are counted.
-async function readText(answer: Response, maxBytes: number, purpose: string): Promise<string> {
+async function readBytes(answer: Response, maxBytes: number, purpose: string): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of answer.body ?? []) {
@@ -140,7 +145,7 @@ async function readText(answer: Response, maxBytes: number, purpose: string): Pr
     }
     chunks.push(chunk);
   }
-  return Buffer.concat(chunks).toString("utf8");
+  return Buffer.concat(chunks);
 }
 
 function networkReason(cause: unknown): string {
@@ -149,14 +154,16 @@ function networkReason(cause: unknown): string {
 }
 
 function bodyOrFailure(access: Access, call: GoogleCall, answer: Answer): unknown {
-  const body = parseJson(answer.text);
   const isSuccess = answer.status >= 200 && answer.status < 300;
+  if (isSuccess && call.isContent) return answer.bytes;
+  const text = answer.bytes.toString("utf8");
+  const body = parseJson(text);
   if (!isSuccess) {
     const { status, retryAfter } = answer;
     const { purpose, startOverOn = [] } = call;
     throw failureOf({ purpose, status, body, retryAfter, startOverOn, now: access.clock.now() });
   }
-  if (body === null && answer.text.trim() !== "")
+  if (body === null && text.trim() !== "")
     throw unusable(`Google's answer to ${call.purpose} is not JSON`);
   return body;
 }

@@ -1,0 +1,304 @@
+import { randomUUID } from "node:crypto";
+import { sql } from "kysely";
+import { openGoogleAccess } from "../accounts/google-access.ts";
+import type { App } from "../app.ts";
+import type { Tx } from "../db/connection.ts";
+import { AppError, ProviderError } from "../lib/errors.ts";
+import { type DriveFile, folderType, getFile } from "../providers/google/drive.ts";
+import { enqueue } from "../queue/queue.ts";
+import { tellOwner } from "./classification.ts";
+import { startDeliveries, targetOf } from "./deliveries.ts";
+import { contentKeyOf, type WatchedFile } from "./file-news.ts";
+import type { FilesApp } from "./file-reading.ts";
+import { addWatched, type DriveAccount, listFolderJob, readJob } from "./watched-files.ts";
+
+/** An account whose log of changes is followed, and the connection that it is read with. */
+export type DriveReader = DriveAccount & { connectionId: string };
+
+/**
+ * Follows a file, or a folder with what is in it, through the first of the accounts that sees it. A document that is
+ * named becomes the file's; without one, the file gets its own. A shortcut stands for what it leads to.
+ *
+ * @throws {AppError} `not_found` for a document that is not the user's, and a file that none of the accounts sees;
+ *   `conflict` where the file is followed already.
+ */
+export async function subscribeFile(
+  app: FilesApp,
+  userId: string,
+  readers: DriveReader[],
+  { fileId, documentId }: { fileId: string; documentId: string | null },
+): Promise<WatchedFile> {
+  if (documentId) await requireDocument(app, userId, documentId);
+  const { reader, file } = await findReader(app, readers, fileId);
+  const id = await app.db.transaction().execute(async (tx) => {
+    const known = await tx
+      .selectFrom("watched_files")
+      .select(["id", "state", "document_id"])
+      .where("user_id", "=", userId)
+      .where("file_id", "=", file.id)
+      .forUpdate()
+      .executeTakeFirst();
+    const isFollowed = known?.state === "active" || known?.state === "trashed";
+    if (isFollowed) throw new AppError("conflict", "This file is followed already");
+    const isFolder = file.mimeType === folderType;
+    const watchedId = known
+      ? await followAgain(app, tx, known, { reader, file, documentId })
+      : (
+          await addWatched(app, tx, reader.feedId, [
+            { file, userId, origin: "subscribed", ...(documentId ? { documentId } : {}) },
+          ])
+        )[0]?.id;
+    if (!watchedId) throw new AppError("conflict", "This file is followed already");
+    const document = documentId ?? known?.document_id ?? null;
+    if (document) await markFollowed(app, tx, document, file);
+    await mirrorWatch(app, tx, watchedId);
+    await enqueue(app, tx, isFolder ? listFolderJob(watchedId) : readJob(watchedId));
+    return watchedId;
+  });
+  return getWatchedFile(app, userId, { id });
+}
+
+async function requireDocument(app: FilesApp, userId: string, id: string): Promise<void> {
+  const document = await app.db
+    .selectFrom("documents")
+    .select("id")
+    .where("id", "=", id)
+    .where("created_by", "=", userId)
+    .executeTakeFirst();
+  if (!document) throw new AppError("not_found", `No document ${id}`);
+}
+
+async function findReader(
+  app: FilesApp,
+  readers: DriveReader[],
+  fileId: string,
+): Promise<{ reader: DriveReader; file: DriveFile }> {
+  let refusal: ProviderError | null = null;
+  for (const reader of readers) {
+    try {
+      const { request } = openGoogleAccess(app, reader.connectionId);
+      const file = await getFile(request, fileId);
+      return { reader, file: file.targetId ? await getFile(request, file.targetId) : file };
+    } catch (error) {
+      if (!(error instanceof ProviderError)) throw error;
+      if (error.failure !== "not_found") refusal = error;
+    }
+  }
+  if (refusal) {
+    throw new AppError("unavailable", "Google does not answer for this file at the moment", {
+      retryAfterSeconds: refusal.retryAfterSeconds ?? 10,
+      cause: refusal,
+    });
+  }
+  const text =
+    readers.length === 0
+      ? "Google Drive is not connected"
+      : "None of your accounts sees this file: share it with one of them first";
+  throw new AppError("not_found", text);
+}
+
+async function followAgain(
+  app: FilesApp,
+  tx: Tx,
+  known: { id: string },
+  { reader, file, documentId }: { reader: DriveReader; file: DriveFile; documentId: string | null },
+): Promise<string> {
+  const now = app.clock.now();
+  await tx
+    .updateTable("watched_files")
+    .set({
+      feed_id: reader.feedId,
+      state: file.isTrashed ? "trashed" : "active",
+      state_reason: file.isTrashed ? "It is in the trash" : null,
+      origin: "subscribed",
+      name: file.name,
+      mimetype: file.mimeType,
+      url: file.url,
+      size: file.size === null ? null : String(file.size),
+      owner: file.owner,
+      is_own: file.isOwn,
+      parents: file.parents,
+      version: file.version,
+      modified_at: file.modifiedAt,
+      content_key: contentKeyOf(file),
+      read_failures: 0,
+      read_retry_at: null,
+      read_error: null,
+      updated_at: now,
+      ...(documentId ? { document_id: documentId, read_key: null } : {}),
+    })
+    .where("id", "=", known.id)
+    .execute();
+  return known.id;
+}
+
+async function markFollowed(
+  app: FilesApp,
+  tx: Tx,
+  documentId: string,
+  file: DriveFile,
+): Promise<void> {
+  await tx
+    .updateTable("documents")
+    .set({
+      file_id: file.id,
+      watch_active: true,
+      status: file.isTrashed ? "deleted" : "active",
+      last_synced_at: app.clock.now(),
+      updated_at: app.clock.now(),
+    })
+    .where("id", "=", documentId)
+    .execute();
+}
+
+// The older product's pages read what is followed from `drive_file_watches`.
+async function mirrorWatch(app: FilesApp, tx: Tx, watchedId: string): Promise<void> {
+  const now = app.clock.now();
+  await sql`
+    insert into drive_file_watches (document_id, project_id, file_id, channel_id, resource_id, expiration, is_active,
+      created_at, updated_at)
+    select watched.document_id, documents.project_id, watched.file_id, coalesce(watch.id, watched.feed_id)::text,
+      coalesce(watch.resource_id, ''), coalesce(watch.expires_at, ${now}::timestamptz), true, ${now}::timestamptz,
+      ${now}::timestamptz
+    from watched_files as watched
+    join documents on documents.id = watched.document_id
+    left join lateral (
+      select id, resource_id, expires_at from watches where feed_id = watched.feed_id and state = 'open'
+      order by opened_at desc limit 1
+    ) as watch on true
+    where watched.id = ${watchedId}
+    on conflict (document_id, file_id) where is_active do nothing
+  `.execute(tx);
+}
+
+/** A followed file of this user, by our id, by Google's, or by its document. @throws {AppError} `not_found` */
+export async function getWatchedFile(
+  app: Pick<App, "db">,
+  userId: string | null,
+  by: { id: string } | { fileId: string; documentId?: string },
+): Promise<WatchedFile> {
+  let query = app.db.selectFrom("watched_files").selectAll();
+  if (userId !== null) query = query.where("user_id", "=", userId);
+  if ("id" in by) query = query.where("id", "=", by.id);
+  else {
+    query = query.where("file_id", "=", by.fileId);
+    if (by.documentId) query = query.where("document_id", "=", by.documentId);
+  }
+  const file = await query.orderBy("created_at").executeTakeFirst();
+  if (!file) throw new AppError("not_found", "This file is not followed");
+  return file;
+}
+
+/** Stops following a file, or a folder with all that it brought. Documents stay. @throws {AppError} `not_found` */
+export async function unsubscribeFile(
+  app: FilesApp,
+  userId: string,
+  fileId: string,
+): Promise<void> {
+  await app.db.transaction().execute(async (tx) => {
+    const { rows } = await sql<{ document_id: string | null }>`
+      with recursive stopping as (
+        select id from watched_files where user_id = ${userId} and file_id = ${fileId} and state <> 'stopped'
+        union all
+        select below.id from stopping join watched_files as below on below.folder_id = stopping.id
+        where below.state <> 'stopped'
+      )
+      update watched_files set state = 'stopped', state_reason = 'Its owner stopped following it',
+        read_retry_at = null, updated_at = ${app.clock.now()}
+      where id in (select id from stopping)
+      returning document_id
+    `.execute(tx);
+    if (rows.length === 0) throw new AppError("not_found", "This file is not followed");
+    const documents = rows.flatMap(({ document_id }) => document_id ?? []);
+    if (documents.length === 0) return;
+    await tx
+      .updateTable("documents")
+      .set({ watch_active: false, updated_at: app.clock.now() })
+      .where("id", "in", documents)
+      .execute();
+    await tx
+      .updateTable("drive_file_watches")
+      .set({ is_active: false, updated_at: app.clock.now() })
+      .where("document_id", "in", documents)
+      .where("is_active", "=", true)
+      .execute();
+    for (const id of documents.slice(0, 50)) await tellOwner(tx, userId, id);
+  });
+}
+
+/** Hands what is known of a file to the workflow once more. @throws {AppError} `not_found`; `conflict` without a workflow */
+export async function resendFile(
+  app: FilesApp,
+  userId: string | null,
+  { documentId, fileId, action }: { documentId: string; fileId: string; action: string },
+): Promise<{ queued: number }> {
+  if (targetOf(app.config, "drive_sync") === null) {
+    throw new AppError("conflict", "No workflow is configured: set N8N_DRIVESYNC_WEBHOOK_URL");
+  }
+  const file = await getWatchedFile(app, userId, { fileId, documentId });
+  return app.db.transaction().execute(async (tx) => {
+    const jobs = await startDeliveries(app, tx, [
+      {
+        kind: "drive_sync",
+        userId: file.user_id,
+        documentId,
+        fact: `asked ${randomUUID()}`,
+        details: { action, changed: [], file_id: fileId },
+      },
+    ]);
+    await enqueue(app, tx, jobs);
+    return { queued: jobs.length };
+  });
+}
+
+/** A page of what a user follows, the latest first, with the state of each. */
+export async function listWatchedFiles(
+  app: Pick<App, "db">,
+  userId: string,
+  {
+    id,
+    before,
+    state,
+    limit,
+  }: {
+    id?: string;
+    before?: { at: string; id: string } | undefined;
+    state?: WatchedFile["state"] | undefined;
+    limit: number;
+  },
+) {
+  let query = app.db
+    .selectFrom("watched_files")
+    .innerJoin("feeds", "feeds.id", "watched_files.feed_id")
+    .leftJoin("connections", "connections.id", "feeds.connection_id")
+    .leftJoin("documents", "documents.id", "watched_files.document_id")
+    .selectAll("watched_files")
+    .select(["connections.email as account", "documents.title", "documents.status"])
+    .select(["documents.project_id", "feeds.last_success_at", "feeds.state as feed_state"])
+    .select((row) =>
+      row
+        .exists(
+          row
+            .selectFrom("watches")
+            .select("watches.id")
+            .whereRef("watches.feed_id", "=", "feeds.id")
+            .where("watches.state", "=", "open"),
+        )
+        .as("is_pushed"),
+    )
+    .select(sql<string>`watched_files.created_at::text`.as("cursor_at"))
+    .where("watched_files.user_id", "=", userId);
+  if (id) query = query.where("watched_files.id", "=", id);
+  if (state) query = query.where("watched_files.state", "=", state);
+  else query = query.where("watched_files.state", "!=", "stopped");
+  if (before) {
+    query = query.where(
+      sql<boolean>`(watched_files.created_at, watched_files.id) < (${before.at}::timestamptz, ${before.id}::uuid)`,
+    );
+  }
+  return query
+    .orderBy("watched_files.created_at", "desc")
+    .orderBy("watched_files.id", "desc")
+    .limit(limit)
+    .execute();
+}

@@ -1,0 +1,360 @@
+import { z } from "zod";
+import { ProviderError } from "../../lib/errors.ts";
+import { flag, id as Id, listOf, orNull, text as Text, textOrNull } from "./lenient.ts";
+import { expectAnswer, type GoogleRequest } from "./request.ts";
+
+/** A file or folder as an account sees it. */
+export type DriveFile = {
+  id: string;
+  name: string;
+  mimeType: string;
+  /** In bytes; null for what editors made, and for folders. */
+  size: number | null;
+  /** Of the content; null where Google names none, as for what editors made. */
+  md5: string | null;
+  revision: string | null;
+  /** Grows with every change, also those that nobody sees. */
+  version: string | null;
+  modifiedAt: Date | null;
+  /** By itself, or with a folder above. */
+  isTrashed: boolean;
+  parents: string[];
+  /** The shared drive that it lies in. */
+  driveId: string | null;
+  /** Null in shared drives. */
+  owner: string | null;
+  isOwn: boolean;
+  /** Addresses, where this account may know. */
+  sharedWith: string[];
+  canDownload: boolean;
+  url: string | null;
+  /** Of a shortcut. */
+  targetId: string | null;
+};
+
+/** What a log of changes, or a list of files, tells of one. */
+export type FileChange =
+  | { type: "file"; file: DriveFile; at: Date | null }
+  /** Deleted for good, or no longer shared: Google does not say which. */
+  | { type: "removed"; fileId: string; at: Date | null }
+  | { type: "malformed"; id: string | null; problem: string };
+
+export type FilesPage = {
+  changes: FileChange[];
+  nextPageToken: string | null;
+  /** Whether Google searched everything. */
+  isComplete: boolean;
+};
+
+export type ChangesPage = {
+  changes: FileChange[];
+  nextPageToken: string | null;
+  /** Only on the last page. */
+  newStartPageToken: string | null;
+};
+
+export type Channel = { resourceId: string; expiresAt: Date | null };
+
+type Signal = { signal?: AbortSignal | undefined };
+
+export const folderType = "application/vnd.google-apps.folder";
+export const shortcutType = "application/vnd.google-apps.shortcut";
+
+// Without it, files of shared drives are "not found".
+const allDrives = { supportsAllDrives: "true" };
+const itemsOfAllDrives = { ...allDrives, includeItemsFromAllDrives: "true" };
+const fields =
+  "id,name,mimeType,size,md5Checksum,headRevisionId,version,modifiedTime,trashed,parents,driveId,ownedByMe,owners(emailAddress),permissions(emailAddress,deleted),capabilities(canDownload),webViewLink,shortcutDetails(targetId)";
+// Units of Drive's quota. Source: Drive API, "Usage limits", as of May 2026; that of a channel is not listed by name.
+const costs = { read: 5, list: 100, download: 200, channel: 5 };
+
+/** One file. @throws {ProviderError} `not_found` when it was deleted, or this account may not see it. */
+export async function getFile(
+  google: GoogleRequest,
+  fileId: string,
+  { signal }: Signal = {},
+): Promise<DriveFile> {
+  const purpose = "read a file's metadata";
+  const answer = await google({
+    purpose,
+    api: "drive",
+    path: pathOf(fileId),
+    query: { fields, ...allDrives },
+    cost: costs.read,
+    signal,
+  });
+  return expectAnswer(File, answer, purpose);
+}
+
+/** A page of the files that an account sees, those of shared drives and the trash included. @throws {ProviderError} */
+export async function listFiles(
+  google: GoogleRequest,
+  query: { q?: string; pageToken: string | null; pageSize: number } & Signal,
+): Promise<FilesPage> {
+  const purpose = "list files";
+  const answer = await google({
+    purpose,
+    api: "drive",
+    path: "/drive/v3/files",
+    query: {
+      q: query.q,
+      pageToken: query.pageToken ?? undefined,
+      pageSize: String(query.pageSize),
+      corpora: "allDrives",
+      spaces: "drive",
+      fields: `nextPageToken,incompleteSearch,files(${fields})`,
+      ...itemsOfAllDrives,
+    },
+    cost: costs.list,
+    signal: query.signal,
+  });
+  const page = expectAnswer(Files, answer, purpose);
+  return {
+    changes: page.files.map((file) => fileChangeOf(file, null)),
+    nextPageToken: page.nextPageToken,
+    isComplete: !page.incompleteSearch,
+  };
+}
+
+/** Where the log of changes stands now. To be taken before the files are listed. @throws {ProviderError} */
+export async function getStartPageToken(
+  google: GoogleRequest,
+  { signal }: Signal = {},
+): Promise<string> {
+  const purpose = "begin a log of changes";
+  const answer = await google({
+    purpose,
+    api: "drive",
+    path: "/drive/v3/changes/startPageToken",
+    query: allDrives,
+    cost: costs.read,
+    signal,
+  });
+  return expectAnswer(z.object({ startPageToken: z.string().min(1) }), answer, purpose)
+    .startPageToken;
+}
+
+/**
+ * A page of what changed for an account since a token, each file once, as it is now.
+ *
+ * @throws {ProviderError} `start_over` when Google refuses the token.
+ */
+export async function listChanges(
+  google: GoogleRequest,
+  query: { pageToken: string; pageSize: number } & Signal,
+): Promise<ChangesPage> {
+  const purpose = "list changes";
+  const answer = await google({
+    purpose,
+    api: "drive",
+    path: "/drive/v3/changes",
+    query: {
+      pageToken: query.pageToken,
+      pageSize: String(query.pageSize),
+      includeRemoved: "true",
+      spaces: "drive",
+      fields: `nextPageToken,newStartPageToken,changes(changeType,removed,fileId,time,file(${fields}))`,
+      ...itemsOfAllDrives,
+    },
+    // Tokens do not expire, by the documentation; others have seen it otherwise.
+    startOverOn: [400, 404, 410],
+    cost: costs.list,
+    signal: query.signal,
+  });
+  const page = expectAnswer(Changes, answer, purpose);
+  return {
+    changes: page.changes.flatMap((change) => changeOf(change)),
+    nextPageToken: page.nextPageToken,
+    newStartPageToken: page.newStartPageToken,
+  };
+}
+
+type NewChannel = { channelId: string; token: string; address: string; expiresAt: Date } & Signal;
+
+/** Opens a channel for one file, or for all that changes after a token. Google caps their lives: a day, and a week. */
+export async function watchDrive(
+  google: GoogleRequest,
+  watched: { fileId: string } | { pageToken: string },
+  { channelId, token, address, expiresAt, signal }: NewChannel,
+): Promise<Channel> {
+  const purpose = "open a channel";
+  const target =
+    "fileId" in watched
+      ? { path: `${pathOf(watched.fileId)}/watch`, query: allDrives }
+      : {
+          path: "/drive/v3/changes/watch",
+          query: { pageToken: watched.pageToken, ...itemsOfAllDrives },
+        };
+  const answer = await google({
+    purpose,
+    api: "drive",
+    method: "POST",
+    ...target,
+    // Without an expiration a channel lives for an hour.
+    body: {
+      id: channelId,
+      type: "web_hook",
+      address,
+      token,
+      expiration: String(expiresAt.getTime()),
+    },
+    cost: costs.channel,
+    signal,
+  });
+  const { resourceId, expiration } = expectAnswer(ChannelAnswer, answer, purpose);
+  return { resourceId, expiresAt: expiration };
+}
+
+/** Stops a channel. @throws {ProviderError} `not_found` when it has ended already. */
+export async function stopDriveChannel(
+  google: GoogleRequest,
+  { channelId, resourceId, signal }: { channelId: string; resourceId: string } & Signal,
+): Promise<void> {
+  await google({
+    purpose: "stop a channel",
+    api: "drive",
+    method: "POST",
+    path: "/drive/v3/channels/stop",
+    body: { id: channelId, resourceId },
+    cost: costs.channel,
+    signal,
+  });
+}
+
+/**
+ * A file's content: as it is, or of what editors made in another type.
+ *
+ * @throws {ProviderError} `give_up` with the reason `answer_too_large` over `maxBytes`, `exportSizeLimitExceeded` over
+ *   Google's own 10 MB, `cannotDownloadFile` where the owner forbids it.
+ */
+export async function readContent(
+  google: GoogleRequest,
+  {
+    fileId,
+    exportAs,
+    maxBytes,
+    signal,
+  }: {
+    fileId: string;
+    exportAs: string | null;
+    maxBytes: number;
+  } & Signal,
+): Promise<Buffer> {
+  const purpose = exportAs ? "export a file" : "download a file";
+  const content = await google({
+    purpose,
+    api: "drive",
+    path: exportAs ? `${pathOf(fileId)}/export` : pathOf(fileId),
+    query: exportAs ? { mimeType: exportAs } : { alt: "media", ...allDrives },
+    isContent: true,
+    maxBytes,
+    cost: costs.download,
+    signal,
+  });
+  if (Buffer.isBuffer(content)) return content;
+  throw new ProviderError("retry", `Google's answer to ${purpose} is no content`, {
+    reason: "unusable_answer",
+  });
+}
+
+function pathOf(fileId: string): string {
+  return `/drive/v3/files/${encodeURIComponent(fileId)}`;
+}
+
+const instant = orNull(z.iso.datetime({ offset: true }).transform((text) => new Date(text)));
+const size = orNull(
+  z
+    .string()
+    .regex(/^\d{1,18}$/)
+    .transform(Number),
+);
+
+const File = z
+  .object({
+    id: Id,
+    name: Text.catch(""),
+    mimeType: Text,
+    size,
+    md5Checksum: textOrNull,
+    headRevisionId: textOrNull,
+    version: orNull(z.string().regex(/^\d{1,19}$/)),
+    modifiedTime: instant,
+    trashed: flag,
+    parents: listOf(Text),
+    driveId: textOrNull,
+    ownedByMe: flag,
+    owners: listOf(z.object({ emailAddress: Text })),
+    permissions: listOf(z.object({ emailAddress: Text, deleted: flag })),
+    capabilities: orNull(z.object({ canDownload: orNull(z.boolean()) })),
+    webViewLink: textOrNull,
+    shortcutDetails: orNull(z.object({ targetId: Text })),
+  })
+  .transform(
+    (file): DriveFile => ({
+      id: file.id,
+      name: file.name,
+      mimeType: file.mimeType,
+      size: file.size,
+      md5: file.md5Checksum,
+      revision: file.headRevisionId,
+      version: file.version,
+      modifiedAt: file.modifiedTime,
+      isTrashed: file.trashed,
+      parents: file.parents,
+      driveId: file.driveId,
+      owner: file.owners[0]?.emailAddress ?? null,
+      isOwn: file.ownedByMe,
+      sharedWith: file.permissions.flatMap(({ emailAddress, deleted }) =>
+        deleted ? [] : [emailAddress.toLowerCase()],
+      ),
+      canDownload: file.capabilities?.canDownload ?? true,
+      url: file.webViewLink,
+      targetId: file.shortcutDetails?.targetId ?? null,
+    }),
+  );
+
+const Files = z.object({
+  files: z.array(z.unknown()).default([]),
+  nextPageToken: textOrNull,
+  incompleteSearch: flag,
+});
+const Changes = z.object({
+  changes: z.array(z.unknown()).default([]),
+  nextPageToken: textOrNull,
+  newStartPageToken: textOrNull,
+});
+const Change = z.looseObject({
+  changeType: orNull(z.string()),
+  removed: flag,
+  fileId: orNull(Id),
+  time: instant,
+  file: z.unknown().optional(),
+});
+const ChannelAnswer = z.object({
+  resourceId: z.string(),
+  expiration: orNull(z.coerce.number().transform((ms) => new Date(ms))),
+});
+
+function changeOf(item: unknown): FileChange[] {
+  const { data } = Change.safeParse(item);
+  // What is told of a shared drive itself concerns no file.
+  if (data?.changeType === "drive") return [];
+  if (data?.removed && data.fileId)
+    return [{ type: "removed", fileId: data.fileId, at: data.time }];
+  const change = fileChangeOf(data?.file, data?.time ?? null);
+  return [
+    change.type === "malformed" ? { ...change, id: change.id ?? data?.fileId ?? null } : change,
+  ];
+}
+
+function fileChangeOf(item: unknown, at: Date | null): FileChange {
+  const file = File.safeParse(item);
+  if (file.success) return { type: "file", file: file.data, at };
+  const named = z.looseObject({ id: Id }).safeParse(item);
+  const problem = file.error.issues.map(({ path, message }) => `${path.join(".")} ${message}`);
+  return {
+    type: "malformed",
+    id: named.data?.id ?? null,
+    problem: problem.join("; ").slice(0, 300),
+  };
+}

@@ -1,0 +1,126 @@
+import { sql } from "kysely";
+import { z } from "zod";
+import { checkJob, recordFileChanges } from "../documents/watched-files.ts";
+import {
+  type FileChange,
+  getStartPageToken,
+  listChanges,
+  listFiles,
+  stopDriveChannel,
+  watchDrive,
+} from "../providers/google/drive.ts";
+import type { Feed } from "./feeds.ts";
+import { recordSkipped } from "./skipped.ts";
+import { type Applied, nothingApplied, type Page, type Source } from "./source.ts";
+
+const dayMs = 86_400_000;
+const pageSize = 1_000;
+const pushPath = "/api/v1/webhooks/drive";
+
+/**
+ * Everything that changes for an account in Google Drive, of which only what is followed is kept. Without a token, or
+ * where Google refuses it, the present one is pinned first, then all files are listed, then the log goes on from the
+ * pinned one. A followed file that is not in the list is looked at by itself before it counts as gone.
+ */
+export const driveSource: Source<FileChange> = {
+  cursorShape: "changes v1",
+
+  nextReading(feed, { finished }) {
+    if (finished.has("changes")) return null;
+    if (feed.cursor !== null) {
+      return { mode: "delta", name: "changes", from: { cursor: feed.cursor } };
+    }
+    return finished.has("all files") ? null : { mode: "full", name: "all files", from: {} };
+  },
+
+  async listPage(google, _feed, position, signal) {
+    if (position.mode === "full") return listAll(google, position.pageToken, signal);
+    const page = await listChanges(google, {
+      pageToken: position.pageToken ?? position.from.cursor ?? "",
+      pageSize,
+      signal,
+    });
+    const { changes, nextPageToken, newStartPageToken } = page;
+    return { changes, nextPageToken, cursor: newStartPageToken };
+  },
+
+  async apply(app, tx, feed, { changes, position }) {
+    const malformed = changes.flatMap((change) => (change.type === "malformed" ? [change] : []));
+    await recordSkipped(tx, feed.id, malformed, app.clock.now());
+    const recorded = await recordFileChanges(
+      app,
+      tx,
+      driveAccountOf(feed),
+      changes,
+      position.mode === "full" ? position.generation : 0,
+    );
+    const others = [...recorded.told].filter(([userId]) => userId !== feed.user_id);
+    for (const [userId, ids] of others) {
+      const payload = JSON.stringify({ document_ids: ids.slice(0, 50) });
+      await tx
+        .insertInto("user_events")
+        .values({ user_id: userId, type: "documents.changed", payload })
+        .execute();
+    }
+    const own = recorded.told.get(feed.user_id) ?? [];
+    const applied: Applied = {
+      ...nothingApplied,
+      created: recorded.created,
+      updated: recorded.updated,
+      deleted: recorded.deleted,
+      skipped: malformed.length,
+      examined: changes.length,
+      changedAt: recorded.changedAt,
+      jobs: recorded.jobs,
+      events:
+        own.length > 0
+          ? [{ type: "documents.changed", payload: { document_ids: own.slice(0, 50) } }]
+          : [],
+    };
+    return applied;
+  },
+
+  async finish(_app, tx, feed, { mode, generation }) {
+    if (mode !== "full") return { ...nothingApplied, remembers: {} };
+    const { rows } = await sql<{ id: string }>`
+      select id from watched_files
+      where feed_id = ${feed.id} and state in ('active', 'trashed') and generation < ${generation}
+    `.execute(tx);
+    return { ...nothingApplied, jobs: rows.map(({ id }) => checkJob(id)), remembers: {} };
+  },
+
+  channel: {
+    targetOf: ({ pushUrl }) => pushUrl && pushUrl + pushPath,
+    lifeMs: 7 * dayMs,
+    open: async (google, feed, { target, ...channel }) => {
+      const pageToken = feed.cursor ?? (await getStartPageToken(google));
+      return watchDrive(google, { pageToken }, { ...channel, address: target });
+    },
+    close: stopDriveChannel,
+  },
+};
+
+// The pinned token travels with the page's, so that a list that is interrupted goes on under the same one.
+async function listAll(
+  google: Parameters<typeof listFiles>[0],
+  pageToken: string | null,
+  signal: AbortSignal,
+): Promise<Page<FileChange>> {
+  const { pinned, token } = pageToken
+    ? Progress.parse(JSON.parse(pageToken))
+    : { pinned: await getStartPageToken(google, { signal }), token: null };
+  const page = await listFiles(google, { pageToken: token, pageSize, signal });
+  const next = page.nextPageToken;
+  return {
+    changes: page.changes,
+    nextPageToken: next === null ? null : JSON.stringify({ pinned, token: next }),
+    cursor: next === null ? pinned : null,
+  };
+}
+
+const Progress = z.object({ pinned: z.string(), token: z.string().nullable() });
+
+/** The account that a feed is read through, as the rules about files know it. */
+export function driveAccountOf(feed: Feed) {
+  return { feedId: feed.id, userId: feed.user_id, account: feed.account_email ?? "this account" };
+}

@@ -1,0 +1,492 @@
+import assert from "node:assert/strict";
+import { after, before, beforeEach, describe, test } from "node:test";
+import { sql } from "kysely";
+import { addFault } from "../../sandbox/google/faults.ts";
+import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
+import { ana, chooseName, documentsOf, itemsOf, jonas } from "../mails.ts";
+
+const editor = "application/vnd.google-apps";
+const docType = `${editor}.document`;
+
+/** Ana has connected her Drive, and nothing in it is followed yet. */
+async function anasDrive(options: Parameters<typeof openTestApp>[0] = {}) {
+  await using opened = new AsyncDisposableStack();
+  const t = opened.use(await openTestApp({ push: true, workflow: true, ...options }));
+  const visitor = await t.signIn(ana);
+  await chooseName(visitor, "ana");
+  await t.idle();
+  const kept = opened.move();
+  return { t, visitor, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+}
+
+const follow = async (visitor: Visitor, fileId: string, documentId?: string) => {
+  const { status, body } = await visitor.call("POST", "/api/v1/drive/subscribe", {
+    file_id: fileId,
+    ...(documentId ? { document_id: documentId } : {}),
+  });
+  assert.equal(status, 201, JSON.stringify(body));
+  return body;
+};
+const filesOf = (visitor: Visitor) => itemsOf(visitor, "drive/files");
+const fileOf = async (visitor: Visitor, fileId: string) =>
+  (await filesOf(visitor)).find(({ file_id }) => file_id === fileId);
+const documentOf = async (visitor: Visitor, fileId: string) => {
+  const { document_id } = await fileOf(visitor, fileId);
+  return (await visitor.call("GET", `/api/v1/documents/${document_id}`)).body;
+};
+/** What the workflow was told of a file, in order. */
+const toldOf = (t: TestApp, fileId: string) =>
+  t.n8n.received
+    .filter(
+      ({ path, body, status }) =>
+        path.includes("drive-sync") && body.file_id === fileId && status === 200,
+    )
+    .map(({ body }) => body);
+
+describe("a file that is followed", () => {
+  let story: Awaited<ReturnType<typeof anasDrive>>;
+  let t: TestApp;
+  let visitor: Visitor;
+  let fileId: string;
+  before(async () => {
+    story = await anasDrive();
+    ({ t, visitor } = story);
+  });
+  after(() => story[Symbol.asyncDispose]());
+  beforeEach(async () => {
+    fileId = t.google.drive.addFile(ana, { name: "Plan", mimeType: docType, content: "# One" });
+    await follow(visitor, fileId);
+    await t.idle();
+  });
+
+  test("becomes a document with its text, its link and its watch", async () => {
+    const document = await documentOf(visitor, fileId);
+    assert.partialDeepStrictEqual(document, {
+      title: "Plan",
+      source: "drive",
+      type: "document",
+      text: "# One",
+      status: "active",
+      file_id: fileId,
+    });
+    assert.match(document.source_url, /drive\.example\.com/);
+    const file = await fileOf(visitor, fileId);
+    assert.partialDeepStrictEqual(file, {
+      state: "active",
+      is_pushed: true,
+      account: ana,
+      origin: "subscribed",
+      read_error: null,
+    });
+    const mirrored = await t.app.db
+      .selectFrom("drive_file_watches")
+      .selectAll()
+      .where("file_id", "=", fileId)
+      .executeTakeFirstOrThrow();
+    assert.deepEqual([mirrored.is_active, mirrored.document_id], [true, document.id]);
+  });
+
+  test("that was edited is read again and told to the workflow once, within seconds", async () => {
+    t.google.drive.edit(fileId, "# Two");
+    await t.idle();
+    assert.partialDeepStrictEqual(await documentOf(visitor, fileId), {
+      text: "# Two",
+      status: "updated",
+    });
+    const [told, ...more] = toldOf(t, fileId);
+    assert.deepEqual(more, []);
+    assert.partialDeepStrictEqual(told, {
+      action: "updated",
+      changed: ["content"],
+      content: "# Two",
+      source: "drive_polling",
+      project_id: null,
+    });
+    assert.match(told.content_hash, /^[0-9a-f]{64}$/);
+    const log = await t.app.db
+      .selectFrom("drive_webhook_logs")
+      .selectAll()
+      .where("file_id", "=", fileId)
+      .execute();
+    assert.deepEqual(
+      log.map((row) => [row.resource_state, row.n8n_webhook_sent, row.n8n_webhook_response]),
+      [["updated", true, "success"]],
+    );
+  });
+
+  test("whose time changed and not its text causes nothing", async () => {
+    t.google.drive.touch(fileId);
+    await t.idle();
+    assert.deepEqual(toldOf(t, fileId), []);
+    assert.equal((await documentOf(visitor, fileId)).status, "active");
+  });
+
+  test("that was renamed, moved, or given to somebody else says so", async () => {
+    const folder = t.google.drive.addFolder(ana, "Elsewhere");
+    t.google.drive.rename(fileId, "The plan");
+    await t.idle();
+    t.google.drive.move(fileId, folder);
+    await t.idle();
+    t.google.drive.transfer(fileId, jonas);
+    await t.idle();
+    const document = await documentOf(visitor, fileId);
+    assert.deepEqual([document.title, document.status], ["The plan", "updated"]);
+    assert.deepEqual(
+      toldOf(t, fileId).map(({ action, changed }) => [action, changed]),
+      [
+        ["updated", ["name"]],
+        ["updated", ["parents"]],
+        ["updated", ["owner"]],
+      ],
+    );
+    assert.equal((await fileOf(visitor, fileId)).owner, jonas);
+  });
+
+  test("goes to the trash, comes back, and is deleted for good", async () => {
+    t.google.drive.trash(fileId);
+    await t.idle();
+    assert.equal((await documentOf(visitor, fileId)).status, "deleted");
+    assert.equal((await fileOf(visitor, fileId)).state, "trashed");
+    t.google.drive.edit(fileId, "# Edited in the trash");
+    t.google.drive.restore(fileId);
+    await t.idle();
+    const back = await documentOf(visitor, fileId);
+    assert.deepEqual([back.status, back.text], ["updated", "# Edited in the trash"]);
+    t.google.drive.trash(fileId);
+    await t.idle();
+    t.google.drive.remove(fileId);
+    await t.idle();
+    assert.deepEqual(
+      toldOf(t, fileId).map(({ action, changed }) => [action, changed]),
+      [
+        ["deleted", []],
+        ["restored", []],
+        ["updated", ["content"]],
+        ["deleted", []],
+      ],
+    );
+    const gone = await fileOf(visitor, fileId);
+    assert.deepEqual([gone.state, gone.state_reason], ["removed", "It was deleted for good"]);
+    const mirrored = await t.app.db
+      .selectFrom("drive_file_watches")
+      .select("is_active")
+      .where("file_id", "=", fileId)
+      .execute();
+    assert.deepEqual(mirrored, [{ is_active: false }]);
+  });
+
+  test("of somebody else's that is no longer shared is in error, and nothing of it is deleted", async () => {
+    const theirs = t.google.drive.addFile(jonas, {
+      name: "Theirs",
+      mimeType: docType,
+      content: "x",
+    });
+    t.google.drive.share(theirs, ana);
+    await follow(visitor, theirs);
+    await t.idle();
+    t.google.drive.unshare(theirs, ana);
+    await t.idle();
+    const document = await documentOf(visitor, theirs);
+    assert.deepEqual([document.status, document.text], ["error", "x"]);
+    const { state, state_reason } = await fileOf(visitor, theirs);
+    assert.equal(state, "lost");
+    assert.match(state_reason, /no longer shared with ana@example\.com/);
+    t.google.drive.share(theirs, ana);
+    await t.idle();
+    assert.equal((await documentOf(visitor, theirs)).status, "active");
+    assert.deepEqual(
+      toldOf(t, theirs).map(({ action }) => action),
+      ["restored"],
+    );
+  });
+
+  test("is no longer followed when its owner says so, keeps its document, and can be followed anew", async () => {
+    const { document_id } = await fileOf(visitor, fileId);
+    assert.equal((await visitor.call("DELETE", `/api/v1/drive/subscribe/${fileId}`)).status, 204);
+    assert.equal((await visitor.call("DELETE", `/api/v1/drive/subscribe/${fileId}`)).status, 404);
+    t.google.drive.edit(fileId, "# Unseen");
+    await t.idle();
+    assert.equal(await fileOf(visitor, fileId), undefined);
+    const { body: kept } = await visitor.call("GET", `/api/v1/documents/${document_id}`);
+    assert.equal(kept.text, "# One");
+    await follow(visitor, fileId);
+    await t.idle();
+    assert.equal((await documentOf(visitor, fileId)).text, "# Unseen");
+    assert.equal((await documentOf(visitor, fileId)).id, document_id);
+  });
+
+  test("can be looked at now, and says what has become of it", async () => {
+    t.google.drive.push.isOn = false;
+    const check = async () =>
+      (await visitor.call("POST", `/api/v1/drive/check-changes/${fileId}`)).body;
+    assert.partialDeepStrictEqual(await check(), { changed: false, action: "none" });
+    t.google.drive.edit(fileId, "# Three");
+    assert.partialDeepStrictEqual(await check(), { changed: true, action: "updated" });
+    t.google.drive.trash(fileId);
+    assert.partialDeepStrictEqual(await check(), { action: "deleted" });
+    t.google.drive.restore(fileId);
+    assert.partialDeepStrictEqual(await check(), {
+      action: "restored",
+      metadata: { state: "active" },
+    });
+    await t.idle();
+    t.google.drive.rename(fileId, "Polled");
+    const { file_id, document_id } = await fileOf(visitor, fileId);
+    const deletion = await t.asService("POST", "/api/v1/drive/handle-deletion", {
+      file_id,
+      document_id,
+    });
+    assert.deepEqual([deletion.status, deletion.body.deleted], [200, false]);
+    t.google.drive.push.isOn = true;
+  });
+
+  test("is handed to the workflow again when somebody asks", async () => {
+    const { document_id } = await fileOf(visitor, fileId);
+    const ask = (who = visitor) =>
+      who.call("POST", "/api/v1/drive/n8n-webhook", { document_id, file_id: fileId });
+    assert.equal((await ask()).status, 202);
+    await t.idle();
+    assert.deepEqual(
+      toldOf(t, fileId).map(({ action, content }) => [action, content]),
+      [["sync", "# One"]],
+    );
+    const stranger = await t.signIn("priya@example.com");
+    assert.equal((await ask(stranger)).status, 404);
+  });
+
+  test("is followed once, by whoever it belongs to, and only where an account sees it", async () => {
+    const subscribe = (body: object, who = visitor) =>
+      who.call("POST", "/api/v1/drive/subscribe", body);
+    assert.equal((await subscribe({ file_id: fileId })).status, 409);
+    const hidden = t.google.drive.addFile(jonas, { name: "Hidden" });
+    const refused = await subscribe({ file_id: hidden });
+    assert.deepEqual([refused.status, /share it/.test(refused.body.detail)], [404, true]);
+    assert.equal((await subscribe({ file_id: "../etc" })).status, 422);
+    const { document_id } = await fileOf(visitor, fileId);
+    const priya = await t.signIn("priya@example.com");
+    await t.idle();
+    assert.equal((await subscribe({ file_id: fileId, document_id }, priya)).status, 404);
+    for (const [method, path] of [
+      ["POST", `poll/${fileId}`],
+      ["POST", `check-changes/${fileId}`],
+      ["DELETE", `subscribe/${fileId}`],
+    ] as const)
+      assert.equal((await priya.call(method, `/api/v1/drive/${path}`)).status, 404, path);
+    assert.deepEqual(await filesOf(priya), []);
+  });
+});
+
+describe("what else Drive brings", () => {
+  test("a folder is followed with what is in it, what comes into it, and no deeper than said", async () => {
+    await using story = await anasDrive();
+    const { t, visitor } = story;
+    const { drive } = t.google;
+    const folder = drive.addFolder(ana, "Work");
+    const inner = drive.addFolder(ana, "Inner", folder);
+    drive.addFile(ana, { name: "first.txt", content: "first", parentId: folder });
+    drive.addFile(ana, { name: "deep.txt", content: "deep", parentId: inner });
+    let deepest = inner;
+    for (let depth = 0; depth < 6; depth += 1)
+      deepest = drive.addFolder(ana, `Level ${depth}`, deepest);
+    drive.addFile(ana, { name: "too deep.txt", parentId: deepest });
+    await follow(visitor, folder);
+    await t.idle();
+    const titles = async () => (await documentsOf(visitor)).map(({ title }) => title).sort();
+    assert.deepEqual(await titles(), ["deep.txt", "first.txt"]);
+    drive.addFile(ana, { name: "second.txt", content: "second", parentId: inner });
+    await t.idle();
+    assert.deepEqual(await titles(), ["deep.txt", "first.txt", "second.txt"]);
+    // What is new is classified, and no change of an older one.
+    assert.equal(t.n8n.received.filter(({ path }) => !path.includes("drive-sync")).length, 3);
+    await visitor.call("DELETE", `/api/v1/drive/subscribe/${folder}`);
+    drive.addFile(ana, { name: "third.txt", parentId: folder });
+    await t.idle();
+    assert.equal((await documentsOf(visitor)).length, 3);
+    assert.deepEqual(await filesOf(visitor), []);
+  });
+
+  test("a file that is shared with the assistant's address becomes a document by itself, of its owner alone", async () => {
+    await using story = await anasDrive();
+    const { t, visitor } = story;
+    const other = await t.signIn(jonas);
+    await t.idle();
+    const fileId = t.google.drive.addFile(ana, { name: "For you", content: "Read me" });
+    t.google.drive.share(fileId, jonas);
+    await t.idle();
+    assert.deepEqual(await documentsOf(visitor), []);
+    t.google.drive.share(fileId, "ai+ana@example.com");
+    await t.idle();
+    const [document] = await documentsOf(visitor);
+    assert.equal(document.title, "For you");
+    assert.equal((await fileOf(visitor, fileId)).origin, "shared");
+    assert.deepEqual(await documentsOf(other), []);
+  });
+
+  test("a token that Google refuses means one list of everything, and nothing is lost or doubled", async () => {
+    await using story = await anasDrive();
+    const { t, visitor } = story;
+    const { drive } = t.google;
+    const [edited, trashed, gone] = ["edited", "trashed", "gone"].map((name) =>
+      drive.addFile(ana, { name, content: "1" }),
+    );
+    for (const id of [edited!, trashed!, gone!]) await follow(visitor, id);
+    await t.idle();
+    drive.push.isOn = false;
+    drive.edit(edited!, "2");
+    drive.trash(trashed!);
+    drive.remove(gone!);
+    drive.expirePageTokens();
+    t.clock.advance(20 * 60_000);
+    await visitor.call("POST", `/api/v1/sync/drive/${visitor.userId}`, { force: true });
+    await t.idle();
+    assert.deepEqual(
+      [edited!, trashed!, gone!].map((id) => toldOf(t, id).map(({ action }) => action)),
+      [["updated"], ["deleted"], ["deleted"]],
+    );
+    assert.equal((await documentOf(visitor, edited!)).text, "2");
+    assert.equal((await fileOf(visitor, gone!)).state, "removed");
+  });
+
+  test("one bad file holds nobody up: its errors are kept with it, counted, and it is tried again", async () => {
+    await using story = await anasDrive();
+    const { t, visitor } = story;
+    const { drive } = t.google;
+    const bad = drive.addFile(ana, { name: "bad.txt", content: "bad" });
+    const good = drive.addFile(ana, { name: "good.txt", content: "good" });
+    addFault(t.google.state, { endpoint: "drive.files.download", status: 500, times: 1 });
+    await follow(visitor, bad);
+    await t.idle();
+    await follow(visitor, good);
+    await t.idle();
+    const file = await fileOf(visitor, bad);
+    assert.equal(file.read_failures, 1);
+    assert.match(file.read_error, /500/);
+    assert.equal((await documentOf(visitor, good)).text, "good");
+    t.clock.advance(60_000);
+    await sql`update pgboss.job_common set start_after = now() where name = 'files.read' and state < 'active'`.execute(
+      t.app.db,
+    );
+    await t.idle();
+    assert.deepEqual(
+      [(await fileOf(visitor, bad)).read_failures, (await documentOf(visitor, bad)).text],
+      [0, "bad"],
+    );
+    const odd = drive.addFile(ana, { name: "odd" });
+    drive.makeMalformed(odd, { id: odd, name: 7 });
+    drive.edit(good, "better");
+    await t.idle();
+    assert.equal((await documentOf(visitor, good)).text, "better");
+  });
+
+  test("what has no text, may not be read, or is too large is known by its name, and says why", async () => {
+    await using story = await anasDrive();
+    const { t, visitor } = story;
+    const { drive } = t.google;
+    const image = drive.addFile(ana, { name: "a.png", mimeType: "image/png", content: "png" });
+    const closed = drive.addFile(jonas, { name: "closed.txt", content: "secret" });
+    drive.share(closed, ana);
+    drive.forbidDownload(closed);
+    const huge = drive.addFile(ana, {
+      name: "huge.pdf",
+      mimeType: "application/pdf",
+      content: Buffer.alloc(100_000_000, "%PDF"),
+    });
+    const long = drive.addFile(ana, {
+      name: "Long",
+      mimeType: docType,
+      content: "x".repeat(10 * 1024 * 1024 + 1),
+    });
+    const cuts: string[] = [];
+    for (const id of [image, closed, huge, long]) {
+      await follow(visitor, id);
+      await t.idle();
+      cuts.push((await documentOf(visitor, id)).cut);
+    }
+    assert.deepEqual(cuts, [
+      "Files of this kind are known by their name alone",
+      "Its owner does not let it be downloaded",
+      "It is larger than 50 MB",
+      "It is larger than the 10 MB that Google exports",
+    ]);
+    drive.edit(image, "another png");
+    await t.idle();
+    assert.deepEqual(
+      toldOf(t, image).map(({ changed, content }) => [changed, content]),
+      [[["content"], ""]],
+    );
+  });
+
+  test("files of shared drives are followed like others", async () => {
+    await using story = await anasDrive();
+    const { t, visitor } = story;
+    const driveId = t.google.drive.addSharedDrive("Team", [ana]);
+    const fileId = t.google.drive.addFile(jonas, { name: "Team plan", content: "1", driveId });
+    await follow(visitor, fileId);
+    await t.idle();
+    t.google.drive.edit(fileId, "2");
+    await t.idle();
+    assert.equal((await documentOf(visitor, fileId)).text, "2");
+  });
+
+  test("500 followed files cost one call to look at, whatever changed", async () => {
+    await using story = await anasDrive({ push: false });
+    const { t, visitor } = story;
+    const folder = t.google.drive.addFolder(ana, "Many");
+    const ids = t.google.drive.addFiles(
+      ana,
+      Array.from({ length: 500 }, (_, index) => ({
+        name: `${index}.png`,
+        mimeType: "image/png",
+        parentId: folder,
+      })),
+    );
+    await follow(visitor, folder);
+    await t.idle();
+    assert.equal((await itemsOf(visitor, "drive/files?limit=200")).length, 200);
+    t.google.state.requests.length = 0;
+    for (const id of ids.slice(0, 50)) t.google.drive.rename(id, `renamed ${id}`);
+    await visitor.call("POST", `/api/v1/sync/drive/${visitor.userId}`, { force: true });
+    await t.idle();
+    const asked = t.google.state.requests.filter(({ endpoint }) => endpoint.startsWith("drive."));
+    assert.deepEqual(
+      asked.map(({ endpoint }) => endpoint),
+      ["drive.changes.list"],
+    );
+    const renamed = await t.app.db
+      .selectFrom("documents")
+      .select("id")
+      .where("title", "like", "renamed%")
+      .execute();
+    assert.equal(renamed.length, 50);
+  });
+
+  test("what the older product followed goes on being followed, with its document", async () => {
+    await using opened = new AsyncDisposableStack();
+    const t = opened.use(await openTestApp({ workflow: true }));
+    const fileId = t.google.drive.addFile(ana, { name: "Old", content: "old" });
+    const visitor = await t.signIn(ana);
+    await t.idle();
+    const { id } = await t.app.db
+      .insertInto("documents")
+      .values({ created_by: visitor.userId, title: "Old", source: "drive" })
+      .returning("id")
+      .executeTakeFirstOrThrow();
+    await t.app.db
+      .insertInto("drive_file_watches")
+      .values({
+        document_id: id,
+        file_id: fileId,
+        channel_id: id,
+        resource_id: "x",
+        expiration: new Date(0),
+      })
+      .execute();
+    const [feed] = (await itemsOf(visitor, "sync/feeds")).filter(({ kind }) => kind === "drive");
+    await visitor.call("POST", `/api/v1/sync/feeds/${feed.id}/sync?wait=true`, { full: true });
+    await t.idle();
+    assert.partialDeepStrictEqual(await fileOf(visitor, fileId), {
+      document_id: id,
+      origin: "subscribed",
+    });
+  });
+});
