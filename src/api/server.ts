@@ -15,6 +15,7 @@ import {
 import { serializerCompiler } from "fastify-type-provider-zod";
 import type { App } from "../app.ts";
 import { calendarGateway } from "../gateway/calendar.ts";
+import { driveGateway } from "../gateway/drive.ts";
 import { mailGateway } from "../gateway/mail.ts";
 import { projectGateway } from "../gateway/projects.ts";
 import { signInGateway } from "../gateway/sign-in.ts";
@@ -116,6 +117,7 @@ export async function openServer(
   await server.register(signInGateway, { app, prefix: "/functions/v1" });
   await server.register(calendarGateway, { app, prefix: "/functions/v1" });
   await server.register(mailGateway, { app, prefix: "/functions/v1" });
+  await server.register(driveGateway, { app, prefix: "/functions/v1" });
   await server.register(projectGateway, { app, prefix: "/functions/v1" });
   await serveConsole(server);
   return server;

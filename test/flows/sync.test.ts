@@ -36,6 +36,10 @@ describe("everything of a user at once", () => {
     );
     assert.deepEqual(
       [byService.get("drive")?.is_skipped, byService.get("drive")?.error],
+      [false, undefined],
+    );
+    assert.deepEqual(
+      [byService.get("attendee")?.is_skipped, byService.get("attendee")?.error],
       [true, "Not connected"],
     );
     assert.ok(body.next_sync_in_ms > 0);
