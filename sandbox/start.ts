@@ -11,6 +11,7 @@ import { randomToken } from "../src/lib/secrets.ts";
 import { serve } from "../src/serve.ts";
 import { mailboxPushPath } from "../src/sync/mailbox-notifications.ts";
 import { seedCalendars } from "./google/calendar/seeds.ts";
+import { seedDrive } from "./google/drive/seeds.ts";
 import { seedMails } from "./google/gmail/seeds.ts";
 import { usualTopic } from "./google/pubsub.ts";
 import { openSandboxGoogle } from "./google/server.ts";
@@ -55,6 +56,7 @@ export async function startSandbox({
   );
   seedCalendars(google.calendar);
   await seedMails(google.gmail);
+  seedDrive(google.drive);
   const endpoint = `${url}${mailboxPushPath}`;
   google.pubsub.subscribe({
     name: pubsub.subscription,
@@ -85,6 +87,7 @@ export async function startSandbox({
     GOOGLE_PUBSUB_SERVICE_ACCOUNT: pubsub.serviceAccount,
     VIRTUAL_EMAIL_ADDRESS: "ai@example.com",
     N8N_CLASSIFICATION_WEBHOOK_URL: n8n.webhookUrl,
+    N8N_DRIVESYNC_WEBHOOK_URL: n8n.driveSyncUrl,
     N8N_WEBHOOK_SECRET: n8nSecret,
     N8N_ALLOW_PRIVATE: "true",
     OPENAI_API_KEY: openai.key,
@@ -114,6 +117,7 @@ export async function startSandbox({
       `  Sandbox Google   ${google.url}/`,
       `  Its calendars    ${google.url}/calendar`,
       `  Its mail         ${google.url}/mail`,
+      `  Its Drive        ${google.url}/drive`,
       `  Database         ${embedded.psql}`,
       `  Service key      in ${join(dataDir, "secrets.json")}`,
       "",

@@ -108,6 +108,25 @@ export type WholeDocument = Document & {
   attachments: { name?: string; type?: string; size?: number }[];
 };
 
+/** A file or folder of Google Drive that is followed. */
+export type WatchedFile = {
+  id: string;
+  file_id: string;
+  document_id: string | null;
+  name: string;
+  url: string | null;
+  account: string | null;
+  origin: "subscribed" | "folder" | "shared";
+  is_folder: boolean;
+  state: "active" | "trashed" | "removed" | "lost" | "stopped";
+  state_reason: string | null;
+  is_pushed: boolean;
+  last_changed_at: string | null;
+  last_checked_at: string | null;
+  read_error: string | null;
+  created_at: string;
+};
+
 export type DocumentWhy = {
   taken: { reason: string; decided_at: string } | null;
   project: { decision: string; reason: string; confidence: number | null };
@@ -297,6 +316,20 @@ export const moveDocument = (id: string, projectId: string | null) =>
 export const classifyDocument = (id: string) => change("POST", `/documents/${id}/classify`);
 export const fetchDeliveries = async (documentId: string) =>
   (await call<List<Delivery>>("GET", `/deliveries?document_id=${documentId}&limit=50`)).items;
+/** One page of the files that are followed, the latest first. @throws {ApiError} */
+export function fetchFiles(cursor: string): Promise<List<WatchedFile>> {
+  const query = new URLSearchParams({ limit: "30", ...(cursor ? { cursor } : {}) });
+  return call("GET", `/drive/files?${query}`);
+}
+
+export const followFile = (fileId: string) =>
+  change("POST", "/drive/subscribe", { file_id: fileId });
+export const stopFile = (fileId: string) => change("DELETE", `/drive/subscribe/${fileId}`);
+export const checkFile = (fileId: string) =>
+  call<{ action: "updated" | "deleted" | "restored" | "none" }>(
+    "POST",
+    `/drive/check-changes/${fileId}`,
+  );
 export const resendDelivery = (id: string) => change("POST", `/deliveries/${id}/resend`);
 export const fetchProjects = async () =>
   (await call<List<Project>>("GET", "/projects?limit=200")).items;

@@ -33,7 +33,7 @@ export function DocumentPage({ id }: { id: string }) {
       </>
     );
   }
-  const { title, author, received_at, source_url, recipients } = document.data;
+  const { title, author, received_at, source, source_url, recipients } = document.data;
   return (
     <>
       {back}
@@ -43,7 +43,7 @@ export function DocumentPage({ id }: { id: string }) {
       </div>
       <article aria-label="What it says">
         <p className="faint">
-          From {author}
+          {author && `From ${author}`}
           {recipients.length > 0 && ` to ${recipients.map(nameOf).join(", ")}`}
           {received_at && (
             <>
@@ -54,7 +54,7 @@ export function DocumentPage({ id }: { id: string }) {
             <>
               {". "}
               <a href={source_url} target="_blank" rel="noreferrer">
-                Open in Gmail
+                Open in {source === "drive" ? "Drive" : "Gmail"}
               </a>
             </>
           )}
@@ -76,7 +76,7 @@ function Text({ document }: { document: WholeDocument }) {
   return (
     <>
       {text ? <p className="text">{text}</p> : <p className="empty">It has no text.</p>}
-      {cut && <p className="state warn">Not everything is shown: {cut}.</p>}
+      {cut && <p className="state warn">{text ? `Not everything is shown: ${cut}.` : `${cut}.`}</p>}
       {attachments.length > 0 && (
         <ul className="files" aria-label="Files">
           {attachments.map(({ name, type, size }, index) => (

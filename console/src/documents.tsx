@@ -2,6 +2,7 @@ import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { type ReactNode, useState } from "react";
 import { type Document, type DocumentFilter, fetchDocuments, fetchProjects } from "./api.ts";
 import { DocumentPage } from "./document.tsx";
+import { Files } from "./files.tsx";
 import { Notice } from "./message.tsx";
 import { Moment } from "./moment.tsx";
 import { goTo, Link, useQueryString } from "./router.tsx";
@@ -11,6 +12,7 @@ export function Documents() {
   const query = useQueryString();
   const id = query.get("id");
   if (id !== null) return <DocumentPage id={id} />;
+  if (query.has("files")) return <Files />;
   const filter: DocumentFilter = {
     q: query.get("q") ?? "",
     project: query.get("project") ?? "",
@@ -20,6 +22,9 @@ export function Documents() {
     <>
       <div className="title">
         <h1>Documents</h1>
+        <Link className="button" href="/documents?files">
+          Files of Drive
+        </Link>
       </div>
       <Filter filter={filter} />
       <DocumentList filter={filter}>

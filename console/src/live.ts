@@ -7,7 +7,7 @@ const concerned: Record<string, string[]> = {
   "calendar.changed": ["events", "meetings", "feeds"],
   "meeting.changed": ["events", "meetings"],
   "feeds.changed": ["feeds", "events"],
-  "documents.changed": ["documents", "detections"],
+  "documents.changed": ["documents", "detections", "files"],
   "onboarding.changed": ["projects"],
   "mail.changed": ["held", "detections"],
   "connection.changed": ["me", "feeds"],

@@ -3,6 +3,8 @@ import { prettifyError, z } from "zod";
 import { redirectUriProblem } from "./authorization.ts";
 import type { SandboxCalendar } from "./calendar/calendar.ts";
 import { addCalendarControl } from "./calendar/control.ts";
+import { addDriveControl } from "./drive/control.ts";
+import type { SandboxDrive } from "./drive/drive.ts";
 import { addFault, clearFaults, FaultSettings } from "./faults.ts";
 import { addGmailControl } from "./gmail/control.ts";
 import type { SandboxGmail } from "./gmail/gmail.ts";
@@ -60,7 +62,12 @@ export const ClientSettings = z.strictObject({
 export function addControl(
   server: FastifyInstance,
   state: State,
-  parts: { calendar: SandboxCalendar; gmail: SandboxGmail; pubsub: PubSub },
+  parts: {
+    calendar: SandboxCalendar;
+    drive: SandboxDrive;
+    gmail: SandboxGmail;
+    pubsub: PubSub;
+  },
 ): void {
   server.register(
     async (control) => {
@@ -71,6 +78,7 @@ export function addControl(
       addPeople(control, state);
       addClients(control, state);
       addCalendarControl(control, parts.calendar);
+      addDriveControl(control, parts.drive);
       addGmailControl(control, parts);
       control.get("/requests", ({ query }) => requestsOf(state, query));
       control.delete("/requests", () => {

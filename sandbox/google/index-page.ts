@@ -40,6 +40,7 @@ ${table("Faults", ["Endpoint", "What happens", "Hits", "Id"], faults)}
 ${table("Last requests", ["Time", "Request", "Person", "Status"], requests)}
 <h2>Links</h2>
 <p><a href="${base}/calendar">Calendars</a> · <a href="${base}/mail">Mail</a> ·
+<a href="${base}/drive">Drive</a> ·
 <a href="${base}/.well-known/openid-configuration">Discovery document</a> ·
 <a href="${base}/oauth2/v3/certs">Keys</a> · <a href="${base}/_control/requests">All requests</a></p>`,
     "wide",

@@ -22,6 +22,7 @@ const tags = [
   { name: "me", description: "The signed-in person: profile, all of their data, the way out" },
   { name: "calendar", description: "Calendars, their events, and the meetings among them" },
   { name: "mail", description: "The assistant's address, who may use it, and the mails that did" },
+  { name: "drive", description: "Files of Google Drive that are followed, and their way here" },
   {
     name: "documents",
     description: "What became of mails and files, and their way to the workflow",
