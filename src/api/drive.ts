@@ -12,8 +12,13 @@ import {
   unsubscribeFile,
 } from "../documents/file-subscriptions.ts";
 import { AppError, ProviderError } from "../lib/errors.ts";
-import { driveAccountOf } from "../sync/drive.ts";
-import { findFeed, listFeeds } from "../sync/feeds.ts";
+import {
+  endLoneFeeds,
+  followAlone,
+  listDriveReaders,
+  serviceDriveReader,
+} from "../sync/drive-feeds.ts";
+import { findFeed } from "../sync/feeds.ts";
 import { pollIfDue } from "../sync/polling.ts";
 import { waitForRuns } from "../sync/waiting.ts";
 import { listOf, listQuery, pageOf, readCursor } from "./lists.ts";
@@ -83,16 +88,25 @@ export const driveRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, {
         description:
           "The file becomes the document's; without a document it gets its own. 404 where none of the caller's accounts sees it, 409 where it is followed already.",
         tags: ["drive"],
-        body: z.strictObject({ document_id: z.guid().optional(), file_id: FileId }),
+        body: z.strictObject({
+          document_id: z.guid().optional(),
+          file_id: FileId,
+          own_channel: z
+            .boolean()
+            .optional()
+            .describe("Watch this file by itself, besides the account's log of changes"),
+        }),
         response: { 201: File },
       },
     },
     async (request, reply) => {
       const userId = userOf(request);
-      const { file_id, document_id } = request.body;
-      const readers = await readersOf(app, userId);
-      const documentId = document_id ?? null;
-      const { id } = await subscribeFile(app, userId, readers, { fileId: file_id, documentId });
+      const { file_id, document_id, own_channel } = request.body;
+      const { id } = await follow(app, userId, {
+        fileId: file_id,
+        documentId: document_id ?? null,
+        isAlone: own_channel ?? false,
+      });
       return reply.code(201).send(await fileAnswer(app, userId, id));
     },
   );
@@ -110,6 +124,7 @@ export const driveRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, {
     },
     async (request, reply) => {
       await unsubscribeFile(app, userOf(request), request.params.file_id);
+      await endLoneFeeds(app, request.params.file_id);
       return reply.code(204).send();
     },
   );
@@ -220,12 +235,27 @@ export const driveRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, {
   );
 };
 
-/** The accounts of a user whose Drive is followed, the one that signs in first. */
-export async function readersOf(app: App, userId: string): Promise<DriveReader[]> {
-  const feeds = await listFeeds(app, userId, ["drive"]);
-  return feeds
-    .filter(({ state }) => state === "active")
-    .map((feed) => ({ ...driveAccountOf(feed), connectionId: feed.connection_id }));
+/** Follows a file of this user, through their own accounts or the service account. @throws {AppError} */
+export async function follow(
+  app: App,
+  userId: string,
+  wish: { fileId: string; documentId: string | null; isAlone?: boolean },
+): Promise<WatchedFile> {
+  const through = (readers: DriveReader[]) =>
+    subscribeFile(
+      app,
+      userId,
+      { readers, followAlone: (tx, owner, file) => followAlone(app, tx, owner, file) },
+      wish,
+    );
+  try {
+    return await through(await listDriveReaders(app, userId));
+  } catch (error) {
+    if (!(error instanceof AppError) || error.code !== "not_found") throw error;
+    const service = await serviceDriveReader(app);
+    if (!service) throw error;
+    return through([service]);
+  }
 }
 
 /** Looks for changes through the log that tells of a file, if that is due. */

@@ -13,11 +13,23 @@ import type { FilesApp } from "./file-reading.ts";
 import { addWatched, type DriveAccount, listFolderJob, readJob } from "./watched-files.ts";
 
 /** An account whose log of changes is followed, and the connection that it is read with. */
-export type DriveReader = DriveAccount & { connectionId: string };
+export type DriveReader = DriveAccount & {
+  connectionId: string;
+  /** It sees files of many people, and shows each only those that are theirs. */
+  isService: boolean;
+};
+
+/** Makes a feed for one file alone, within a transaction. */
+export type FollowAlone = (
+  tx: Tx,
+  owner: { userId: string; connectionId: string },
+  file: { fileId: string; name: string },
+) => Promise<string>;
 
 /**
  * Follows a file, or a folder with what is in it, through the first of the accounts that sees it. A document that is
- * named becomes the file's; without one, the file gets its own. A shortcut stands for what it leads to.
+ * named becomes the file's; without one, the file gets its own. A shortcut stands for what it leads to. Where no log of
+ * changes tells of the file, or `isAlone` is wished, it is followed by a feed of its own.
  *
  * @throws {AppError} `not_found` for a document that is not the user's, and a file that none of the accounts sees;
  *   `conflict` where the file is followed already.
@@ -25,11 +37,12 @@ export type DriveReader = DriveAccount & { connectionId: string };
 export async function subscribeFile(
   app: FilesApp,
   userId: string,
-  readers: DriveReader[],
-  { fileId, documentId }: { fileId: string; documentId: string | null },
+  { readers, followAlone }: { readers: DriveReader[]; followAlone: FollowAlone },
+  wish: { fileId: string; documentId: string | null; isAlone?: boolean },
 ): Promise<WatchedFile> {
+  const { fileId, documentId, isAlone = false } = wish;
   if (documentId) await requireDocument(app, userId, documentId);
-  const { reader, file } = await findReader(app, readers, fileId);
+  const { reader: seeing, file } = await findReader(app, userId, readers, fileId);
   const id = await app.db.transaction().execute(async (tx) => {
     const known = await tx
       .selectFrom("watched_files")
@@ -41,6 +54,13 @@ export async function subscribeFile(
     const isFollowed = known?.state === "active" || known?.state === "trashed";
     if (isFollowed) throw new AppError("conflict", "This file is followed already");
     const isFolder = file.mimeType === folderType;
+    const { connectionId } = seeing;
+    const owner = { userId: seeing.userId, connectionId };
+    const feedId =
+      !isFolder && (isAlone || !file.isLogged)
+        ? await followAlone(tx, owner, { fileId: file.id, name: file.name })
+        : seeing.feedId;
+    const reader = { ...seeing, feedId };
     const watchedId = known
       ? await followAgain(app, tx, known, { reader, file, documentId })
       : (
@@ -70,15 +90,18 @@ async function requireDocument(app: FilesApp, userId: string, id: string): Promi
 
 async function findReader(
   app: FilesApp,
+  userId: string,
   readers: DriveReader[],
   fileId: string,
 ): Promise<{ reader: DriveReader; file: DriveFile }> {
+  const own = await addressesOf(app, userId);
   let refusal: ProviderError | null = null;
   for (const reader of readers) {
     try {
       const { request } = openGoogleAccess(app, reader.connectionId);
       const file = await getFile(request, fileId);
-      return { reader, file: file.targetId ? await getFile(request, file.targetId) : file };
+      const meant = file.targetId ? await getFile(request, file.targetId) : file;
+      if (!reader.isService || isTheirs(meant, own)) return { reader, file: meant };
     } catch (error) {
       if (!(error instanceof ProviderError)) throw error;
       if (error.failure !== "not_found") refusal = error;
@@ -95,6 +118,19 @@ async function findReader(
       ? "Google Drive is not connected"
       : "None of your accounts sees this file: share it with one of them first";
   throw new AppError("not_found", text);
+}
+
+async function addressesOf(app: FilesApp, userId: string): Promise<Set<string>> {
+  const { rows } = await sql<{ email: string }>`
+    select lower(email) as email from connections where user_id = ${userId} and email is not null
+    union select lower(email) from users where id = ${userId}
+  `.execute(app.db);
+  return new Set(rows.map(({ email }) => email));
+}
+
+// The service account sees what many people shared with it: whoever knows an id is not therefore let in.
+function isTheirs({ owner, sharedWith }: DriveFile, own: Set<string>): boolean {
+  return own.has(owner?.toLowerCase() ?? "") || sharedWith.some((email) => own.has(email));
 }
 
 async function followAgain(

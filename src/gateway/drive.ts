@@ -1,10 +1,10 @@
 import type { FastifyRequest } from "fastify";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
-import { lookAt, outcomeSince, pollFile, readersOf } from "../api/drive.ts";
+import { follow, lookAt, outcomeSince, pollFile } from "../api/drive.ts";
 import { ChannelHeaders, messageOf } from "../api/webhooks.ts";
 import type { App } from "../app.ts";
-import { getWatchedFile, subscribeFile } from "../documents/file-subscriptions.ts";
+import { getWatchedFile } from "../documents/file-subscriptions.ts";
 import { AppError } from "../lib/errors.ts";
 import { listFeedsOf } from "../sync/feeds.ts";
 import { acceptNotification } from "../sync/notifications.ts";
@@ -161,8 +161,7 @@ export const driveGateway: FastifyPluginAsyncZod<{ app: App }> = async (server, 
       const owner = callerOf(request) ?? userId ?? (await ownerOf(app, documentId));
       if (!owner) return refuse("Document not found");
       try {
-        const readers = await readersOf(app, owner);
-        const file = await subscribeFile(app, owner, readers, { fileId, documentId });
+        const file = await follow(app, owner, { fileId, documentId });
         const feeds = (await listFeedsOf(app, ["drive"])).filter(({ id }) => id === file.feed_id);
         const [channel] = await openPush(app, feeds).catch(withoutPush);
         return {

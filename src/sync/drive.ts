@@ -1,8 +1,10 @@
 import { sql } from "kysely";
 import { z } from "zod";
 import { checkJob, recordFileChanges } from "../documents/watched-files.ts";
+import { ProviderError } from "../lib/errors.ts";
 import {
   type FileChange,
+  getFile,
   getStartPageToken,
   listChanges,
   listFiles,
@@ -21,11 +23,17 @@ const pushPath = "/api/v1/webhooks/drive";
  * Everything that changes for an account in Google Drive, of which only what is followed is kept. Without a token, or
  * where Google refuses it, the present one is pinned first, then all files are listed, then the log goes on from the
  * pinned one. A followed file that is not in the list is looked at by itself before it counts as gone.
+ *
+ * A feed with a file as its resource follows that one alone: what no log of the account tells of, or what somebody wants
+ * a channel of its own for. Google keeps such a channel for a day at most.
  */
 export const driveSource: Source<FileChange> = {
   cursorShape: "changes v1",
 
   nextReading(feed, { finished }) {
+    if (feed.resource !== "") {
+      return finished.size > 0 ? null : { mode: "delta", name: "file", from: {} };
+    }
     if (finished.has("changes")) return null;
     if (feed.cursor !== null) {
       return { mode: "delta", name: "changes", from: { cursor: feed.cursor } };
@@ -33,7 +41,8 @@ export const driveSource: Source<FileChange> = {
     return finished.has("all files") ? null : { mode: "full", name: "all files", from: {} };
   },
 
-  async listPage(google, _feed, position, signal) {
+  async listPage(google, feed, position, signal) {
+    if (feed.resource !== "") return lookAtFile(google, feed.resource, signal);
     if (position.mode === "full") return listAll(google, position.pageToken, signal);
     const page = await listChanges(google, {
       pageToken: position.pageToken ?? position.from.cursor ?? "",
@@ -93,6 +102,9 @@ export const driveSource: Source<FileChange> = {
     targetOf: ({ pushUrl }) => pushUrl && pushUrl + pushPath,
     lifeMs: 7 * dayMs,
     open: async (google, feed, { target, ...channel }) => {
+      if (feed.resource !== "") {
+        return watchDrive(google, { fileId: feed.resource }, { ...channel, address: target });
+      }
       const pageToken = feed.cursor ?? (await getStartPageToken(google));
       return watchDrive(google, { pageToken }, { ...channel, address: target });
     },
@@ -116,6 +128,26 @@ async function listAll(
     nextPageToken: next === null ? null : JSON.stringify({ pinned, token: next }),
     cursor: next === null ? pinned : null,
   };
+}
+
+// Found or gone, as a change of one file. Its version stands in for a cursor: there is none to go on from.
+async function lookAtFile(
+  google: Parameters<typeof getFile>[0],
+  fileId: string,
+  signal: AbortSignal,
+): Promise<Page<FileChange>> {
+  try {
+    const file = await getFile(google, fileId, { signal });
+    const cursor = file.version ?? "none";
+    return { changes: [{ type: "file", file, at: null }], nextPageToken: null, cursor };
+  } catch (error) {
+    if (!(error instanceof ProviderError) || error.failure !== "not_found") throw error;
+    return {
+      changes: [{ type: "removed", fileId, at: null }],
+      nextPageToken: null,
+      cursor: "none",
+    };
+  }
 }
 
 const Progress = z.object({ pinned: z.string(), token: z.string().nullable() });

@@ -69,7 +69,7 @@ test("whatever happens to files, in the end each document says what its file say
       const edits = new Map(ids.map((id) => [id, 0]));
       for (const happening of happenings) await happen(t, happening, ids, theirs, edits);
       await fetch(`${t.google.url}/_control/faults`, { method: "DELETE" });
-      for (let time = 0; time < 3; time += 1) {
+      for (let time = 0; time < 5; time += 1) {
         t.clock.advance(7 * 3_600_000);
         await sql`update pgboss.job_common set start_after = now() where name in ('files.read', 'files.check', 'deliveries.send') and state < 'active'`.execute(
           t.app.db,

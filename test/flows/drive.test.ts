@@ -489,4 +489,73 @@ describe("what else Drive brings", () => {
       origin: "subscribed",
     });
   });
+
+  test("a file that no log tells of, or that is wished to, has a feed and a channel of its own, for a day", async () => {
+    await using story = await anasDrive();
+    const { t, visitor } = story;
+    const { drive } = t.google;
+    const linked = drive.addFile(jonas, { name: "Linked", content: "1" });
+    drive.openByLink(linked);
+    const own = drive.addFile(ana, { name: "Own", content: "1" });
+    await follow(visitor, linked);
+    const { status } = await visitor.call("POST", "/api/v1/drive/subscribe", {
+      file_id: own,
+      own_channel: true,
+    });
+    assert.equal(status, 201);
+    await t.idle();
+    const channelsOf = () =>
+      drive.channels().flatMap(({ watched }) => ("file" in watched ? [watched.file.id] : []));
+    assert.deepEqual(channelsOf().sort(), [linked, own].sort());
+    for (const id of [linked, own]) drive.edit(id, "2");
+    await t.idle();
+    for (const id of [linked, own]) {
+      assert.equal((await documentOf(visitor, id)).text, "2");
+      assert.equal(toldOf(t, id).length, 1);
+    }
+    const before = drive.channels().map(({ id }) => id);
+    t.clock.advance(13 * 3_600_000);
+    await t.asService("POST", "/api/v1/cron/renew-drive-watches");
+    await t.idle();
+    const after = drive.channels().filter(({ watched }) => "file" in watched);
+    assert.equal(after.length, 2);
+    assert.ok(after.every(({ id }) => !before.includes(id)));
+    drive.openByLink(linked, false);
+    await t.idle();
+    assert.equal((await fileOf(visitor, linked)).state, "lost");
+    for (const id of [linked, own]) await visitor.call("DELETE", `/api/v1/drive/subscribe/${id}`);
+    await t.idle();
+    assert.deepEqual(channelsOf(), []);
+    const left = await t.app.db
+      .selectFrom("feeds")
+      .select("id")
+      .where("kind", "=", "drive")
+      .where("resource", "!=", "")
+      .where("state", "=", "active")
+      .execute();
+    assert.deepEqual(left, []);
+  });
+
+  test("a file that only the service account sees is followed through it, for whoever it belongs to", async () => {
+    await using opened = new AsyncDisposableStack();
+    const t = opened.use(await openTestApp({ push: true, workflow: true }));
+    const { drive, serviceAccount } = t.google;
+    const readonly = "https://www.googleapis.com/auth/drive.readonly";
+    const owner = await t.signIn(jonas, { untick: [readonly] });
+    const stranger = await t.signIn(ana);
+    await t.idle();
+    const fileId = drive.addFile(jonas, { name: "For the service", content: "1" });
+    const subscribe = (who: Visitor) =>
+      who.call("POST", "/api/v1/drive/subscribe", { file_id: fileId });
+    assert.equal((await subscribe(owner)).status, 404);
+    drive.share(fileId, serviceAccount.email);
+    assert.equal((await subscribe(stranger)).status, 404);
+    assert.equal((await subscribe(owner)).status, 201);
+    await t.idle();
+    drive.edit(fileId, "2");
+    await t.idle();
+    assert.equal((await documentOf(owner, fileId)).text, "2");
+    assert.equal(toldOf(t, fileId).length, 1);
+    assert.deepEqual(await documentsOf(stranger), []);
+  });
 });

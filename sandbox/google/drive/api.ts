@@ -58,7 +58,7 @@ export function addDriveApi(server: FastifyInstance, { store, pages, channels }:
   const seen = ({ request, account, fileId }: Call): File => {
     const file = findFile(store, fileId);
     const hidden = file.driveId && Query.parse(request.query).supportsAllDrives !== "true";
-    if (hidden || !sees(store, account, file)) throw notFound(fileId);
+    if (hidden || !(file.isOpenByLink || sees(store, account, file))) throw notFound(fileId);
     return file;
   };
   const fieldsOf = ({ request }: Call) => Query.parse(request.query).fields;

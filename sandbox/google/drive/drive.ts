@@ -50,6 +50,7 @@ export type SandboxDrive = {
   /** A change that shows in nothing but the version and the time. */
   touch(id: string): void;
   forbidDownload(id: string): void;
+  openByLink(id: string, isOpen?: boolean): void;
   makeMalformed(id: string, answer: unknown): void;
   /** Every page token so far is refused with 410. */
   expirePageTokens(): void;
@@ -186,6 +187,10 @@ export function openDrive(server: FastifyInstance, state: State): SandboxDrive {
     forbidDownload: (id) =>
       changed(id, "permissions", (file) => {
         file.canDownload = false;
+      }),
+    openByLink: (id, isOpen = true) =>
+      changed(id, "permissions", (file) => {
+        file.isOpenByLink = isOpen;
       }),
     makeMalformed: (id, answer) => {
       findFile(store, id).malformed = answer;

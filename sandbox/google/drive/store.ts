@@ -21,6 +21,8 @@ export type File = {
   modifiedBy: string;
   isTrashed: boolean;
   canDownload: boolean;
+  /** Whoever has its link may read it; it is in nobody's list for that. */
+  isOpenByLink: boolean;
   targetId: string | null;
   /** What is answered in the place of its metadata. */
   malformed?: unknown;
@@ -127,6 +129,7 @@ export function makeFile(
     modifiedBy: given.owner ?? "",
     isTrashed: false,
     canDownload: true,
+    isOpenByLink: false,
     targetId: null,
     ...given,
   };

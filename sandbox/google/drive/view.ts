@@ -1,5 +1,5 @@
 import { GoogleError } from "../errors.ts";
-import { type File, isEditorType, isInTrash, md5Of, type Store } from "./store.ts";
+import { type File, isEditorType, isInTrash, md5Of, type Store, sees } from "./store.ts";
 
 const usualFields = "kind,id,name,mimeType";
 
@@ -33,7 +33,9 @@ export function resourceOf(store: Store, account: string, file: File): Record<st
       : { ownedByMe: isOwn, shared: file.permissions.size > 0 }),
     ...(file.owner ? { owners: [person(file.owner)] } : {}),
     ...(mayShare ? { permissions: permissionsOf(file) } : {}),
-    ...(isOwn || file.driveId ? {} : { sharedWithMeTime: file.modifiedAt.toISOString() }),
+    ...(isOwn || file.driveId || !sees(store, account, file)
+      ? {}
+      : { sharedWithMeTime: file.modifiedAt.toISOString() }),
     ...(isEditor
       ? {}
       : {

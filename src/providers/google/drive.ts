@@ -30,6 +30,8 @@ export type DriveFile = {
   url: string | null;
   /** Of a shortcut. */
   targetId: string | null;
+  /** Whether the account's log of changes tells of it; of a file that is open to whoever has its link it does not. */
+  isLogged: boolean;
 };
 
 /** What a log of changes, or a list of files, tells of one. */
@@ -64,7 +66,7 @@ export const shortcutType = "application/vnd.google-apps.shortcut";
 const allDrives = { supportsAllDrives: "true" };
 const itemsOfAllDrives = { ...allDrives, includeItemsFromAllDrives: "true" };
 const fields =
-  "id,name,mimeType,size,md5Checksum,headRevisionId,version,modifiedTime,trashed,parents,driveId,ownedByMe,owners(emailAddress),permissions(emailAddress,deleted),capabilities(canDownload),webViewLink,shortcutDetails(targetId)";
+  "id,name,mimeType,size,md5Checksum,headRevisionId,version,modifiedTime,trashed,parents,driveId,ownedByMe,sharedWithMeTime,owners(emailAddress),permissions(emailAddress,deleted),capabilities(canDownload),webViewLink,shortcutDetails(targetId)";
 // Units of Drive's quota. Source: Drive API, "Usage limits", as of May 2026; that of a channel is not listed by name.
 const costs = { read: 5, list: 100, download: 200, channel: 5 };
 
@@ -283,6 +285,7 @@ const File = z
     parents: listOf(Text),
     driveId: textOrNull,
     ownedByMe: flag,
+    sharedWithMeTime: textOrNull,
     owners: listOf(z.object({ emailAddress: Text })),
     permissions: listOf(z.object({ emailAddress: Text, deleted: flag })),
     capabilities: orNull(z.object({ canDownload: orNull(z.boolean()) })),
@@ -310,6 +313,7 @@ const File = z
       canDownload: file.capabilities?.canDownload ?? true,
       url: file.webViewLink,
       targetId: file.shortcutDetails?.targetId ?? null,
+      isLogged: file.ownedByMe || file.driveId !== null || file.sharedWithMeTime !== null,
     }),
   );
 

@@ -1,0 +1,112 @@
+import { connectServiceDrive } from "../accounts/service-drive.ts";
+import type { App } from "../app.ts";
+import type { Tx } from "../db/connection.ts";
+import type { DriveReader } from "../documents/file-subscriptions.ts";
+import { enqueue } from "../queue/queue.ts";
+import { driveAccountOf } from "./drive.ts";
+import { type Feed, listFeeds, startFeeds, syncJob } from "./feeds.ts";
+import { closeJob } from "./watches.ts";
+
+type Part = Pick<App, "db" | "clock" | "queue" | "config">;
+
+/** The accounts of a user whose Drive is followed, the one that signs in first. */
+export async function listDriveReaders(app: Part, userId: string): Promise<DriveReader[]> {
+  const feeds = await listFeeds(app, userId, ["drive"]);
+  return feeds.flatMap((feed) => (isLog(feed) ? [readerOf(feed)] : []));
+}
+
+const isLog = ({ state, resource }: Feed) => state === "active" && resource === "";
+const readerOf = (feed: Feed): DriveReader => ({
+  ...driveAccountOf(feed),
+  connectionId: feed.connection_id,
+  isService: false,
+});
+
+/** The service account's own Drive, which is followed from now on. Null where there is none. */
+export async function serviceDriveReader(app: Part): Promise<DriveReader | null> {
+  const connection = await connectServiceDrive(app);
+  if (!connection) return null;
+  if (connection.isNew) await startFeeds(app, connection.id);
+  const feeds = await listFeeds(app, connection.userId, ["drive"]);
+  const feed = feeds.find((one) => isLog(one) && one.connection_id === connection.id);
+  return feed ? { ...readerOf(feed), account: connection.email, isService: true } : null;
+}
+
+/** A feed for one file alone, with a channel of its own where push reaches us. Returns its id. */
+export async function followAlone(
+  app: Part,
+  tx: Tx,
+  owner: { userId: string; connectionId: string },
+  { fileId, name }: { fileId: string; name: string },
+): Promise<string> {
+  const now = app.clock.now();
+  const awake = { state: "active" as const, state_reason: null, due_at: now, watch_due_at: now };
+  const { id } = await tx
+    .insertInto("feeds")
+    .values({
+      user_id: owner.userId,
+      connection_id: owner.connectionId,
+      kind: "drive",
+      resource: fileId,
+      title: name,
+      ...awake,
+    })
+    .onConflict((conflict) =>
+      conflict
+        .columns(["connection_id", "kind", "resource"])
+        .doUpdateSet({ title: name, ...awake }),
+    )
+    .returning("id")
+    .executeTakeFirstOrThrow();
+  await enqueue(app, tx, syncJob(id, "start"));
+  return id;
+}
+
+/** Ends the feeds that follow one file alone and that nobody needs any more, and closes their channels. */
+export async function endLoneFeeds(app: Part, fileId: string): Promise<void> {
+  await app.db.transaction().execute(async (tx) => {
+    const ended = await tx
+      .updateTable("feeds")
+      .set({
+        state: "stopped",
+        state_reason: "not_wanted",
+        due_at: null,
+        watch_due_at: null,
+        lease_owner: null,
+        lease_until: null,
+      })
+      .where("kind", "=", "drive")
+      .where("resource", "=", fileId)
+      .where("state", "!=", "stopped")
+      .where((row) =>
+        row.not(
+          row.exists(
+            row
+              .selectFrom("watched_files")
+              .select("watched_files.id")
+              .whereRef("watched_files.feed_id", "=", "feeds.id")
+              .where("watched_files.state", "!=", "stopped"),
+          ),
+        ),
+      )
+      .returning("id")
+      .execute();
+    if (ended.length === 0) return;
+    const closing = await tx
+      .updateTable("watches")
+      .set({ state: "closing", close_reason: "person", close_due_at: app.clock.now() })
+      .where(
+        "feed_id",
+        "in",
+        ended.map(({ id }) => id),
+      )
+      .where("state", "in", ["opening", "open"])
+      .returning("id")
+      .execute();
+    await enqueue(
+      app,
+      tx,
+      closing.map(({ id }) => closeJob(id)),
+    );
+  });
+}
