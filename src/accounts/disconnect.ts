@@ -3,6 +3,7 @@ import type { Tx } from "../db/connection.ts";
 import { AppError, ProviderError } from "../lib/errors.ts";
 import { unseal } from "../lib/secrets.ts";
 import { stopChannel } from "../providers/google/calendar.ts";
+import { stopDriveChannel } from "../providers/google/drive.ts";
 import { stopMailbox } from "../providers/google/gmail.ts";
 import { refreshGrant, revokeGrant } from "../providers/google/oauth.ts";
 import { openGoogleRequest } from "../providers/google/request.ts";
@@ -102,14 +103,16 @@ async function listChannels(tx: Tx, connectionId: string) {
   const open = await tx
     .selectFrom("watches")
     .innerJoin("feeds", "feeds.id", "watches.feed_id")
-    .select(["watches.id", "watches.resource_id"])
+    .select(["watches.id", "watches.resource_id", "feeds.kind"])
     .where("feeds.connection_id", "=", connectionId)
-    .where("feeds.kind", "in", ["calendar", "calendar_list"])
+    .where("feeds.kind", "in", ["calendar", "calendar_list", "drive"])
     .where("watches.state", "in", ["opening", "open", "closing"])
     .where("watches.resource_id", "is not", null)
     .execute();
-  return open.flatMap(({ id, resource_id }) =>
-    resource_id === null ? [] : [{ channelId: id, resourceId: resource_id }],
+  return open.flatMap(({ id, resource_id, kind }) =>
+    resource_id === null
+      ? []
+      : [{ channelId: id, resourceId: resource_id, isDrives: kind === "drive" }],
   );
 }
 
@@ -135,6 +138,19 @@ async function forgetFeeds(app: Part, tx: Tx, userId: string, connectionId: stri
       tx.selectFrom("feeds").select("id").where("connection_id", "=", connectionId),
     )
     .returning(["event_id", "is_meeting"])
+    .execute();
+  // The row of the older product stays: where the account comes back, its files are followed again.
+  await tx
+    .updateTable("documents")
+    .set({ watch_active: false, updated_at: app.clock.now() })
+    .where("id", "in", (query) =>
+      query
+        .selectFrom("watched_files")
+        .innerJoin("feeds", "feeds.id", "watched_files.feed_id")
+        .select("watched_files.document_id")
+        .where("feeds.connection_id", "=", connectionId)
+        .$narrowType<{ document_id: string }>(),
+    )
     .execute();
   await tx.deleteFrom("feeds").where("connection_id", "=", connectionId).execute();
   const eventIds = [...new Set(events.flatMap((one) => (one.is_meeting ? [one.event_id] : [])))];
@@ -213,7 +229,9 @@ async function stopPush(
     clock: app.clock,
   });
   const stops = [
-    ...channels.map((channel) => () => stopChannel(google, channel)),
+    ...channels.map(
+      (channel) => () => (channel.isDrives ? stopDriveChannel : stopChannel)(google, channel),
+    ),
     ...(stopsMailbox ? [() => stopMailbox(google)] : []),
   ];
   for (const stop of stops) {

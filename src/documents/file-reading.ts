@@ -150,8 +150,8 @@ async function keepText(
     })
     .where("id", "=", id)
     .execute();
-  const isFirst = file.read_key === null;
-  if (before?.hash === hash && !isFirst) return;
+  if (before?.hash === hash) return;
+  const isFirst = before === undefined;
   const kept = { text: text ?? "", cut, hash };
   await tx
     .insertInto("document_texts")

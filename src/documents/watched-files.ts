@@ -279,6 +279,10 @@ export async function addWatched(
       select new_document, user_id, type, 'drive', file_id, url, file_id, name, owner, mimetype, size::text, 'active',
         true, 'system', modified_at at time zone 'UTC', ${now}::timestamptz at time zone 'UTC', ${now}::timestamptz
       from fresh where new_document is not null
+    ),
+    taken_over as (
+      update documents set watch_active = true, file_id = fresh.file_id from fresh
+      where documents.id = fresh.document_id and fresh.new_document is null
     )
     insert into watched_files (id, user_id, feed_id, file_id, document_id, origin, folder_id, depth, is_folder, name,
       mimetype, url, size, owner, is_own, parents, version, modified_at, content_key, last_checked_at, created_at,

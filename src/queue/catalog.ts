@@ -79,7 +79,16 @@ export const catalog = {
       /** Another connection lives on the same grant. */
       keepsGrant: z.boolean().default(false),
       /** Channels to stop while the token still opens something. */
-      channels: z.array(z.object({ channelId: z.string(), resourceId: z.string() })).default([]),
+      channels: z
+        .array(
+          z.object({
+            channelId: z.string(),
+            resourceId: z.string(),
+            /** Of Drive; else of the calendars. */
+            isDrives: z.boolean().default(false),
+          }),
+        )
+        .default([]),
       /** Its mailbox is watched, and is not to be any longer. */
       stopsMailbox: z.boolean().default(false),
     }),

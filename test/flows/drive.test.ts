@@ -490,6 +490,31 @@ describe("what else Drive brings", () => {
     });
   });
 
+  test("disconnecting stops the channel and keeps the documents; whoever comes back has them followed again", async () => {
+    await using story = await anasDrive();
+    const { t, visitor } = story;
+    const { drive } = t.google;
+    const fileId = drive.addFile(ana, { name: "Kept", content: "1" });
+    const { document_id } = await follow(visitor, fileId);
+    await t.idle();
+    const [connection] = (await visitor.call("GET", "/api/v1/me")).body.connections;
+    await visitor.call("POST", "/api/v1/auth/google/token/revoke", {
+      connection_id: connection.id,
+    });
+    await t.idle();
+    assert.deepEqual(drive.channels(), []);
+    assert.deepEqual(await filesOf(visitor), []);
+    drive.edit(fileId, "2");
+    const again = await t.signIn(ana);
+    await t.idle();
+    const document = await documentOf(again, fileId);
+    assert.deepEqual([document.id, document.text], [document_id, "2"]);
+    assert.deepEqual(
+      toldOf(t, fileId).map(({ action, changed }) => [action, changed]),
+      [["updated", ["content"]]],
+    );
+  });
+
   test("a file that no log tells of, or that is wished to, has a feed and a channel of its own, for a day", async () => {
     await using story = await anasDrive();
     const { t, visitor } = story;
