@@ -75,6 +75,8 @@ export type Feed = {
   title: string | null;
   is_primary: boolean;
   state: "active" | "paused" | "stopped";
+  reading: { name: string; seen: number } | null;
+  last_full_count: number | null;
   last_success_at: string | null;
   next_at: string | null;
   why: string;

@@ -55,7 +55,14 @@ function FeedRow({ feed }: { feed: Feed }) {
         <strong>{title}</strong>
         {feed.is_primary && <span className="badge">primary</span>}
       </div>
+      {feed.reading && (
+        <p role="status">
+          Reading {feed.reading.name}: {feed.reading.seen.toLocaleString()} so far …
+        </p>
+      )}
       <p className="faint">
+        {feed.last_full_count !== null &&
+          `${feed.last_full_count.toLocaleString()} entries at the latest whole reading. `}
         {isFollowed && feed.last_success_at && (
           <>
             Read <Moment at={feed.last_success_at} />.{" "}
@@ -108,5 +115,6 @@ function FeedRow({ feed }: { feed: Feed }) {
 
 function titleOf({ kind, title, resource }: Feed): string {
   if (kind === "calendar_list") return "List of calendars";
+  if (kind === "drive" && resource === "") return "Files of Drive";
   return kind === "gmail" ? "Mailbox" : (title ?? resource);
 }

@@ -1,7 +1,23 @@
 import type { App } from "../app.ts";
+import { type GoogleRequest, openGoogleRequest } from "../providers/google/request.ts";
 import { ensureAssistant } from "./assistant.ts";
+import { serviceAccessToken } from "./google-tokens.ts";
 
 const scopes = ["https://www.googleapis.com/auth/drive.readonly"];
+
+/** Calls in the service account's own name. Null without one, or without an assistant that could have its connection. */
+export function openServiceDrive(
+  app: Pick<App, "config" | "clock" | "googleOAuth">,
+): GoogleRequest | null {
+  if (!app.config.google.serviceAccount || !app.config.virtualEmailAddress) return null;
+  const token = () => serviceAccessToken(app, scopes);
+  return openGoogleRequest({
+    apiUrl: app.config.google.apiUrl,
+    accessToken: token,
+    renewAccessToken: token,
+    clock: app.clock,
+  });
+}
 
 /**
  * The connection by which the service account reads what is shared with itself; made when it is first needed, and the

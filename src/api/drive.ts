@@ -252,7 +252,7 @@ export async function follow(
     return await through(await listDriveReaders(app, userId));
   } catch (error) {
     if (!(error instanceof AppError) || error.code !== "not_found") throw error;
-    const service = await serviceDriveReader(app);
+    const service = await serviceDriveReader(app, wish.fileId);
     if (!service) throw error;
     return through([service]);
   }

@@ -34,6 +34,10 @@ const FeedAnswer = z.object({
   state: z.enum(["active", "paused", "stopped"]),
   state_reason: z.string().nullable(),
   is_reading: z.boolean(),
+  reading: z
+    .object({ name: z.string(), seen: z.int().describe("How many entries so far") })
+    .nullable(),
+  last_full_count: z.int().nullable().describe("How many entries the latest whole reading found"),
   last_success_at: Time.nullable(),
   last_change_at: Time.nullable(),
   last_full_at: Time.nullable(),
@@ -227,6 +231,9 @@ function whyOf({ state, state_reason, due_reason }: Feed): string {
   return DueReason.parse(due_reason ?? {}).text ?? "It was not read yet";
 }
 
+const ReadingNow = z.object({ name: z.string(), seen: z.int() });
+const Counted = z.looseObject({ lastFullCount: z.int() });
+
 type PushOf = ReturnType<Awaited<ReturnType<typeof pushHealth>>>;
 
 function pushAnswer(push: PushOf): z.input<typeof Push> {
@@ -251,6 +258,8 @@ function answerOf(feed: Feed, push: PushOf, now: Date): z.input<typeof FeedAnswe
     state: feed.state,
     state_reason: feed.state_reason,
     is_reading: feed.lease_until !== null,
+    reading: ReadingNow.safeParse(feed.reading).data ?? null,
+    last_full_count: Counted.safeParse(feed.details).data?.lastFullCount ?? null,
     last_success_at: success?.toISOString() ?? null,
     last_change_at: feed.last_change_at?.toISOString() ?? null,
     last_full_at: feed.last_full_at?.toISOString() ?? null,

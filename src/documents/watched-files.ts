@@ -269,29 +269,32 @@ export async function addWatched(
         name text, mimetype text, url text, size bigint, owner text, is_own boolean, parents text[], version bigint,
         modified_at timestamptz, content_key text, type text)
     ),
-    fresh as (
-      select given.* from given where not exists (
-        select from watched_files where watched_files.user_id = given.user_id and watched_files.file_id = given.file_id)
+    added as (
+      insert into watched_files (id, user_id, feed_id, file_id, document_id, origin, folder_id, depth, is_folder, name,
+        mimetype, url, size, owner, is_own, parents, version, modified_at, content_key, last_checked_at, created_at,
+        updated_at)
+      select id, user_id, feed_id, file_id, coalesce(document_id, new_document), origin, folder_id, depth, is_folder,
+        name, mimetype, url, size, owner, is_own, parents, version, modified_at, content_key, ${now}::timestamptz,
+        ${now}::timestamptz, ${now}::timestamptz
+      from given
+      -- Whoever lists a folder and whoever reads the log may find the same file at the same time.
+      on conflict (user_id, file_id) do nothing
+      returning id, user_id, document_id, is_folder
     ),
     made as (
       insert into documents (id, created_by, type, source, source_id, source_url, file_id, title, author, mimetype,
         file_size, status, watch_active, classification_source, received_at, created_at, updated_at)
-      select new_document, user_id, type, 'drive', file_id, url, file_id, name, owner, mimetype, size::text, 'active',
-        true, 'system', modified_at at time zone 'UTC', ${now}::timestamptz at time zone 'UTC', ${now}::timestamptz
-      from fresh where new_document is not null
+      select new_document, given.user_id, type, 'drive', file_id, url, file_id, name, owner, mimetype, size::text,
+        'active', true, 'system', modified_at at time zone 'UTC', ${now}::timestamptz at time zone 'UTC',
+        ${now}::timestamptz
+      from given join added on added.id = given.id where new_document is not null
     ),
     taken_over as (
-      update documents set watch_active = true, file_id = fresh.file_id from fresh
-      where documents.id = fresh.document_id and fresh.new_document is null
+      update documents set watch_active = true, file_id = given.file_id
+      from given join added on added.id = given.id
+      where documents.id = given.document_id and given.new_document is null
     )
-    insert into watched_files (id, user_id, feed_id, file_id, document_id, origin, folder_id, depth, is_folder, name,
-      mimetype, url, size, owner, is_own, parents, version, modified_at, content_key, last_checked_at, created_at,
-      updated_at)
-    select id, user_id, feed_id, file_id, coalesce(document_id, new_document), origin, folder_id, depth, is_folder, name,
-      mimetype, url, size, owner, is_own, parents, version, modified_at, content_key, ${now}::timestamptz,
-      ${now}::timestamptz, ${now}::timestamptz
-    from fresh
-    returning id, user_id, document_id, is_folder
+    select * from added
   `.execute(tx);
   return added.map(({ id, user_id, document_id, is_folder }) => ({
     id,

@@ -72,6 +72,7 @@ function applyTo(app: Part, tx: Tx, feed: Feed, change: EventChange): Promise<Ap
     from: {},
     pageToken: null,
     generation,
+    seen: 0,
   };
   return calendarSource.apply(app, tx, feed, { changes: [change], position });
 }

@@ -1,7 +1,10 @@
-import { connectServiceDrive } from "../accounts/service-drive.ts";
+import { connectServiceDrive, openServiceDrive } from "../accounts/service-drive.ts";
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
 import type { DriveReader } from "../documents/file-subscriptions.ts";
+import { ProviderError } from "../lib/errors.ts";
+import { getFile } from "../providers/google/drive.ts";
+import type { GoogleRequest } from "../providers/google/request.ts";
 import { enqueue } from "../queue/queue.ts";
 import { driveAccountOf } from "./drive.ts";
 import { type Feed, listFeeds, startFeeds, syncJob } from "./feeds.ts";
@@ -22,14 +25,29 @@ const readerOf = (feed: Feed): DriveReader => ({
   isService: false,
 });
 
-/** The service account's own Drive, which is followed from now on. Null where there is none. */
-export async function serviceDriveReader(app: Part): Promise<DriveReader | null> {
+/** The service account's own Drive, which is followed from now on. Null where it does not see the file. */
+export async function serviceDriveReader(
+  app: Part & Pick<App, "googleOAuth">,
+  fileId: string,
+): Promise<DriveReader | null> {
+  const google = openServiceDrive(app);
+  if (!google || !(await sees(google, fileId))) return null;
   const connection = await connectServiceDrive(app);
   if (!connection) return null;
   if (connection.isNew) await startFeeds(app, connection.id);
   const feeds = await listFeeds(app, connection.userId, ["drive"]);
   const feed = feeds.find((one) => isLog(one) && one.connection_id === connection.id);
   return feed ? { ...readerOf(feed), account: connection.email, isService: true } : null;
+}
+
+async function sees(google: GoogleRequest, fileId: string): Promise<boolean> {
+  try {
+    await getFile(google, fileId);
+    return true;
+  } catch (error) {
+    if (error instanceof ProviderError) return false;
+    throw error;
+  }
 }
 
 /** A feed for one file alone, with a channel of its own where push reaches us. Returns its id. */

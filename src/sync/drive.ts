@@ -1,5 +1,6 @@
 import { sql } from "kysely";
 import { z } from "zod";
+import type { Tx } from "../db/connection.ts";
 import { checkJob, recordFileChanges } from "../documents/watched-files.ts";
 import { ProviderError } from "../lib/errors.ts";
 import {
@@ -11,6 +12,7 @@ import {
   stopDriveChannel,
   watchDrive,
 } from "../providers/google/drive.ts";
+import type { NewJob } from "../queue/queue.ts";
 import type { Feed } from "./feeds.ts";
 import { recordSkipped } from "./skipped.ts";
 import { type Applied, nothingApplied, type Page, type Source } from "./source.ts";
@@ -89,7 +91,11 @@ export const driveSource: Source<FileChange> = {
     return applied;
   },
 
-  async finish(_app, tx, feed, { mode, generation }) {
+  async finish(app, tx, feed, { mode, generation }) {
+    if (feed.resource !== "") {
+      const jobs = await endIfGone(app.clock.now(), tx, feed);
+      return { ...nothingApplied, jobs, remembers: {} };
+    }
     if (mode !== "full") return { ...nothingApplied, remembers: {} };
     const { rows } = await sql<{ id: string }>`
       select id from watched_files
@@ -128,6 +134,26 @@ async function listAll(
     nextPageToken: next === null ? null : JSON.stringify({ pinned, token: next }),
     cursor: next === null ? pinned : null,
   };
+}
+
+// A file that was deleted for good does not come back: its feed ends with it, and its channel is closed.
+async function endIfGone(now: Date, tx: Tx, { id }: Feed): Promise<NewJob[]> {
+  const { rows } = await sql<{ id: string }>`
+    with ended as (
+      update feeds set state = 'stopped', state_reason = 'gone', watch_due_at = null
+      where id = ${id} and not exists (
+        select from watched_files where feed_id = ${id} and state not in ('removed', 'stopped'))
+      returning id
+    )
+    update watches set state = 'closing', close_reason = 'gone', close_due_at = ${now}
+    from ended where watches.feed_id = ended.id and watches.state in ('opening', 'open')
+    returning watches.id
+  `.execute(tx);
+  return rows.map((watch) => ({
+    name: "watches.close",
+    payload: { watchId: watch.id },
+    key: watch.id,
+  }));
 }
 
 // Found or gone, as a change of one file. Its version stands in for a cursor: there is none to go on from.

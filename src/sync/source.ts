@@ -17,8 +17,8 @@ export type Reading = {
   from: Record<string, string | null>;
 };
 
-/** Where a reading stands: its next page, and the generation that marks what it has seen. */
-export type Position = Reading & { pageToken: string | null; generation: number };
+/** Where a reading stands: its next page, how many entries it has seen, and the generation that marks them. */
+export type Position = Reading & { pageToken: string | null; generation: number; seen: number };
 
 /** What a provider answered: its changes, and either another page or the end, with the cursor that a read ends with. */
 export type Page<Change> = {

@@ -122,7 +122,8 @@ export async function syncFeed(
 async function* readAll(app: SyncApp, reader: Reader, start: Run): AsyncGenerator<Run> {
   let run = start;
   let hasStartedOver = false;
-  let position = (run.feed.reading as Position | null) ?? nextPosition(app, reader, run);
+  const kept = run.feed.reading as Position | null;
+  let position = kept ? { ...kept, seen: kept.seen ?? 0 } : nextPosition(app, reader, run);
   while (position !== null) {
     reader.signal.throwIfAborted();
     try {
@@ -149,7 +150,7 @@ function nextPosition(app: SyncApp, { source }: Reader, { feed, finished }: Run)
   const reading = source.nextReading(feed, { now: app.clock.now(), finished });
   if (!reading) return null;
   const generation = feed.generation + (reading.mode === "full" ? 1 : 0);
-  return { ...reading, pageToken: null, generation };
+  return { ...reading, pageToken: null, generation, seen: 0 };
 }
 
 /**
@@ -167,11 +168,22 @@ async function commitPage(
     const changes = { changes: page.changes, position };
     const applied = await source.apply(app, tx, before.feed, changes);
     const isEnd = page.nextPageToken === null;
+    const seen = position.seen + page.changes.length;
     const end = isEnd ? await source.finish(app, tx, before.feed, position) : null;
     const all = end ? sumApplied(applied, end) : applied;
     const patch: FeedPatch = end
-      ? { reading: null, details: end.remembers, ...cursorAfter(app, reader, position, page) }
-      : { reading: { ...position, pageToken: page.nextPageToken } };
+      ? {
+          reading: null,
+          details: {
+            ...end.remembers,
+            ...(position.mode === "full" ? { lastFullCount: seen } : {}),
+          },
+          ...cursorAfter(app, reader, position, page),
+        }
+      : {
+          reading: { ...position, pageToken: page.nextPageToken, seen },
+          ...begun(reader, position),
+        };
     const run: Run = {
       ...before,
       feed: patched(before.feed, patch),
@@ -183,9 +195,11 @@ async function commitPage(
     };
     const next = end
       ? nextPosition(app, reader, run)
-      : { ...position, pageToken: page.nextPageToken };
+      : { ...position, pageToken: page.nextPageToken, seen };
     await enqueue(app, tx, all.jobs);
-    await tellUser(tx, before.feed.user_id, all.events);
+    const progress = { type: "feeds.changed", payload: { feed_id: before.feed.id } };
+    const isOnItsWay = !isEnd && position.mode === "full";
+    await tellUser(tx, before.feed.user_id, [...all.events, ...(isOnItsWay ? [progress] : [])]);
     const lease = { feedId: before.feed.id, owner: before.owner };
     if (next) {
       await updateUnderLease(tx, lease, patch, "hold");
@@ -195,6 +209,12 @@ async function commitPage(
     }
     return { run, position: next };
   });
+}
+
+// A whole reading that has begun goes on where it is interrupted, whatever made it begin; what was there before is void.
+function begun({ source }: Reader, { mode, pageToken }: Position): FeedPatch {
+  if (mode !== "full" || pageToken !== null) return {};
+  return { cursor: null, cursor_shape: source.cursorShape, is_full_wanted: false };
 }
 
 function cursorAfter(

@@ -460,6 +460,28 @@ describe("what else Drive brings", () => {
     assert.equal(renamed.length, 50);
   });
 
+  test("a first list of very many files is shown as it goes, and goes on where it was interrupted", async () => {
+    await using opened = new AsyncDisposableStack();
+    const t = opened.use(await openTestApp());
+    t.google.drive.addFiles(
+      ana,
+      Array.from({ length: 2_500 }, (_, index) => ({ name: `${index}` })),
+    );
+    // The third page fails.
+    addFault(t.google.state, { endpoint: "drive.files.list", status: 500, times: 1, skip: 2 });
+    const visitor = await t.signIn(ana);
+    await t.idle();
+    const feed = async () =>
+      (await itemsOf(visitor, "sync/feeds")).find(({ kind }) => kind === "drive");
+    assert.deepEqual((await feed()).reading, { name: "all files", seen: 2_000 });
+    t.clock.advance(60_000);
+    await t.idle();
+    const { reading, last_full_count } = await feed();
+    assert.deepEqual([reading, last_full_count], [null, 2_500]);
+    const lists = t.google.state.requests.filter(({ endpoint }) => endpoint === "drive.files.list");
+    assert.equal(lists.length, 4);
+  });
+
   test("what the older product followed goes on being followed, with its document", async () => {
     await using opened = new AsyncDisposableStack();
     const t = opened.use(await openTestApp({ workflow: true }));
@@ -545,8 +567,11 @@ describe("what else Drive brings", () => {
     const after = drive.channels().filter(({ watched }) => "file" in watched);
     assert.equal(after.length, 2);
     assert.ok(after.every(({ id }) => !before.includes(id)));
+    drive.remove(own);
     drive.openByLink(linked, false);
     await t.idle();
+    assert.deepEqual(channelsOf(), [linked]);
+    assert.equal((await fileOf(visitor, own)).state, "removed");
     assert.equal((await fileOf(visitor, linked)).state, "lost");
     for (const id of [linked, own]) await visitor.call("DELETE", `/api/v1/drive/subscribe/${id}`);
     await t.idle();

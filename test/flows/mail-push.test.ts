@@ -47,12 +47,14 @@ function goodToken(t: TestApp, claims = {}): Promise<string> {
   });
 }
 
+/** How many readings of mailboxes push has caused. */
 async function runsOf(t: TestApp): Promise<number> {
   const { count } = await t.app.db
     .selectFrom("sync_runs")
     .innerJoin("feeds", "feeds.id", "sync_runs.feed_id")
     .select((row) => row.fn.countAll<string>().as("count"))
     .where("feeds.kind", "=", "gmail")
+    .where("sync_runs.reason", "=", "push")
     .executeTakeFirstOrThrow();
   return Number(count);
 }
