@@ -119,6 +119,33 @@ try {
   assert.equal((await filed())?.title, "Notes on the launch");
   saw(`a mail to the assistant is a document in its project after ${mailMs} ms`);
 
+  const files = await (
+    await fetch(`${url}/sandbox/google/_control/drive/files?person=${email}`)
+  ).json();
+  const plan = (files as { files: { id: string; name: string }[] }).files.find(
+    ({ name }) => name === "Plan of the launch",
+  );
+  await call("POST", "/api/v1/drive/subscribe", cookies, JSON.stringify({ file_id: plan?.id }));
+  const planNow = async () =>
+    (await list("/api/v1/documents?source=drive", cookies)).find(
+      ({ title }) => title === "Plan of the launch",
+    );
+  await until(async () => (await planNow())?.summary != null);
+  const editedAt = performance.now();
+  await fetch(`${url}/sandbox/google/drive/edit`, {
+    method: "POST",
+    body: new URLSearchParams({
+      person: email,
+      id: plan?.id ?? "",
+      text: "# The film comes first",
+    }),
+    redirect: "manual",
+  });
+  await until(async () => (await planNow())?.summary === "# The film comes first");
+  const fileMs = Math.round(performance.now() - editedAt);
+  assert.ok(fileMs < 3_000, `${fileMs} ms`);
+  saw(`an edit of a file of Drive is in its document after ${fileMs} ms`);
+
   for (const [path, body, status] of [
     ["/api/v1/auth/google/token/exchange", "{broken", 400],
     ["/api/v1/auth/google/token/refresh", JSON.stringify({ user_id: 7 }), 422],
@@ -176,12 +203,11 @@ function soon(): string {
   return text.slice(0, 16).replace(" ", "T");
 }
 
-async function list(
-  path: string,
-  cookie: string,
-): Promise<{ title: string; project_name?: string }[]> {
+type Item = { title: string; project_name?: string; summary?: string | null };
+
+async function list(path: string, cookie: string): Promise<Item[]> {
   const answer = await fetch(url + path, { headers: { cookie } });
-  return ((await answer.json()) as { items: { title: string; project_name?: string }[] }).items;
+  return ((await answer.json()) as { items: Item[] }).items;
 }
 
 async function until(condition: () => Promise<boolean>): Promise<void> {

@@ -64,7 +64,7 @@ export function DocumentPage({ id }: { id: string }) {
       <section className="stacked" aria-labelledby="place">
         <h2 id="place">Project</h2>
         <Move document={document.data} />
-        <Why id={id} />
+        <Why id={id} isFile={source === "drive"} />
       </section>
       <Deliveries id={id} />
     </>
@@ -140,19 +140,22 @@ function Move({ document }: { document: WholeDocument }) {
   );
 }
 
-function Why({ id }: { id: string }) {
+function Why({ id, isFile }: { id: string; isFile: boolean }) {
   const why = useQuery({
     queryKey: ["documents", id, "why"],
     queryFn: () => fetchDocumentWhy(id),
   });
   if (!why.data) return <p className="faint">{why.error?.message ?? "Looking …"}</p>;
   const { taken, project } = why.data;
+  const untaken = isFile
+    ? "Its file is followed in Drive."
+    : "It was not a mail to your assistant.";
   const confidence =
     project.confidence === null ? "" : ` (${Math.round(project.confidence * 100)} % sure)`;
   return (
     <dl className="why">
       <dt>Why it is here</dt>
-      <dd>{taken ? `${taken.reason}.` : "It was not a mail to your assistant."}</dd>
+      <dd>{taken ? `${taken.reason}.` : untaken}</dd>
       <dt>{project.decision}</dt>
       <dd>
         {project.reason}

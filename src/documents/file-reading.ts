@@ -296,13 +296,8 @@ export async function listFolder(
 }
 
 // How many more the folder that was asked for takes, with all below it.
-async function leftIn(tx: Tx, folder: Followed): Promise<number> {
-  const { rows } = await sqlTree(tx, folder.id);
-  return mostInFolder + 1 - Number(rows[0]?.count ?? 0);
-}
-
-function sqlTree(tx: Tx, id: string) {
-  return sql<{ count: string }>`
+async function leftIn(tx: Tx, { id }: Followed): Promise<number> {
+  const { rows } = await sql<{ count: string }>`
     with recursive top as (
       select id, folder_id from watched_files where id = ${id}
       union all
@@ -315,6 +310,8 @@ function sqlTree(tx: Tx, id: string) {
     )
     select count(*) from tree
   `.execute(tx);
+  // The folder itself does not count.
+  return mostInFolder + 1 - Number(rows[0]?.count ?? 0);
 }
 
 async function noteFull(tx: Tx, folder: Followed): Promise<void> {
