@@ -19,6 +19,7 @@ import { driveGateway } from "../gateway/drive.ts";
 import { mailGateway } from "../gateway/mail.ts";
 import { projectGateway } from "../gateway/projects.ts";
 import { signInGateway } from "../gateway/sign-in.ts";
+import { syncGateway } from "../gateway/sync.ts";
 import { AppError } from "../lib/errors.ts";
 import type { Schedules } from "../queue/schedule-runs.ts";
 import { aiRoutes } from "./ai.ts";
@@ -118,6 +119,7 @@ export async function openServer(
   await server.register(calendarGateway, { app, prefix: "/functions/v1" });
   await server.register(mailGateway, { app, prefix: "/functions/v1" });
   await server.register(driveGateway, { app, prefix: "/functions/v1" });
+  await server.register(syncGateway, { app, prefix: "/functions/v1" });
   await server.register(projectGateway, { app, prefix: "/functions/v1" });
   await serveConsole(server);
   return server;
