@@ -469,6 +469,13 @@ export type Tables = {
     created_at: ColumnType<Time, Date | undefined, Date>;
     updated_at: ColumnType<Time, Date | undefined, Date>;
   };
+  look_prices: {
+    api: "calendar" | "gmail" | "drive";
+    price: number;
+    calls: number;
+    budget: number;
+    adjusted_at: Date;
+  };
   watched_files: {
     id: Generated<string>;
     user_id: string;

@@ -3,7 +3,7 @@ import type { App } from "../app.ts";
 import { offsetOf } from "../meetings/start-of-day.ts";
 import { type CadenceState, nextLook } from "./cadence.ts";
 import { listFeeds } from "./feeds.ts";
-import { usualPrice } from "./look.ts";
+import { priceOf, usualPrice } from "./prices.ts";
 
 export const activityTypes = [
   "app_load",
@@ -25,11 +25,15 @@ export async function recordActivity(
 ): Promise<{ broughtForward: number }> {
   const now = app.clock.now();
   const feeds = await listFeeds(app, userId);
+  const kinds = [...new Set(feeds.map(({ kind }) => kind))];
+  const prices = new Map(
+    await Promise.all(kinds.map(async (kind) => [kind, await priceOf(app.db, kind)] as const)),
+  );
   const earlier = feeds.flatMap(({ id, kind, state, cadence, due_at, user_zone }) => {
     if (state !== "active" || kind === "calendar_list" || !cadence || !due_at) return [];
     const circumstances = {
       offsetMs: offsetOf(user_zone ?? "UTC", now),
-      price: usualPrice,
+      price: prices.get(kind) ?? usualPrice,
       isActive: true,
       isPressing: activityType === "virtual_email_detected",
     };

@@ -160,9 +160,12 @@ const firstStep = 4;
 const stepGrowth = 1.06;
 const longestStep = 300;
 
-// With S the probability of the silence so far and U the changes expected to wait unseen in it, the best moment is where
-// M(t) * integral of S - integral of U reaches the price, M being U / S. Without a channel, S is 1 and U all that comes.
-function bestInterval(
+/**
+ * The best interval in seconds. With S the probability of the silence so far and U the changes expected to wait unseen in
+ * it, it ends where M(t) * integral of S - integral of U reaches the price, M being U / S. Without a channel, S is 1 and
+ * U all that comes.
+ */
+export function bestInterval(
   ahead: Outlook,
   channel: ChannelTrust,
   { price, pushPrior, limit }: { price: number; pushPrior: PushPrior; limit: number },

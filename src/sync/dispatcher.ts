@@ -1,7 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { App } from "../app.ts";
 import { dispatchDueFeeds } from "./feeds.ts";
+import { adjustPrices } from "./prices.ts";
 import { dispatchDueWatches } from "./watches.ts";
+
+// Whichever process asks first in a minute sets them.
+const pricesEveryMs = 20_000;
 
 type Part = Pick<App, "db" | "clock" | "queue" | "config" | "log">;
 
@@ -22,10 +26,15 @@ export function startDispatcher(app: Part, everyMs = 1000): AsyncDisposable {
 
 async function keepAsking(app: Part, everyMs: number, closing: AbortSignal): Promise<void> {
   let isDown = false;
+  let pricesAt = 0;
   while (!closing.aborted) {
     try {
       await dispatchDueFeeds(app);
       await dispatchDueWatches(app);
+      if (performance.now() >= pricesAt) {
+        await adjustPrices(app);
+        pricesAt = performance.now() + pricesEveryMs;
+      }
       isDown = false;
     } catch (error) {
       // While the database is away each round fails alike.

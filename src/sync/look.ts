@@ -10,15 +10,15 @@ import {
   nextLook,
 } from "./cadence.ts";
 import type { FeedPatch } from "./feeds.ts";
+import { priceOf } from "./prices.ts";
 import type { Run } from "./sync.ts";
 import type { ChannelJudgement } from "./watches.ts";
-
-/** What one look may cost, in change-seconds of waiting. */
-export const usualPrice = 60;
 
 const activeMs = 10 * 60_000;
 // One mail to the assistant is often followed by another.
 const pressingMs = 10 * 60_000;
+// A meeting about to start may still be moved, or get another link.
+const soonMs = 15 * 60_000;
 const hourMs = 3_600_000;
 // A calendar that gives no cursor can only be read whole.
 const wholeAgainMs = 30 * 60_000;
@@ -96,15 +96,31 @@ async function circumstancesOf(
   const user = await tx
     .selectFrom("users")
     .select(["time_zone", "last_active_at", "last_virtual_mail_at"])
-    .where("id", "=", userId)
+    .select((row) =>
+      row
+        .exists(
+          row
+            .selectFrom("meetings")
+            .select("meetings.id")
+            .whereRef("meetings.user_id", "=", "users.id")
+            .where("meetings.cancelled_at", "is", null)
+            .where("meetings.start_time", ">", now)
+            .where("meetings.start_time", "<=", new Date(now.getTime() + soonMs)),
+        )
+        .as("has_meeting_soon"),
+    )
+    .where("users.id", "=", userId)
     .executeTakeFirst();
   const activeAt = user?.last_active_at?.getTime() ?? 0;
   const mailAt = user?.last_virtual_mail_at?.getTime() ?? 0;
   return {
     offsetMs: offsetOf(user?.time_zone ?? "UTC", now),
-    price: usualPrice,
+    price: await priceOf(tx, kind),
     isActive: now.getTime() - activeAt < activeMs,
-    isPressing: kind === "gmail" && now.getTime() - mailAt < pressingMs,
+    isPressing:
+      kind === "gmail"
+        ? now.getTime() - mailAt < pressingMs
+        : kind === "calendar" && Boolean(user?.has_meeting_soon),
   };
 }
 

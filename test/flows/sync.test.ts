@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { adjustPrices } from "../../src/sync/prices.ts";
 import { eventIn } from "../calendars.ts";
 import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
 
@@ -94,6 +95,68 @@ describe("everything of a user at once", () => {
     assert.match(body.reason, /last try failed/);
     assert.equal((await t.asService("POST", "/api/v1/cron/gmail-polling")).status, 200);
     await t.app.db.updateTable("feeds").set({ retry_at: null }).execute();
+  });
+
+  test("a meeting about to start is looked at more often", async () => {
+    t.clock.advance(20 * 60_000);
+    const start = new Date(t.clock.now().getTime() + 10 * 60_000);
+    t.google.calendar.addEvent(ana, {
+      summary: "Soon",
+      location: "https://meet.google.com/abc-defg-hij",
+      start: { dateTime: start.toISOString() },
+      end: { dateTime: new Date(start.getTime() + 3_600_000).toISOString() },
+    });
+    await visitor.call("POST", `/api/v1/sync/calendar/${visitor.userId}`, { force: true });
+    await t.idle();
+    await visitor.call("POST", `/api/v1/sync/calendar/${visitor.userId}`, { force: true });
+    const { body } = await visitor.call("GET", `/api/v1/sync/next-sync/${visitor.userId}`);
+    const next = body.services.calendar.find((one: { kind: string }) => one.kind === "calendar");
+    assert.equal(next.why.rule, "pressing", JSON.stringify(next));
+  });
+
+  test("looks cost more while the project's quota runs short, and less again when there is room", async () => {
+    const price = async () => {
+      t.clock.advance(61_000);
+      await adjustPrices(t.app);
+      const row = await t.app.db
+        .selectFrom("look_prices")
+        .selectAll()
+        .where("api", "=", "calendar")
+        .executeTakeFirstOrThrow();
+      return row.price;
+    };
+    assert.equal(await price(), 60);
+    const feed = await t.app.db
+      .selectFrom("feeds")
+      .select(["id", "user_id"])
+      .where("kind", "=", "calendar")
+      .executeTakeFirstOrThrow();
+    const at = new Date(t.clock.now().getTime() + 30_000);
+    await t.app.db
+      .insertInto("sync_runs")
+      .values({
+        feed_id: feed.id,
+        user_id: feed.user_id,
+        run_number: "9999",
+        reason: "poll",
+        mode: "delta",
+        started_at: at,
+        finished_at: at,
+        duration_ms: 1,
+        outcome: "succeeded",
+        processed: 0,
+        created: 0,
+        updated: 0,
+        deleted: 0,
+        skipped: 0,
+        pages: 1,
+        auto_scheduled: 0,
+        provider_calls: 20_000,
+      })
+      .execute();
+    const dear = await price();
+    assert.ok(dear >= 110, String(dear));
+    assert.ok((await price()) < dear);
   });
 
   test("how current it is can be asked, in numbers and plain words", async () => {

@@ -1,0 +1,76 @@
+import { sql } from "kysely";
+import type { App } from "../app.ts";
+import type { Tx } from "../db/connection.ts";
+import { nextPrice } from "./cadence.ts";
+import type { FeedKind } from "./feeds.ts";
+
+/** What one look may cost while there is room, in change-seconds of waiting. */
+export const usualPrice = 60;
+
+const apis = ["calendar", "gmail", "drive"] as const;
+type Api = (typeof apis)[number];
+const apiOf: Record<FeedKind, Api> = {
+  calendar_list: "calendar",
+  calendar: "calendar",
+  gmail: "gmail",
+  drive: "drive",
+};
+// What a call of a look costs of its quota, about. Source: Google's usage limits, 2026.
+const unitsPerCall: Record<Api, number> = { calendar: 1, gmail: 10, drive: 100 };
+// The rest is kept for people who wait.
+const sharedOut = 0.8;
+
+/** What a look at a feed of this kind may cost now. */
+export async function priceOf(db: App["db"] | Tx, kind: FeedKind): Promise<number> {
+  const row = await db
+    .selectFrom("look_prices")
+    .select("price")
+    .where("api", "=", apiOf[kind])
+    .executeTakeFirst();
+  return row?.price ?? usualPrice;
+}
+
+/**
+ * Sets each API's price for the next minute by what the last one took of the project's quota. Once a minute, whichever
+ * process comes first. Returns how many were set.
+ */
+export async function adjustPrices(app: Pick<App, "db" | "clock" | "config">): Promise<number> {
+  const now = app.clock.now();
+  const { calendarQuota, gmailQuota, driveQuota } = app.config.google;
+  const quotas = { calendar: calendarQuota, gmail: gmailQuota, drive: driveQuota };
+  return app.db.transaction().execute(async (tx) => {
+    await sql`
+      insert into look_prices (api, price, calls, budget, adjusted_at)
+      select api, ${usualPrice}, 0, 0, 'epoch' from unnest(${[...apis]}::text[]) as api on conflict do nothing
+    `.execute(tx);
+    const { rows } = await sql<{ api: Api; price: number; calls: number }>`
+      with due as (
+        select api, price from look_prices where adjusted_at <= ${now}::timestamptz - interval '1 minute'
+        for update skip locked
+      ),
+      made as (
+        select feeds.kind, sum(sync_runs.provider_calls)::int as calls
+        from sync_runs join feeds on feeds.id = sync_runs.feed_id
+        where sync_runs.started_at > ${now}::timestamptz - interval '1 minute' and exists (select from due)
+        group by feeds.kind
+      )
+      select due.api, due.price, coalesce((select sum(made.calls) from made
+        where case made.kind when 'calendar_list' then 'calendar' else made.kind end = due.api), 0)::int as calls
+      from due
+    `.execute(tx);
+    for (const { api, price, calls } of rows) {
+      const budget = Math.floor((quotas[api].perProject * sharedOut) / unitsPerCall[api]);
+      await tx
+        .updateTable("look_prices")
+        .set({
+          price: nextPrice(price, calls, budget, usualPrice),
+          calls,
+          budget,
+          adjusted_at: now,
+        })
+        .where("api", "=", api)
+        .execute();
+    }
+    return rows.length;
+  });
+}
