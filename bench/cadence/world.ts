@@ -1,0 +1,136 @@
+import { binOf, type FeedKind } from "../../src/sync/intensity.ts";
+
+/** Numbers that look random and are the same for the same seed. */
+export type Random = {
+  uniform(): number;
+  exponential(rate: number): number;
+  normal(): number;
+  poisson(mean: number): number;
+};
+
+export function openRandom(seed: number): Random {
+  let state = seed >>> 0;
+  const uniform = () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
+  };
+  const exponential = (rate: number) => -Math.log(1 - uniform()) / rate;
+  return {
+    uniform,
+    exponential,
+    normal: () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform()),
+    poisson: (mean) => {
+      let count = 0;
+      for (let left = mean - exponential(1); left > 0; left -= exponential(1)) count += 1;
+      return count;
+    },
+  };
+}
+
+/** How a population of feeds behaves. */
+export type Population = {
+  /** Changes a day of the median user; users differ by a log-normal with this sigma. */
+  medianPerDay: Record<"calendar" | "gmail" | "drive", number>;
+  sigma: number;
+  /** Follow-ups of each change, and how fast they come. */
+  followUps: Record<"calendar" | "gmail" | "drive", number>;
+  decay: Record<"calendar" | "gmail" | "drive", number>;
+  /** How much hours of a week differ from user to user, and days from each other. */
+  shapeSigma: number;
+  moodSigma: number;
+  dayOffShare: number;
+};
+
+/** That of `spec/cadence.md`, section 6. */
+export const published: Population = {
+  medianPerDay: { calendar: 5.7, gmail: 93, drive: 11 },
+  sigma: 1,
+  followUps: { calendar: 0.5, gmail: 0.3, drive: 0.75 },
+  decay: { calendar: 1 / 300, gmail: 1 / 500, drive: 1 / 300 },
+  shapeSigma: 0.3,
+  moodSigma: 0.3,
+  dayOffShare: 0.05,
+};
+
+export type SimulatedKind = keyof Population["medianPerDay"] & FeedKind;
+
+/** What happens to a feed, in seconds from a Monday's midnight, and what an oracle knows of it. */
+export type World = {
+  kind: SimulatedKind;
+  days: number;
+  arrivals: number[];
+  /** Changes a second that are to be expected in the hour of `t`, follow-ups included. */
+  rateAt(t: number): number;
+  followUps: number;
+  decay: number;
+};
+
+/** Where the worlds begin: a Monday, midnight in UTC. */
+export const epochMs = Date.parse("2026-01-05T00:00:00Z");
+const daySeconds = 86_400;
+
+/** One feed of a population. */
+export function makeWorld(
+  kind: SimulatedKind,
+  seed: number,
+  { days, population = published }: { days: number; population?: Population },
+): World {
+  const random = openRandom(seed);
+  const { followUps, decay } = population;
+  const perDay = population.medianPerDay[kind] * Math.exp(population.sigma * random.normal());
+  const week = weekOf(random, population.shapeSigma);
+  const moods = Array.from({ length: days + 1 }, () =>
+    random.uniform() < population.dayOffShare
+      ? 0.05
+      : Math.exp(population.moodSigma * random.normal() - population.moodSigma ** 2 / 2),
+  );
+  const rateAt = (t: number) =>
+    (perDay / daySeconds) *
+    (week[binOf(epochMs + t * 1000, 0)] ?? 1) *
+    (moods[Math.floor(t / daySeconds)] ?? 1);
+  const n = followUps[kind];
+  const arrivals: number[] = [];
+  for (let hour = 0; hour < days * 24; hour += 1) {
+    const begin = hour * 3600;
+    const own = rateAt(begin) * (1 - n) * 3600;
+    const count = random.poisson(own);
+    for (let one = 0; one < count; one += 1) {
+      const family = [begin + random.uniform() * 3600];
+      for (let at = family.pop(); at !== undefined; at = family.pop()) {
+        if (at < days * daySeconds) arrivals.push(at);
+        for (let more = random.poisson(n); more > 0; more -= 1)
+          family.push(at + random.exponential(decay[kind]));
+      }
+    }
+  }
+  arrivals.sort((one, other) => one - other);
+  return { kind, days, arrivals, rateAt, followUps: n, decay: decay[kind] };
+}
+
+/** A feed that always changes at the same rate: what closed forms are known for. */
+export function steadyWorld(perDay: number, seed: number, days: number): World {
+  const random = openRandom(seed);
+  const rate = perDay / daySeconds;
+  const arrivals: number[] = [];
+  for (let at = random.exponential(rate); at < days * daySeconds; at += random.exponential(rate))
+    arrivals.push(at);
+  return { kind: "calendar", days, arrivals, rateAt: () => rate, followUps: 0, decay: 1 / 300 };
+}
+
+// Somebody's own hours: when they begin, how long they work, how they keep weekends.
+function weekOf(random: Random, sigma: number): number[] {
+  const from = 7 + 3 * random.uniform();
+  const until = from + 8 + 3 * random.uniform();
+  const weekend = 0.1 + 0.4 * random.uniform();
+  const bins = Array.from({ length: 48 }, (_, bin) => {
+    const hour = bin % 24;
+    const usual =
+      hour >= from && hour < until ? 2.1 : hour >= from - 2 && hour < until + 3 ? 0.7 : 0.12;
+    return usual * (bin >= 24 ? weekend : 1) * Math.exp(sigma * random.normal());
+  });
+  const mean =
+    bins.reduce((total, weight, bin) => total + weight * (bin < 24 ? 5 : 2), 0) / (7 * 24);
+  return bins.map((weight) => weight / mean);
+}
