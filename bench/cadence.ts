@@ -36,6 +36,9 @@ ratios("polling only", null, { fromDay: warmUp });
 ratios("push, 1 % lost", good, { fromDay: warmUp });
 ratios("push that dies daily", dying, { fromDay: warmUp });
 ratios("cold start, polling, first three days", null, { fromDay: 0, untilDay: 3 });
+atTheirWait();
+besideOldPush();
+decisions();
 draw();
 
 type Span = { fromDay: number; untilDay?: number };
@@ -118,6 +121,64 @@ function ratios(what: string, push: Push | null, span: Span): void {
   }
 }
 
+// The price at which our mean wait is that of the fixed schedule, and what that takes of its calls.
+function atTheirWait(): void {
+  console.log("At the mean wait of a fixed schedule, calls as a share of its calls");
+  for (const [kind, minutes] of [
+    ["calendar", 10],
+    ["gmail", 5],
+    ["drive", 15],
+  ] as const) {
+    const span = { fromDay: warmUp };
+    const wanted = meanOf(run(kind, () => every(minutes), null, span).waits);
+    const callsOf = (make: (price: number) => (world: World) => Policy) => {
+      let [low, high] = [0.5, 10_000];
+      for (let step = 0; step < 12; step += 1) {
+        const middle = Math.sqrt(low * high);
+        if (meanOf(run(kind, make(middle), null, span).waits) < wanted) low = middle;
+        else high = middle;
+      }
+      const { looks, days: total } = run(kind, make(low), null, span);
+      return looks / total;
+    };
+    const ours = callsOf((price) => (world) => product(world, price));
+    const best = callsOf((price) => (world) => oracle(world, price, null));
+    const share = (calls: number) => `${((100 * calls * minutes) / 1440).toFixed(0)} %`;
+    console.log(`  ${kind.padEnd(10)} Daybook ${share(ours)}, oracle ${share(best)}`);
+  }
+}
+
+function besideOldPush(): void {
+  console.log("With push, beside the old rule with push");
+  const span = { fromDay: warmUp };
+  for (const kind of kinds) {
+    const old = run(kind, () => oldRule(kind), good, span);
+    const ours = run(kind, (world) => product(world, 20), good, span);
+    console.log(
+      `  ${kind.padEnd(10)} ${((100 * ours.looks) / old.looks).toFixed(0)} % of its calls at ${(meanOf(ours.waits) / meanOf(old.waits)).toFixed(1)} times its mean wait`,
+    );
+  }
+}
+
+function decisions(): void {
+  const [world] = worlds.get("gmail") ?? [];
+  if (!world) return;
+  const policy = product(world, 60);
+  let at = 0;
+  let looks = 0;
+  const startedMs = performance.now();
+  for (; looks < 50_000; looks += 1) {
+    at += policy.next({
+      at,
+      changes: looks % 3 === 0 ? [at - 1] : [],
+      announced: 0,
+      channel: null,
+    });
+  }
+  const microseconds = ((performance.now() - startedMs) * 1000) / looks;
+  console.log(`A decision takes ${microseconds.toFixed(1)} µs`);
+}
+
 // Calls against waiting, one line for each way to decide: what lies lower and further left is better.
 function draw(): void {
   const span = { fromDay: warmUp };
@@ -176,12 +237,15 @@ function draw(): void {
     .filter((calls) => x(calls) >= edge && x(calls) <= width - edge)
     .map(
       (calls) =>
-        `<text x="${x(calls)}" y="${height - edge + 20}" text-anchor="middle">${calls}</text>`,
+        `<text x="${x(calls).toFixed(1)}" y="${height - edge + 20}" text-anchor="middle">${calls}</text>`,
     );
   const marks = [0.5, 1, 2, 5, 10, 20, 30]
     .filter((wait) => y(wait) >= edge && y(wait) <= height - edge)
-    .map((wait) => `<text x="${edge - 8}" y="${y(wait) + 4}" text-anchor="end">${wait}</text>`);
-  const svg = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="13"><rect width="${width}" height="${height}" fill="#fff"/>
+    .map(
+      (wait) =>
+        `<text x="${edge - 8}" y="${(y(wait) + 4).toFixed(1)}" text-anchor="end">${wait}</text>`,
+    );
+  const svg = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="13"><title>Calls a day against mean waiting time</title><rect width="${width}" height="${height}" fill="#fff"/>
 <text x="${edge}" y="28" font-size="15">Calendars by polling: how long a change waits, by calls a day</text>
 <text x="${width / 2}" y="${height - 12}" text-anchor="middle">calls a day (log)</text><text x="14" y="${edge - 12}">mean wait, minutes (log)</text>
 ${[...drawn, ...ticks, ...marks].join("\n")}</svg>\n`;

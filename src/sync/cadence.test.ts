@@ -8,6 +8,7 @@ import {
   isChannelDead,
   nextLook,
   nextPrice,
+  noticeDelayMs,
 } from "./cadence.ts";
 import { type FeedKind, levelPerDay, outlook } from "./intensity.ts";
 
@@ -165,6 +166,13 @@ describe("the cadence", () => {
     assert.ok(nextPrice(60, 2_000, 1_000) > 60);
     assert.ok(nextPrice(600, 100, 1_000) < 600);
     assert.equal(nextPrice(60, 0, 1_000), 60);
+  });
+
+  test("a notification waits for others only while looks are dear, and a minute at most", () => {
+    assert.deepEqual(
+      [30, 60, 120, 1_000_000].map((price) => noticeDelayMs(price)),
+      [0, 0, 10_000, 60_000],
+    );
   });
 
   test("decides quickly", () => {

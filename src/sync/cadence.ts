@@ -156,6 +156,16 @@ export function nextPrice(
   return Math.min(Math.max(price * factor, usual), usual * 10_000);
 }
 
+const longestNoticeMs = 60_000;
+
+/**
+ * How long a notification waits for others to share its look: not at all at the usual price, and up to a minute when
+ * looks are so dear that one change is not worth one.
+ */
+export function noticeDelayMs(price: number, usual = 60): number {
+  return Math.min(Math.max(0, price / usual - 1) * 10_000, longestNoticeMs);
+}
+
 const firstStep = 4;
 const stepGrowth = 1.06;
 const longestStep = 300;

@@ -15,8 +15,8 @@ import {
 } from "../providers/google/pubsub.ts";
 import { openGoogleRequest } from "../providers/google/request.ts";
 import { enqueue } from "../queue/queue.ts";
-import { syncJob } from "./feeds.ts";
 import { afterSilence } from "./look.ts";
+import { noticedJob } from "./prices.ts";
 
 type Part = Pick<App, "db" | "clock" | "queue" | "config">;
 
@@ -79,11 +79,8 @@ export async function acceptMailboxMessage(app: Part, message: MailboxMessage): 
       where id = any(${feeds.map(({ id }) => id)})
         and coalesce((details->'told'->>'historyId')::numeric, 0) < ${message.historyId}::numeric
     `.execute(tx);
-    await enqueue(
-      app,
-      tx,
-      behind.map(({ id }) => syncJob(id, "push")),
-    );
+    const jobs = behind.map(({ id }) => noticedJob(app, tx, { id, kind: "gmail" }));
+    await enqueue(app, tx, await Promise.all(jobs));
     return behind.length;
   });
 }

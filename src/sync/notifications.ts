@@ -6,7 +6,7 @@ import type { Tx } from "../db/connection.ts";
 import { AppError } from "../lib/errors.ts";
 import { digest } from "../lib/secrets.ts";
 import { enqueue } from "../queue/queue.ts";
-import { syncJob } from "./feeds.ts";
+import { noticedJob } from "./prices.ts";
 
 /** What the headers of a channel's message say. Source: Google's guide to push notifications. */
 export type ChannelMessage = {
@@ -49,8 +49,9 @@ export async function acceptNotification(
   if (message.state === "sync") return confirm(app, watch.id, message, now);
   await app.db.transaction().execute(async (tx) => {
     const isNew = await record(tx, { ...watch, service }, message, now);
-    if (isNew && watch.feed_state === "active")
-      await enqueue(app, tx, syncJob(watch.feed_id, "push"));
+    if (!isNew || watch.feed_state !== "active") return;
+    const feed = { id: watch.feed_id, kind: watch.kind };
+    await enqueue(app, tx, await noticedJob(app, tx, feed));
   });
 }
 
