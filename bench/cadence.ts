@@ -9,7 +9,15 @@ import {
   type Push,
   product,
 } from "./cadence/policies.ts";
-import { costOf, meanOf, type Outcome, shareOf, simulate, together } from "./cadence/simulate.ts";
+import {
+  costOf,
+  meanOf,
+  type Outcome,
+  shareOf,
+  simulate,
+  simulateOldRule,
+  together,
+} from "./cadence/simulate.ts";
 import { makeWorld, type SimulatedKind, steadyWorld, type World } from "./cadence/world.ts";
 
 // `npm run bench:cadence`: the product's own rule for when to look next beside fixed schedules, the old rule, exponential
@@ -149,13 +157,21 @@ function atTheirWait(): void {
 }
 
 function besideOldPush(): void {
-  console.log("With push, beside the old rule with push");
+  console.log(
+    "With push, price 20, beside the old rule (of all feeds of a user together) with push",
+  );
   const span = { fromDay: warmUp };
-  for (const kind of kinds) {
-    const old = run(kind, () => oldRule(kind), good, span);
+  const perUser = Array.from({ length: users }, (_, user) =>
+    simulateOldRule(
+      kinds.flatMap((kind) => worlds.get(kind)?.[user] ?? []),
+      { push: good, seed: seed + user, ...span },
+    ),
+  );
+  for (const [index, kind] of kinds.entries()) {
+    const old = together(perUser.flatMap((ofUser) => ofUser[index] ?? []));
     const ours = run(kind, (world) => product(world, 20), good, span);
     console.log(
-      `  ${kind.padEnd(10)} ${((100 * ours.looks) / old.looks).toFixed(0)} % of its calls at ${(meanOf(ours.waits) / meanOf(old.waits)).toFixed(1)} times its mean wait`,
+      `  ${kind.padEnd(10)} ${((100 * ours.looks) / old.looks).toFixed(0)} % of its ${(old.looks / old.days).toFixed(0)} calls a day at ${(meanOf(ours.waits) / meanOf(old.waits)).toFixed(1)} times its mean wait`,
     );
   }
 }

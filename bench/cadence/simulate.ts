@@ -87,6 +87,57 @@ export function simulate(
   }
 }
 
+// Of the mails, those to the assistant, after which the old rule came back in a minute.
+const virtualShare = 0.02;
+
+/**
+ * The older product's rule: all of a user's feeds together, a minute after a mail to the assistant, five after any
+ * change, else every quarter of an hour. With push, each message brings a look at its own feed besides.
+ */
+export function simulateOldRule(
+  worlds: World[],
+  { push, seed, fromDay }: { push: Push | null; seed: number; fromDay: number },
+): Outcome[] {
+  const random = openRandom(seed ^ 0x51ed270b);
+  const days = worlds[0]?.days ?? 0;
+  const ticks: number[] = [];
+  const next = worlds.map(() => 0);
+  for (let at = 0; at < days * daySeconds; ) {
+    ticks.push(at);
+    let wait = 900;
+    for (const [index, world] of worlds.entries()) {
+      for (
+        ;
+        (world.arrivals[next[index] ?? 0] ?? Infinity) <= at;
+        next[index] = (next[index] ?? 0) + 1
+      ) {
+        const isVirtual = world.kind === "gmail" && random.uniform() < virtualShare;
+        wait = Math.min(wait, isVirtual ? 60 : 300);
+      }
+    }
+    at += wait;
+  }
+  const from = fromDay * daySeconds;
+  return worlds.map((world) => {
+    let tick = 0;
+    let looks = ticks.filter((at) => at >= from).length;
+    let diesAt = push ? random.exponential(push.deathsPerDay / daySeconds) : 0;
+    let renewAt = renewSeconds;
+    const waits = world.arrivals.flatMap((at) => {
+      while ((ticks[tick] ?? Infinity) < at) tick += 1;
+      for (; push && renewAt <= at; renewAt += renewSeconds)
+        diesAt = renewAt + random.exponential(push.deathsPerDay / daySeconds);
+      const polled = (ticks[tick] ?? days * daySeconds) - at;
+      const isTold = push !== null && at < diesAt && random.uniform() >= push.loss;
+      if (at < from) return [];
+      if (!isTold) return [polled];
+      looks += 1;
+      return [Math.min(polled, random.exponential(1 / push.delaySeconds))];
+    });
+    return { looks, waits, days: days - fromDay };
+  });
+}
+
 /** Both together. */
 export function together(outcomes: Outcome[]): Outcome {
   return {

@@ -175,7 +175,8 @@ async function keepText(
           kind: "drive_sync",
           userId: file.user_id,
           documentId,
-          fact: `content ${id} ${hash} ${key}`,
+          // The same content may come back: the version tells one change from another.
+          fact: `content ${id} ${file.version ?? now.toISOString()} ${hash}`,
           details: { action: "updated", changed: ["content"], file_id: file.file_id },
         },
       ]);

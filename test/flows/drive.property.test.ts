@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { test } from "node:test";
 import fc from "fast-check";
 import { sql } from "kysely";
@@ -177,6 +178,16 @@ async function agree(t: TestApp, ids: string[], edits: Map<string, number>): Pro
       status === 200 && path.includes("drive-sync") && body.changed.includes("content"),
   );
   for (const id of ids) {
+    const last = told.filter(({ body }) => body.file_id === id).at(-1)?.body.content_hash;
+    const row = rows.find((one) => one.file_id === id);
+    // What the workflow heard last is what the document says.
+    if (last)
+      assert.equal(
+        last,
+        createHash("sha256")
+          .update(row?.text ?? "")
+          .digest("hex"),
+      );
     const events = new Set(
       told.flatMap(({ body }) => (body.file_id === id ? [body.event_id] : [])),
     );

@@ -114,6 +114,31 @@ describe("a file that is followed", () => {
     );
   });
 
+  test("that is changed to and fro is told each time", async () => {
+    for (const content of ["# Two", "# One", "# Two", "# One"]) {
+      t.google.drive.edit(fileId, content);
+      await t.idle();
+    }
+    assert.deepEqual(
+      toldOf(t, fileId).map(({ content }) => content),
+      ["# Two", "# One", "# Two", "# One"],
+    );
+  });
+
+  test("whose checksum comes back is told each time as well", async () => {
+    const plain = t.google.drive.addFile(ana, { name: "a.txt", content: "A" });
+    await follow(visitor, plain);
+    await t.idle();
+    for (const content of ["B", "A", "B"]) {
+      t.google.drive.edit(plain, content);
+      await t.idle();
+    }
+    assert.deepEqual(
+      toldOf(t, plain).map(({ content }) => content),
+      ["B", "A", "B"],
+    );
+  });
+
   test("whose time changed and not its text causes nothing", async () => {
     t.google.drive.touch(fileId);
     await t.idle();
