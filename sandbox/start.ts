@@ -10,6 +10,7 @@ import { openLog } from "../src/lib/log.ts";
 import { randomToken } from "../src/lib/secrets.ts";
 import { serve } from "../src/serve.ts";
 import { mailboxPushPath } from "../src/sync/mailbox-notifications.ts";
+import { openSandboxAttendee } from "./attendee/attendee.ts";
 import { seedCalendars } from "./google/calendar/seeds.ts";
 import { seedDrive } from "./google/drive/seeds.ts";
 import { seedMails } from "./google/gmail/seeds.ts";
@@ -23,6 +24,7 @@ type Options = { port: number; dataDir: string; say: (line: string) => void };
 const googlePath = "/sandbox/google";
 const n8nPath = "/sandbox/n8n";
 const openaiPath = "/sandbox/openai";
+const attendeePath = "/sandbox/attendee";
 // So that the steps of an onboarding can be seen.
 const draftingMs = 700;
 const pubsub = {
@@ -74,6 +76,23 @@ export async function startSandbox({
   );
   const openai = opened.use(await openSandboxOpenAI({ baseUrl: url + openaiPath }));
   openai.settings.delayMs = draftingMs;
+  const attendee = opened.use(
+    await openSandboxAttendee({
+      baseUrl: `${url}${attendeePath}/api/v1`,
+      clock: google.clock,
+      webhooks: [
+        {
+          url: `${url}/api/v1/webhooks/attendee`,
+          triggers: [
+            "bot.state_change",
+            "transcript.update",
+            "chat_messages.update",
+            "participant_events.join_leave",
+          ],
+        },
+      ],
+    }),
+  );
   await ensureConsole(say);
   const config = loadConfig({
     GOOGLE_CLIENT_ID: google.client.id,
@@ -90,6 +109,9 @@ export async function startSandbox({
     N8N_DRIVESYNC_WEBHOOK_URL: n8n.driveSyncUrl,
     N8N_WEBHOOK_SECRET: n8nSecret,
     N8N_ALLOW_PRIVATE: "true",
+    MASTER_ATTENDEE_API_KEY: attendee.key,
+    ATTENDEE_API_URL: attendee.url,
+    ATTENDEE_WEBHOOK_SECRET: attendee.webhookSecret,
     OPENAI_API_KEY: openai.key,
     OPENAI_BASE_URL: openai.url,
     DATA_DIR: dataDir,
@@ -102,6 +124,7 @@ export async function startSandbox({
     { path: googlePath, handler: google.handler },
     { path: n8nPath, handler: n8n.handler },
     { path: openaiPath, handler: openai.handler },
+    { path: attendeePath, handler: attendee.handler },
   ];
   const { app } = opened.use(await serve(config, { log, clock: google.clock, onProgress, mounts }));
   const assistant = await ensureAssistant(app);
