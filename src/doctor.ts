@@ -5,6 +5,8 @@ import { type App, openApp } from "./app.ts";
 import { type Config, ConfigError, loadConfig } from "./config.ts";
 import { ProviderError } from "./lib/errors.ts";
 import { openLog } from "./lib/log.ts";
+import { attendeeAccess } from "./meetings/bot-tending.ts";
+import { findBots } from "./providers/attendee.ts";
 import { examineClient } from "./providers/google/oauth.ts";
 import { listModels } from "./providers/openai.ts";
 import { queueHealth } from "./queue/queue.ts";
@@ -20,6 +22,7 @@ export async function examine(environment: NodeJS.ProcessEnv): Promise<Finding[]
   await examineDatabase(config, findings);
   await examineGoogle(config, findings);
   await examineModel(config, findings);
+  await examineAttendee(config, findings);
   await examinePublicUrl(config, findings);
   return findings;
 }
@@ -151,6 +154,37 @@ async function examineModel({ openai }: Config, findings: Finding[]): Promise<vo
   } catch (error) {
     if (!(error instanceof ProviderError)) throw error;
     say(false, `${error.message}: check OPENAI_API_KEY, and OPENAI_BASE_URL if it is set`);
+  }
+}
+
+// Without bots everything works but meetings' transcripts.
+async function examineAttendee(
+  { attendee, publicUrl }: Config,
+  findings: Finding[],
+): Promise<void> {
+  const say = (ok: boolean, text: string) => findings.push({ ok, subject: "bots", text });
+  const access = attendeeAccess({ attendee });
+  if (!access) {
+    say(true, "no MASTER_ATTENDEE_API_KEY: no bots are sent to meetings");
+    return;
+  }
+  try {
+    await findBots(access, "daybook-doctor");
+    const isHeard = attendee.webhookSecret !== null && publicUrl?.startsWith("https://");
+    const how = isHeard ? "its webhooks are heard" : "it is polled";
+    say(true, `Attendee answers, and ${how}`);
+    if (!attendee.webhookSecret) {
+      say(
+        true,
+        "no ATTENDEE_WEBHOOK_SECRET: bots are followed by polling alone, up to two minutes late",
+      );
+    }
+  } catch (error) {
+    if (!(error instanceof ProviderError)) throw error;
+    say(
+      false,
+      `${error.message}: check MASTER_ATTENDEE_API_KEY, and ATTENDEE_API_URL if it is set`,
+    );
   }
 }
 

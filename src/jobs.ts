@@ -10,6 +10,8 @@ import { type DeliveryContents, sendDelivery } from "./documents/deliveries.ts";
 import { driveSyncEnded, driveSyncPayload } from "./documents/drive-sync.ts";
 import { checkFile, listFolder, readFile } from "./documents/file-reading.ts";
 import { takeMail } from "./documents/mail.ts";
+import { pollBotsByClock } from "./meetings/bot-polling.ts";
+import { tendBot } from "./meetings/bot-tending.ts";
 import { reconcileBot } from "./meetings/bots.ts";
 import { deriveForUser } from "./meetings/meetings.ts";
 import { runOnboarding } from "./projects/onboarding.ts";
@@ -52,6 +54,7 @@ export const schedules: Schedules<App> = {
     everySeconds: 3600,
     run: async (app) => countsOf(await renewWatches(app, ["drive"])),
   },
+  "attendee-polling": { everySeconds: 30, run: pollBotsByClock },
   cleanup: { everySeconds: 3600, run: deleteExpiredRows },
 };
 
@@ -67,6 +70,7 @@ export const handlers: Handlers<App> = {
   "watches.stop_unknown": stopUnknownChannel,
   "meetings.derive": deriveForUser,
   "bots.reconcile": reconcileBot,
+  "bots.tend": (app, payload, { signal }) => tendBot(app, payload, { signal }),
   "mail.take": takeMail,
   "files.read": readFile,
   "files.check": checkFile,

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { FastifyInstance } from "fastify";
 import { sql } from "kysely";
+import { openSandboxAttendee, type SandboxAttendee } from "../sandbox/attendee/attendee.ts";
 import { type Browser, type Choices, openBrowser } from "../sandbox/google/browser.ts";
 import { type MovableClock, openClock } from "../sandbox/google/clock.ts";
 import { usualTopic } from "../sandbox/google/pubsub.ts";
@@ -35,6 +36,7 @@ export type TestApp = {
   google: SandboxGoogle;
   n8n: SandboxN8n;
   openai: SandboxOpenAI;
+  attendee: SandboxAttendee;
   clock: MovableClock;
   /** Every line that was logged, as text. */
   logged: string[];
@@ -85,6 +87,8 @@ type Options = {
   workflow?: boolean;
   /** OpenAI's stand-in drafts metadata. */
   model?: boolean;
+  /** Attendee's stand-in sends bots: it tells us of what happens to them, or leaves us to look. */
+  bots?: "told" | "polled";
   database?: Database;
 };
 
@@ -105,8 +109,14 @@ export async function openTestApp(options: Options = {}): Promise<TestApp> {
   await n8n.listen();
   const openai = opened.use(await openSandboxOpenAI());
   await openai.listen();
+  const told =
+    options.bots === "told"
+      ? [{ url: `${url}/api/v1/webhooks/attendee`, triggers: botTriggers }]
+      : [];
+  const attendee = opened.use(await openSandboxAttendee({ clock, webhooks: told }));
+  await attendee.listen();
   const environment = {
-    ...environmentOf(options, url, { n8n, openai }),
+    ...environmentOf(options, url, { n8n, openai, attendee }),
     ...options.environment,
   };
   const logged: string[] = [];
@@ -165,6 +175,7 @@ export async function openTestApp(options: Options = {}): Promise<TestApp> {
     google,
     n8n,
     openai,
+    attendee,
     clock,
     logged,
     environment,
@@ -179,11 +190,17 @@ export async function openTestApp(options: Options = {}): Promise<TestApp> {
         path,
         requestOf(method, body, { authorization: `Bearer ${app.config.serviceKey.reveal()}` }),
       ),
-    idle: () => idle(app, google, n8n),
+    idle: () => idle(app, { google, n8n, attendee }),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
 }
 
+const botTriggers = [
+  "bot.state_change",
+  "transcript.update",
+  "chat_messages.update",
+  "participant_events.join_leave",
+];
 const n8nSecret = "a-secret-between-daybook-and-n8n";
 const subscription = "projects/sandbox-project/subscriptions/daybook";
 const pushAccount = "pubsub-push@sandbox-project.example.com";
@@ -201,8 +218,14 @@ function subscribe({ pubsub }: SandboxGoogle, url: string | null): void {
 function environmentOf(
   options: Options,
   url: string,
-  { n8n, openai }: { n8n: SandboxN8n; openai: SandboxOpenAI },
+  standIns: { n8n: SandboxN8n; openai: SandboxOpenAI; attendee: SandboxAttendee },
 ): Record<string, string> {
+  const { n8n, openai, attendee } = standIns;
+  const bots = {
+    MASTER_ATTENDEE_API_KEY: attendee.key,
+    ATTENDEE_API_URL: attendee.url,
+    ATTENDEE_WEBHOOK_SECRET: attendee.webhookSecret,
+  };
   const topic = options.push || options.pull ? { GOOGLE_PUBSUB_TOPIC: usualTopic } : {};
   const push = { GOOGLE_PUBSUB_AUDIENCE: url, GOOGLE_PUBSUB_SERVICE_ACCOUNT: pushAccount };
   const workflow = {
@@ -216,18 +239,22 @@ function environmentOf(
     ...(options.push ? { PUBLIC_URL: url, ...push } : {}),
     ...(options.pull ? { GOOGLE_PUBSUB_SUBSCRIPTION: subscription } : {}),
     ...(options.workflow ? workflow : {}),
+    ...(options.bots ? bots : {}),
     ...(options.model
       ? { OPENAI_API_KEY: openai.key, OPENAI_BASE_URL: openai.url, OPENAI_API_STYLE: "responses" }
       : {}),
   };
 }
 
-async function idle(app: App, google: SandboxGoogle, n8n: SandboxN8n): Promise<void> {
+type Busy = { google: SandboxGoogle; n8n: SandboxN8n; attendee: SandboxAttendee };
+
+async function idle(app: App, { google, n8n, attendee }: Busy): Promise<void> {
   for (const deadline = Date.now() + 30_000; Date.now() < deadline; await sleep(20)) {
     await google.calendar.settled();
     await google.drive.settled();
     await google.gmail.settled();
     await n8n.settled();
+    await attendee.settled();
     const { rows } = await sql<{ busy: boolean }>`
       select exists (select from feeds where state = 'active' and (due_at <= ${app.clock.now()}
           or lease_until is not null or (is_push_wanted and kind = any(${pushedKinds(app.config)}) and watch_due_at <= ${app.clock.now()})))

@@ -119,6 +119,30 @@ try {
   assert.equal((await filed())?.title, "Notes on the launch");
   saw(`a mail to the assistant is a document in its project after ${mailMs} ms`);
 
+  const invitedAt = performance.now();
+  await fetch(`${url}/sandbox/google/_control/calendar/events`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({
+      person: email,
+      event: {
+        summary: "Stand-up",
+        location: "https://meet.google.com/abc-defg-hij",
+        start: { dateTime: new Date().toISOString() },
+        end: { dateTime: new Date(Date.now() + 600_000).toISOString() },
+        attendees: [{ email }, { email: "ai+ana@example.com" }],
+      },
+    }),
+  });
+  const transcript = async () =>
+    (await list("/api/v1/documents?type=meeting_transcript", cookies)).find(
+      ({ title }) => title === "Stand-up",
+    );
+  await call("POST", `/api/v1/calendar/sync/${me.body.user.id}?wait=true`, cookies);
+  await until(async () => (await transcript()) !== undefined, 60_000);
+  const meetingMs = Math.round(performance.now() - invitedAt);
+  saw(`a meeting that the assistant was invited to is a transcript after ${meetingMs} ms`);
+
   const files = await (
     await fetch(`${url}/sandbox/google/_control/drive/files?person=${email}`)
   ).json();
@@ -210,9 +234,9 @@ async function list(path: string, cookie: string): Promise<Item[]> {
   return ((await answer.json()) as { items: Item[] }).items;
 }
 
-async function until(condition: () => Promise<boolean>): Promise<void> {
-  for (const deadline = Date.now() + 15_000; !(await condition()); await sleep(50)) {
-    assert.ok(Date.now() < deadline, "it did not come true within 15 seconds");
+async function until(condition: () => Promise<boolean>, patienceMs = 15_000): Promise<void> {
+  for (const deadline = Date.now() + patienceMs; !(await condition()); await sleep(50)) {
+    assert.ok(Date.now() < deadline, `it did not come true within ${patienceMs / 1000} seconds`);
   }
 }
 

@@ -60,12 +60,51 @@ export type Meeting = {
   attendees: Attendee[];
   project_id: string | null;
   wants_bot: boolean | null;
+  bot_id: string | null;
+  bot_status: string | null;
   auto_scheduled_via_email: boolean;
 };
 
 export type MeetingStatus = "coming" | "over" | "cancelled";
 
 export type Why = { decision: "none" | "send" | "move" | "cancel"; reason: string };
+
+/** A meeting bot with its history, oldest first. */
+export type Bot = {
+  id: string;
+  name: string;
+  status: "pending" | "bot_scheduled" | "bot_joined" | "transcribing" | "completed" | "failed";
+  state: string | null;
+  wish: "attend" | "leave" | null;
+  join_at: string | null;
+  is_over: boolean;
+  is_recording_paused: boolean;
+  notice: { text: string; cure: string | null } | null;
+  last_error: string | null;
+  events: { type: string; sub_type: string | null; at: string }[];
+};
+
+export type Segment = { speaker: string; start: number; end: number; text: string };
+
+export type Transcript = {
+  final: boolean;
+  is_empty: boolean;
+  segments: Segment[];
+  word_count: number;
+  duration_seconds: number;
+  recording_url: string | null;
+  document_id: string | null;
+};
+
+export type ChatMessage = { id: string; sender_name: string | null; text: string; at: string };
+
+export type ParticipantEvent = {
+  id: string;
+  type: string;
+  participant_name: string | null;
+  is_host: boolean;
+  at: string;
+};
 
 export type Feed = {
   id: string;
@@ -294,6 +333,27 @@ export function fetchMeetings(status: MeetingStatus, cursor: string): Promise<Li
 export const fetchMeetingWhy = (id: string) => call<Why>("GET", `/meetings/${id}/why`);
 export const wantBot = (id: string, wish: boolean | null) =>
   call<Meeting>("PATCH", `/meetings/${id}`, { wants_bot: wish });
+export const fetchMeeting = (id: string) => call<Meeting>("GET", `/meetings/${id}`);
+export const fetchBot = (id: string) => call<Bot>("GET", `/attendee/bot-status/${id}`);
+export const fetchBotTranscript = (id: string) =>
+  call<Transcript>("GET", `/attendee/transcript/${id}`);
+export const fetchBotChat = async (id: string) =>
+  (await call<List<ChatMessage>>("GET", `/attendee/chat-messages/${id}?limit=200`)).items;
+export const fetchBotPeople = async (id: string) =>
+  (await call<List<ParticipantEvent>>("GET", `/attendee/participant-events/${id}?limit=200`)).items;
+export const sendBot = (meetingId: string) =>
+  change("POST", "/attendee/send-bot", { meeting_id: meetingId });
+export const callOffBot = (id: string) => change("POST", "/attendee/leave", { bot_id: id });
+export const pauseRecording = (id: string) =>
+  change("POST", "/attendee/pause-recording", { bot_id: id });
+export const resumeRecording = (id: string) =>
+  change("POST", "/attendee/resume-recording", { bot_id: id });
+export const sendBotChat = (id: string, message: string) =>
+  change("POST", "/attendee/send-chat", { bot_id: id, message });
+
+/** Where a transcript can be downloaded. */
+export const transcriptUrl = (id: string, format: "text" | "json" | "vtt" | "srt") =>
+  `${base}/attendee/transcript/${id}?format=${format}`;
 export const fetchFeeds = async () => (await call<{ items: Feed[] }>("GET", "/sync/feeds")).items;
 export const syncFeed = (id: string, full: boolean) =>
   call<Feed>("POST", `/sync/feeds/${id}/sync?wait=true`, { full });

@@ -6,6 +6,7 @@ import { eventsUrl } from "./api.ts";
 const concerned: Record<string, string[]> = {
   "calendar.changed": ["events", "meetings", "feeds"],
   "meeting.changed": ["events", "meetings"],
+  "bot.changed": ["bots", "meetings"],
   "feeds.changed": ["feeds", "events"],
   "documents.changed": ["documents", "detections", "files"],
   "onboarding.changed": ["projects"],

@@ -11,8 +11,9 @@ import {
 } from "./api.ts";
 import { dayOf, nameOf, timeOf } from "./days.ts";
 import { Join } from "./join.tsx";
+import { botWords, MeetingPage } from "./meeting.tsx";
 import { Notice, Say } from "./message.tsx";
-import { goTo, useQueryString } from "./router.tsx";
+import { goTo, Link, useQueryString } from "./router.tsx";
 
 const views: { value: MeetingStatus; name: string }[] = [
   { value: "coming", name: "Coming" },
@@ -22,6 +23,11 @@ const views: { value: MeetingStatus; name: string }[] = [
 
 /** Meetings by day: link, who is invited, whether the assistant comes along, and why. */
 export function Meetings() {
+  const id = useQueryString().get("id");
+  return id ? <MeetingPage id={id} /> : <MeetingList />;
+}
+
+function MeetingList() {
   const asked = useQueryString().get("show");
   const view = views.find(({ value }) => value === asked)?.value ?? "coming";
   const meetings = useInfiniteQuery({
@@ -91,12 +97,19 @@ function Entry({ meeting }: { meeting: Meeting }) {
         <span>{timeOf(meeting.end_time)}</span>
       </p>
       <div>
-        <h3>{title}</h3>
+        <h3>
+          <Link href={`/meetings?id=${meeting.id}`}>{title}</Link>
+        </h3>
         <p className="faint">
           {status === "running" && <strong className="now">now</strong>}
           {status === "cancelled" && <span className="badge">cancelled</span>}
           {meeting.event_status === "declined" && status !== "cancelled" && (
             <span className="badge">declined</span>
+          )}
+          {meeting.bot_id && (
+            <span className={`badge ${meeting.bot_status === "failed" ? "warn" : ""}`}>
+              bot {botWords[meeting.bot_status ?? "pending"]}
+            </span>
           )}
           {meeting.auto_scheduled_via_email && <span className="badge">assistant invited</span>}
           {attendees.length > 0 && (

@@ -1,3 +1,4 @@
+import { sql } from "kysely";
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
 import { AppError, ProviderError } from "../lib/errors.ts";
@@ -60,6 +61,8 @@ export async function deleteUser(
       .forUpdate()
       .execute();
     for (const connection of connections) await revokeLater(app, tx, connection);
+    // Their bots may be on their way, or somebody else's too: the rows end when the bots do.
+    await sql`update bots set user_id = null where user_id = ${userId}`.execute(tx);
     return deleteUserRows(tx, userId);
   });
 }

@@ -1,3 +1,4 @@
+import { sql } from "kysely";
 import type { App } from "../app.ts";
 
 const dayMs = 86_400_000;
@@ -9,21 +10,32 @@ export async function deleteExpiredRows(
   const now = app.clock.now();
   const before = (days: number) => new Date(now.getTime() - days * dayMs);
   const { db } = app;
-  const [sessions, attempts, repeats, runs, deaths, events, activity, notifications, syncRuns] =
-    await Promise.all([
-      db
-        .deleteFrom("sessions")
-        .where((row) => row.or([row("expires_at", "<", now), row("revoked_at", "<", before(1))]))
-        .executeTakeFirst(),
-      db.deleteFrom("sign_in_attempts").where("expires_at", "<", before(1)).executeTakeFirst(),
-      db.deleteFrom("idempotency_keys").where("expires_at", "<", now).executeTakeFirst(),
-      db.deleteFrom("schedule_runs").where("started_at", "<", before(30)).executeTakeFirst(),
-      db.deleteFrom("grant_deaths").where("died_at", "<", before(90)).executeTakeFirst(),
-      db.deleteFrom("user_events").where("created_at", "<", before(2)).executeTakeFirst(),
-      db.deleteFrom("user_activity_logs").where("timestamp", "<", before(90)).executeTakeFirst(),
-      db.deleteFrom("notifications").where("received_at", "<", before(8)).executeTakeFirst(),
-      db.deleteFrom("sync_runs").where("started_at", "<", before(30)).executeTakeFirst(),
-    ]);
+  const [
+    sessions,
+    attempts,
+    repeats,
+    runs,
+    deaths,
+    events,
+    activity,
+    notifications,
+    syncRuns,
+    told,
+  ] = await Promise.all([
+    db
+      .deleteFrom("sessions")
+      .where((row) => row.or([row("expires_at", "<", now), row("revoked_at", "<", before(1))]))
+      .executeTakeFirst(),
+    db.deleteFrom("sign_in_attempts").where("expires_at", "<", before(1)).executeTakeFirst(),
+    db.deleteFrom("idempotency_keys").where("expires_at", "<", now).executeTakeFirst(),
+    db.deleteFrom("schedule_runs").where("started_at", "<", before(30)).executeTakeFirst(),
+    db.deleteFrom("grant_deaths").where("died_at", "<", before(90)).executeTakeFirst(),
+    db.deleteFrom("user_events").where("created_at", "<", before(2)).executeTakeFirst(),
+    db.deleteFrom("user_activity_logs").where("timestamp", "<", before(90)).executeTakeFirst(),
+    db.deleteFrom("notifications").where("received_at", "<", before(8)).executeTakeFirst(),
+    db.deleteFrom("sync_runs").where("started_at", "<", before(30)).executeTakeFirst(),
+    sql`delete from bot_notifications where received_at < ${before(8)}`.execute(db),
+  ]);
   const count = (result: { numDeletedRows: bigint }) => Number(result.numDeletedRows);
   return {
     sessions: count(sessions),
@@ -35,5 +47,6 @@ export async function deleteExpiredRows(
     user_activity_logs: count(activity),
     notifications: count(notifications),
     sync_runs: count(syncRuns),
+    bot_notifications: Number(told.numAffectedRows ?? 0n),
   };
 }

@@ -36,6 +36,7 @@ const MeetingAnswer = z.object({
   project_id: z.guid().nullable(),
   wants_bot: z.boolean().nullable(),
   has_bot: z.boolean(),
+  bot_id: z.guid().nullable(),
   bot_status: z.string().nullable(),
   bot_name: z.string().nullable(),
   bot_chat_message: z.string().nullable(),
@@ -155,12 +156,13 @@ export const meetingRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server,
             reason: z.string(),
             inputs: z.looseObject({}),
             decided_at: Time,
+            bot_id: z.guid().nullable().describe("The bot that it has, or had"),
           }),
         },
       },
     },
     async (request) => {
-      const { id } = await getMeeting(app, userOf(request), request.params.id);
+      const { id, bot_id } = await getMeeting(app, userOf(request), request.params.id);
       const plan = await app.db
         .selectFrom("bot_plans")
         .selectAll()
@@ -168,7 +170,7 @@ export const meetingRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server,
         .executeTakeFirst();
       if (!plan) throw new AppError("not_found", "Nothing was decided about this meeting yet");
       const { meeting_id: _, decided_at, ...decision } = plan;
-      return { ...decision, decided_at: decided_at.toISOString() };
+      return { ...decision, decided_at: decided_at.toISOString(), bot_id };
     },
   );
 };

@@ -27,6 +27,7 @@ const tags = [
     name: "documents",
     description: "What became of mails and files, and their way to the workflow",
   },
+  { name: "bots", description: "Bots in meetings: sent, steered, followed, and what they heard" },
   { name: "projects", description: "What documents belong to" },
   {
     name: "sync",

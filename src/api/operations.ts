@@ -36,13 +36,14 @@ export const operationsRoutes: FastifyPluginAsyncZod<{ app: App; metrics: Metric
       },
     },
     async (_request, reply) => {
-      const [database, queue, followed] = await Promise.all([
+      const [database, queue, followed, attendee] = await Promise.all([
         databaseHealth(app),
         queueState(app),
         followedState(app),
+        botsState(app),
       ]);
       const isServing = database.status === "ok" && queue.status === "ok";
-      const services = { database, queue, ...followed, ...configured(app) };
+      const services = { database, queue, ...followed, attendee, ...configured(app) };
       const status = isServing ? ("ok" as const) : ("failing" as const);
       return reply
         .code(isServing ? 200 : 503)
@@ -178,6 +179,29 @@ async function followedState(app: App): Promise<Record<"calendar" | "drive" | "g
   return { calendar: service("calendar"), drive: service("drive"), gmail: service("gmail") };
 }
 
+// One bot in trouble is its meeting's; all of them are the operator's.
+async function botsState(app: App): Promise<Service> {
+  if (!app.config.attendee.apiKey) {
+    return { status: "not_configured", latency_ms: null, detail: "not configured" };
+  }
+  const counts = await withinPatience(
+    sql<{ live: number; failing: number }>`
+      select count(*)::int as live, (count(*) filter (where failures > 2))::int as failing
+      from bots where wish is not null and not is_over`.execute(app.db),
+  ).then(
+    ({ rows }) => rows[0] ?? { live: 0, failing: 0 },
+    () => null,
+  );
+  if (!counts) return { status: "failing", latency_ms: null, detail: "not known" };
+  const { live, failing } = counts;
+  const status = live > 0 && failing === live ? "failing" : "ok";
+  return {
+    status,
+    latency_ms: null,
+    detail: `${live} bots to come or under way, ${failing} in trouble`,
+  };
+}
+
 async function withinPatience<Result>(answer: Promise<Result>): Promise<Result> {
   const { promise: tooLong, reject } = Promise.withResolvers<never>();
   const timer = setTimeout(() => reject(new Error("No answer in time")), patienceMs);
@@ -197,7 +221,6 @@ function configured({ config }: App): Record<string, Service> {
   });
   return {
     google_sign_in: service(true),
-    attendee: service(config.attendee.apiKey !== null),
     openai: service(config.openai.apiKey !== null),
     n8n: service(config.n8n.classificationUrl !== null),
   };

@@ -14,6 +14,7 @@ import {
 } from "fastify";
 import { serializerCompiler } from "fastify-type-provider-zod";
 import type { App } from "../app.ts";
+import { attendeeGateway } from "../gateway/attendee.ts";
 import { calendarGateway } from "../gateway/calendar.ts";
 import { driveGateway } from "../gateway/drive.ts";
 import { mailGateway } from "../gateway/mail.ts";
@@ -23,6 +24,7 @@ import { syncGateway } from "../gateway/sync.ts";
 import { AppError } from "../lib/errors.ts";
 import type { Schedules } from "../queue/schedule-runs.ts";
 import { aiRoutes } from "./ai.ts";
+import { attendeeRoutes } from "./attendee.ts";
 import { authRoutes } from "./auth.ts";
 import { calendarRoutes } from "./calendar.ts";
 import { serveConsole } from "./console.ts";
@@ -96,6 +98,7 @@ export async function openServer(
       await api.register(meRoutes, { app });
       await api.register(calendarRoutes, { app });
       await api.register(meetingRoutes, { app });
+      await api.register(attendeeRoutes, { app });
       await api.register(feedRoutes, { app });
       await api.register(syncRoutes, { app });
       await api.register(eventRoutes, { app });
@@ -116,6 +119,7 @@ export async function openServer(
     server.get(url, { config: { who: "public" }, schema: { hide: true } }, () => server.swagger());
   }
   await server.register(signInGateway, { app, prefix: "/functions/v1" });
+  await server.register(attendeeGateway, { app, prefix: "/functions/v1" });
   await server.register(calendarGateway, { app, prefix: "/functions/v1" });
   await server.register(mailGateway, { app, prefix: "/functions/v1" });
   await server.register(driveGateway, { app, prefix: "/functions/v1" });

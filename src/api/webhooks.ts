@@ -4,6 +4,11 @@ import { z } from "zod";
 import type { App } from "../app.ts";
 import { applyClassification } from "../documents/classification.ts";
 import { AppError } from "../lib/errors.ts";
+import {
+  acceptBotNotification,
+  BotNotification,
+  proveBotNotification,
+} from "../meetings/bot-notifications.ts";
 import { PubSubMessage, readMailboxMessage } from "../providers/google/pubsub.ts";
 import { isSigned } from "../providers/n8n.ts";
 import { acceptMailboxMessage, provePush } from "../sync/mailbox-notifications.ts";
@@ -87,6 +92,28 @@ export const webhookRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server,
     },
     async (request, reply) => {
       await acceptPush(app, request, request.body);
+      return reply.code(204).send();
+    },
+  );
+
+  server.post(
+    "/webhooks/attendee",
+    {
+      config: { who: "public", anonymous: true },
+      schema: {
+        summary: "Attendee says that something happened to a bot",
+        description:
+          "Proven by `X-Webhook-Signature`: HMAC-SHA256 of the body's canonical JSON, in base64. What happened is then asked of Attendee; the same message again does nothing.",
+        tags: ["webhooks"],
+        querystring: z.looseObject({}),
+        body: BotNotification,
+        response: { 204: z.undefined() },
+      },
+    },
+    async (request, reply) => {
+      const signature = [request.headers["x-webhook-signature"] ?? []].flat()[0];
+      proveBotNotification(app, signature, request.sentText);
+      await acceptBotNotification(app, request.body);
       return reply.code(204).send();
     },
   );

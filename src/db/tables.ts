@@ -299,6 +299,7 @@ export type Tables = {
     cancelled_at: Time;
     wants_bot: boolean | null;
     attendee_bot_id: Text;
+    bot_id: Text;
     bot_name: Generated<string | null>;
     bot_chat_message: Generated<string | null>;
     bot_status: Generated<string | null>;
@@ -388,6 +389,8 @@ export type Tables = {
     last_synced_at: Time;
     watch_active: Generated<boolean | null>;
     meeting_id: Text;
+    transcript_duration_seconds: number | null;
+    transcript_metadata: Json | null;
     tags: string[] | null;
     classification_source: Generated<"ai" | "auto" | "system" | "manual" | "user" | null>;
     classification_status: Generated<string | null>;

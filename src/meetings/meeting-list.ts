@@ -3,7 +3,7 @@ import type { App } from "../app.ts";
 import type { Db, Tx } from "../db/connection.ts";
 import { AppError } from "../lib/errors.ts";
 import { enqueue } from "../queue/queue.ts";
-import { planBots } from "./meetings.ts";
+import { decideBots, reconcileJob } from "./bot-plans.ts";
 
 /** A meeting as its owner sees it, with what the calendar says of its event. */
 export type Meeting = {
@@ -21,6 +21,7 @@ export type Meeting = {
   google_calendar_event_id: string | null;
   project_id: string | null;
   wants_bot: boolean | null;
+  bot_id: string | null;
   bot_status: string | null;
   bot_name: string | null;
   bot_chat_message: string | null;
@@ -48,7 +49,7 @@ export type MeetingFilter = {
   limit: number;
 };
 
-const hasBot = sql`(meetings.attendee_bot_id is not null or coalesce(meetings.bot_status, 'pending') not in ('pending', 'failed'))`;
+const hasBot = sql`(meetings.bot_id is not null or meetings.attendee_bot_id is not null or coalesce(meetings.bot_status, 'pending') not in ('pending', 'failed'))`;
 
 /**
  * A user's meetings by start; one is in a span of time when any part of it is.
@@ -128,7 +129,9 @@ export async function editMeeting(
       .where("user_id", "=", userId)
       .executeTakeFirst();
     if (changed.numUpdatedRows === 0n) throw new AppError("not_found", `No meeting ${id}`);
-    await enqueue(app, tx, await planBots(tx, [id], app.clock.now()));
+    await decideBots(tx, [id], app.clock.now());
+    // Even one that has its bot may want it by another name now.
+    await enqueue(app, tx, reconcileJob({ meeting_id: id }));
     await tx
       .insertInto("user_events")
       .values({
@@ -170,7 +173,7 @@ async function selectMeetings(
     select meetings.id, meetings.title, meetings.description, meetings.meeting_url, event.meeting_provider,
       meetings.start_time, meetings.end_time, meetings.time_zone, meetings.all_day, meetings.event_status,
       meetings.cancelled_at, meetings.google_calendar_event_id, meetings.project_id, meetings.wants_bot,
-      meetings.bot_status, meetings.bot_name, meetings.bot_chat_message, meetings.bot_configuration,
+      meetings.bot_id, meetings.bot_status, meetings.bot_name, meetings.bot_chat_message, meetings.bot_configuration,
       meetings.bot_deployment_method, coalesce(meetings.auto_scheduled_via_email, false) as auto_scheduled_via_email,
       meetings.virtual_email_attendee, ${hasBot} as has_bot, meetings.transcript is not null as has_transcript,
       coalesce(event.attendees, '[]') as attendees, event.organiser, event.html_link,

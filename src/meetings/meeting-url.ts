@@ -51,6 +51,13 @@ export function normaliseMeetingUrl(link: string): MeetingLink | null {
   return normaliseMeetingUrl(bareLink(meeting.url));
 }
 
+/** Whether two links lead to the same meeting, however they are written. */
+export function isSameMeeting(one: string, other: string): boolean {
+  if (one === other) return true;
+  const [first, second] = [normaliseMeetingUrl(one), normaliseMeetingUrl(other)];
+  return first !== null && first.provider === second?.provider && first.key === second.key;
+}
+
 /**
  * Whether Attendee sends its bot to the right meeting by this URL, as it stands. Stricter than Attendee, which also takes
  * some that it then cuts to something else.

@@ -2,7 +2,7 @@ import { sql } from "kysely";
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
 import { enqueue, type NewJob } from "../queue/queue.ts";
-import { botPlan } from "./bot-plan.ts";
+import { planBots } from "./bot-plans.ts";
 import { type CalendarEventRow, meetingOf } from "./calendar-event.ts";
 
 /** What became of the meetings behind some events. `jobs` are what the changes call for. */
@@ -68,36 +68,6 @@ export async function deriveForUser(
   });
 }
 
-/**
- * Decides anew whether these meetings get a bot, and keeps each decision with its reason. Returns the jobs that act on
- * those that call for one.
- */
-export async function planBots(tx: Tx, meetingIds: string[], now: Date): Promise<NewJob[]> {
-  if (meetingIds.length === 0) return [];
-  const { rows } = await sql<MeetingToPlan>`
-    select id, meeting_url, start_time, end_time, event_status, cancelled_at, wants_bot, auto_scheduled_via_email
-    from meetings where id = any(${meetingIds}::uuid[])
-  `.execute(tx);
-  const plans = rows.map((row) => ({ meeting_id: row.id, ...decide(row, now) }));
-  await sql`
-    insert into bot_plans as kept (meeting_id, decision, rule, reason, inputs, decided_at)
-    select meeting_id, decision, rule, reason, inputs, ${now}::timestamptz
-    from jsonb_to_recordset(${JSON.stringify(plans)}::jsonb)
-      as plan (meeting_id uuid, decision text, rule text, reason text, inputs jsonb)
-    on conflict (meeting_id) do update
-    set decision = excluded.decision, rule = excluded.rule, reason = excluded.reason, inputs = excluded.inputs,
-      decided_at = excluded.decided_at
-    where (kept.decision, kept.rule, kept.inputs) is distinct from (excluded.decision, excluded.rule, excluded.inputs)
-  `.execute(tx);
-  return plans
-    .filter(({ decision }) => decision !== "none")
-    .map(({ meeting_id }) => ({
-      name: "bots.reconcile",
-      payload: { meetingId: meeting_id },
-      key: meeting_id,
-    }));
-}
-
 const nothing: DerivedMeetings = {
   created: 0,
   updated: 0,
@@ -106,31 +76,6 @@ const nothing: DerivedMeetings = {
   meetingIds: [],
   jobs: [],
 };
-
-type MeetingToPlan = {
-  id: string;
-  meeting_url: string | null;
-  start_time: Date;
-  end_time: Date;
-  event_status: string | null;
-  cancelled_at: Date | null;
-  wants_bot: boolean | null;
-  auto_scheduled_via_email: boolean | null;
-};
-
-function decide(row: MeetingToPlan, now: Date) {
-  const inputs = {
-    meetingUrl: row.meeting_url,
-    startTime: row.start_time,
-    endTime: row.end_time,
-    eventStatus: row.event_status,
-    isCancelled: row.cancelled_at !== null,
-    isAssistantInvited: row.auto_scheduled_via_email === true,
-    wantsBot: row.wants_bot,
-    bot: null,
-  };
-  return { ...botPlan(inputs, now), inputs };
-}
 
 // Of several calendars that show an event, a primary one speaks for it, and the account that signs in before others.
 async function listMeetingEvents(
@@ -196,7 +141,7 @@ async function saveMeetings(tx: Tx, { userId, now, ...context }: Context, wanted
         virtual_email_attendee = excluded.virtual_email_attendee,
         bot_deployment_method = case when excluded.auto_scheduled_via_email then 'scheduled' else kept.bot_deployment_method end,
         -- Only what was given up with its cancelled event is taken up again with it.
-        bot_status = case when kept.cancelled_at is not null and kept.bot_status = 'failed' and kept.attendee_bot_id is null
+        bot_status = case when kept.cancelled_at is not null and kept.bot_status = 'failed' and kept.attendee_bot_id is null and kept.bot_id is null
           then 'pending' else kept.bot_status end,
         cancelled_at = null, updated_at = ${now}
       where (kept.title, kept.description, kept.meeting_url, kept.start_time, kept.end_time, kept.event_status,
@@ -221,7 +166,7 @@ async function removeMeetings(tx: Tx, { userId, now }: Context, eventIds: string
     with gone as materialized (
       select id, cancelled_at, bot_status,
         coalesce(bot_status, 'pending') <> 'pending' or project_id is not null or transcript is not null
-          or attendee_bot_id is not null or wants_bot is not null
+          or attendee_bot_id is not null or bot_id is not null or wants_bot is not null
           or exists (select from documents where documents.meeting_id = meetings.id) as is_kept
       from meetings where user_id = ${userId} and google_calendar_event_id = any(${eventIds})
       for update

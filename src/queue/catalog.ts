@@ -57,6 +57,8 @@ export const catalog = {
   ),
   "meetings.derive": job(z.object({ userId: z.guid(), eventIds: z.array(z.string()) })),
   "bots.reconcile": job(z.object({ meetingId: z.guid() }), { concurrency: 4 }),
+  /** Makes one bot so as it is wanted, and notes what became of it. Its failures wait in the bot's own row. */
+  "bots.tend": job(z.object({ botId: z.guid() }), { concurrency: 8, expireSeconds: 120 }),
   /** Reads a mail that was taken, and makes the document of it. */
   "mail.take": job(z.object({ decisionId: z.guid() }), { concurrency: 4 }),
   /** Reads the content of a file that is followed. Its failures wait in the file's own row. */

@@ -1,4 +1,6 @@
+import { sql } from "kysely";
 import type { App } from "../app.ts";
+import { pollBots } from "../meetings/bot-polling.ts";
 import { type CadenceState, changeFrequency } from "./cadence.ts";
 import { type Feed, type FeedKind, listFeeds } from "./feeds.ts";
 import { pollIfDue } from "./polling.ts";
@@ -12,11 +14,11 @@ const kindsOf: Record<ServiceName, FeedKind[]> = {
   calendar: ["calendar_list", "calendar"],
   drive: ["drive"],
   gmail: ["gmail"],
-  // Bots are followed by their meetings, not by a feed.
+  // Bots have due times of their own, and no feed.
   attendee: [],
 };
 
-type Part = Pick<App, "db" | "clock" | "queue" | "config">;
+type Part = Pick<App, "db" | "clock" | "queue" | "config" | "log">;
 
 /** What a sync of one service came to. A service that is not connected was skipped, and says so. */
 export type ServiceResult = SyncResult & {
@@ -41,6 +43,7 @@ export async function syncService(
   service: ServiceName,
   { force }: { force: boolean },
 ): Promise<ServiceResult> {
+  if (service === "attendee") return syncBots(app, userId);
   const feeds = await feedsOf(app, userId, service);
   const active = feeds.filter(({ state }) => state === "active");
   if (active.length === 0) {
@@ -51,6 +54,32 @@ export async function syncService(
   const result = await waitForRuns(app, polled);
   const nextSyncInMs = await nextIn(app, userId, service);
   return { service, ...result, isSkipped: polled.length === 0, nextSyncInMs };
+}
+
+// Bots are followed by their own due times: all of the user's that are due are looked at.
+async function syncBots(app: Part, userId: string): Promise<ServiceResult> {
+  if (!app.config.attendee.apiKey) {
+    const error = "Not connected";
+    return { service: "attendee", ...nothing, error, isSkipped: true, nextSyncInMs: null };
+  }
+  const startedAt = performance.now();
+  const polled = await pollBots(app, { userId });
+  const { rows } = await sql<{ live: number; due_at: Date | null }>`
+    select count(distinct bots.id)::int as live, min(bots.due_at) as due_at
+    from meetings join bots on bots.id = meetings.bot_id
+    where meetings.user_id = ${userId} and bots.due_at is not null
+  `.execute(app.db);
+  const { live = 0, due_at = null } = rows[0] ?? {};
+  return {
+    service: "attendee",
+    ...nothing,
+    processed: polled.length,
+    updated: polled.length,
+    error: polled.find(({ error }) => error !== null)?.error ?? null,
+    durationMs: Math.round(performance.now() - startedAt),
+    isSkipped: polled.length === 0 && live === 0,
+    nextSyncInMs: due_at && Math.max(0, due_at.getTime() - app.clock.now().getTime()),
+  };
 }
 
 /** Syncs every service of a user at once, and remembers how lively the user's feeds are. */

@@ -1,0 +1,514 @@
+import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
+import { z } from "zod";
+import type { App } from "../app.ts";
+import {
+  autoSchedule,
+  getOwnBot,
+  leave,
+  type OwnBot,
+  recordingLink,
+  sendBot,
+  sendChat,
+  setRecording,
+} from "../meetings/bot-actions.ts";
+import { pollBots } from "../meetings/bot-polling.ts";
+import { setBotPreferences } from "../meetings/bot-preferences.ts";
+import {
+  getBotPreferences,
+  getTranscriptOf,
+  listBotEvents,
+  listKeptMessages,
+  listKeptParticipantEvents,
+} from "../meetings/bot-view.ts";
+import { botStatuses } from "../meetings/bot-words.ts";
+import { toSrt, toVtt } from "../meetings/transcript.ts";
+import { listOf, listQuery, pageOf, readCursor } from "./lists.ts";
+import { Moment, Time } from "./meetings.ts";
+import { userOf } from "./session.ts";
+
+const BotId = z.string().min(1).max(200).describe("Our id of the bot, or the provider's");
+const Params = z.strictObject({ bot_id: BotId });
+// Attendee refuses what is outside the basic plane, and PostgreSQL a NUL.
+const plain = (longest: number) =>
+  z
+    .string()
+    .trim()
+    .max(longest)
+    .refine(
+      (text) => !/[\u{10000}-\u{10ffff}]/u.test(text),
+      "may not hold emoji: meetings refuse them",
+    );
+
+export const BotNotice = z.object({
+  code: z.string(),
+  text: z.string(),
+  cure: z.string().nullable(),
+  fault: z.string(),
+});
+
+const BotAnswer = z.object({
+  id: z.guid(),
+  meeting_id: z.guid(),
+  provider_bot_id: z.string().nullable(),
+  name: z.string(),
+  meeting_url: z.string().nullable(),
+  status: z.enum(botStatuses),
+  state: z.string().nullable().describe("The provider's own word"),
+  sub_state: z.string().nullable().describe("The reason of the last event, in the provider's word"),
+  wish: z.enum(["attend", "leave"]).nullable(),
+  join_at: Time.nullable(),
+  attempt: z.number(),
+  is_over: z.boolean(),
+  is_recording_paused: z.boolean(),
+  recording_state: z.string().nullable(),
+  notice: BotNotice.nullable().describe("What a person should know, and can do"),
+  last_error: z.string().nullable(),
+  next_poll_at: Time.nullable(),
+});
+
+const Preferences = z.strictObject({
+  all_meetings: z
+    .boolean()
+    .describe("Own meetings with others that are neither private nor declined"),
+  bot_name: plain(100).min(1).nullable(),
+  greeting: plain(2_000).nullable().describe("Empty for none; null for the usual one"),
+  language: z
+    .string()
+    .regex(/^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,2}$/, "must look like en-US")
+    .nullable(),
+  recording: z.enum(["video", "audio", "none"]).nullable(),
+});
+
+/** Meeting bots: sent, steered, followed, and what they heard. */
+export const attendeeRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { app }) => {
+  server.post(
+    "/attendee/poll-all",
+    {
+      config: { who: "service" },
+      schema: {
+        summary: "Look at every bot that is due",
+        tags: ["bots"],
+        response: {
+          200: z.object({
+            results: z.array(
+              z.object({
+                bot_id: z.guid(),
+                meeting_ids: z.array(z.guid()),
+                status: z.string(),
+                state: z.string().nullable(),
+                has_transcript: z.boolean(),
+                error: z.string().nullable(),
+              }),
+            ),
+          }),
+        },
+      },
+    },
+    async () => ({ results: await pollBots(app) }),
+  );
+
+  server.post(
+    "/attendee/send-bot",
+    {
+      config: { who: "user" },
+      schema: {
+        summary: "Send a bot into a meeting, now or at a time",
+        description:
+          "A second call for the same meeting answers 200 with the same bot. Where the provider does not answer, the bot is kept and sent as soon as it does: `last_error` says so.",
+        tags: ["bots"],
+        body: z
+          .strictObject({
+            meeting_url: z.string().trim().min(1).max(2048).optional(),
+            meeting_id: z.guid().optional(),
+            bot_name: plain(255).min(1).optional(),
+            bot_chat_message: plain(10_000).optional(),
+            join_at: Moment.optional(),
+          })
+          .refine(
+            ({ meeting_url, meeting_id }) => meeting_url !== undefined || meeting_id !== undefined,
+            { message: "is required, or meeting_id", path: ["meeting_url"] },
+          ),
+        response: { 200: BotAnswer, 201: BotAnswer },
+      },
+    },
+    async (request, reply) => {
+      const { meeting_url, meeting_id, bot_name, bot_chat_message, join_at } = request.body;
+      const { bot, isNew } = await sendBot(app, userOf(request), {
+        meetingUrl: meeting_url,
+        meetingId: meeting_id,
+        name: bot_name,
+        greeting: bot_chat_message,
+        joinAt: join_at,
+      });
+      return reply.code(isNew ? 201 : 200).send(await answerOf(app, bot));
+    },
+  );
+
+  server.get(
+    "/attendee/bot-status/:bot_id",
+    {
+      config: { who: "user" },
+      schema: {
+        summary: "How a bot is doing, and all that happened to it",
+        tags: ["bots"],
+        params: Params,
+        response: {
+          200: BotAnswer.extend({
+            events: z.array(
+              z.object({
+                type: z.string(),
+                sub_type: z.string().nullable(),
+                by: z.enum(["attendee", "daybook"]),
+                at: Time,
+              }),
+            ),
+          }),
+        },
+      },
+    },
+    async (request) => {
+      const bot = await getOwnBot(app, userOf(request), request.params.bot_id);
+      const events = await listBotEvents(app, bot.id);
+      return {
+        ...(await answerOf(app, bot)),
+        events: events.map(({ type, sub_type, provider_bot_id, happened_at }) => ({
+          type,
+          sub_type,
+          by: provider_bot_id ? ("attendee" as const) : ("daybook" as const),
+          at: happened_at.toISOString(),
+        })),
+      };
+    },
+  );
+
+  server.get(
+    "/attendee/transcript/:bot_id",
+    {
+      config: { who: "user" },
+      schema: {
+        summary: "What was said in a bot's meeting",
+        description: "Grows while the meeting runs; `final` says whether more can come.",
+        tags: ["bots"],
+        params: Params,
+        querystring: z.strictObject({
+          format: z.enum(["json", "text", "vtt", "srt"]).default("json"),
+        }),
+        response: {
+          200: {
+            description: "As JSON, or in the format that was asked for",
+            content: {
+              "application/json": { schema: TranscriptAnswer },
+              "text/plain": { schema: z.string() },
+              "text/vtt": { schema: z.string() },
+              "application/x-subrip": { schema: z.string() },
+            },
+          },
+        },
+      },
+    },
+    async (request, reply) => {
+      const bot = await getOwnBot(app, userOf(request), request.params.bot_id);
+      const { format } = request.query;
+      const kept = await getTranscriptOf(app, bot.meeting_id);
+      const segments = kept.segments ?? [];
+      if (format !== "json") {
+        const [type, text] = {
+          text: ["text/plain", kept.text ?? ""] as const,
+          vtt: ["text/vtt", toVtt(segments)] as const,
+          srt: ["application/x-subrip", toSrt(segments)] as const,
+        }[format];
+        reply.header(
+          "content-disposition",
+          `attachment; filename="transcript-${kept.start_time.toISOString().slice(0, 10)}.${format === "text" ? "txt" : format}"`,
+        );
+        return reply.type(`${type}; charset=utf-8`).send(text);
+      }
+      const isFinal = bot.transcript_state === "final";
+      return reply.type("application/json; charset=utf-8").send({
+        bot_id: bot.id,
+        meeting_id: bot.meeting_id,
+        final: isFinal,
+        is_empty: isFinal && segments.length === 0,
+        text: kept.text ?? "",
+        summary: kept.summary,
+        segments,
+        participants: kept.participants ?? [],
+        speakers: kept.speakers ?? [],
+        word_count: Number(kept.metadata?.word_count ?? 0),
+        duration_seconds: kept.duration_seconds ?? 0,
+        speaking_seconds: Number(kept.metadata?.speaking_seconds ?? 0),
+        language: kept.language,
+        recording_url: await recordingLink(app, bot),
+        retrieved_at: kept.retrieved_at?.toISOString() ?? null,
+        document_id: kept.document_id,
+      });
+    },
+  );
+
+  server.post(
+    "/attendee/auto-schedule",
+    {
+      config: { who: "user" },
+      schema: {
+        summary: "Give every coming meeting the bot that it should have",
+        tags: ["bots"],
+        response: {
+          200: z.object({
+            results: z.array(
+              z.object({
+                meeting_id: z.guid(),
+                title: z.string(),
+                bot_id: z.guid(),
+                join_at: Time.nullable(),
+                success: z.boolean(),
+                error: z.string().nullable(),
+              }),
+            ),
+          }),
+        },
+      },
+    },
+    async (request) => {
+      const results = await autoSchedule(app, userOf(request));
+      return {
+        results: results.map(({ meetingId, title, botId, joinAt, error }) => ({
+          meeting_id: meetingId,
+          title,
+          bot_id: botId,
+          join_at: joinAt?.toISOString() ?? null,
+          success: error === null,
+          error,
+        })),
+      };
+    },
+  );
+
+  server.get(
+    "/attendee/chat-messages/:bot_id",
+    {
+      config: { who: "user" },
+      schema: {
+        summary: "The chat of a bot's meeting, oldest first",
+        tags: ["bots"],
+        params: Params,
+        querystring: z.strictObject(listQuery),
+        response: {
+          200: listOf(
+            z.object({
+              id: z.string(),
+              sender_name: z.string().nullable(),
+              sender_uuid: z.string().nullable(),
+              to: z.string(),
+              text: z.string(),
+              at: Time,
+            }),
+          ),
+        },
+      },
+    },
+    async (request) => {
+      const bot = await getOwnBot(app, userOf(request), request.params.bot_id);
+      const { limit, cursor } = request.query;
+      const messages = await listKeptMessages(app, bot.id, {
+        after: placeIn(cursor),
+        limit: limit + 1,
+      });
+      const items = messages.map(({ message_id, sent_to, sent_at, ...message }) => {
+        return { id: message_id, to: sent_to, at: sent_at.toISOString(), ...message };
+      });
+      return pageOf(items, limit, ({ at, id }) => [at, id]);
+    },
+  );
+
+  server.post(
+    "/attendee/send-chat",
+    {
+      config: { who: "user" },
+      schema: {
+        summary: "Write into the chat of a bot's meeting",
+        tags: ["bots"],
+        body: z.strictObject({
+          bot_id: BotId,
+          message: plain(10_000).min(1),
+          to: z
+            .string()
+            .min(1)
+            .max(500)
+            .default("everyone")
+            .describe("`everyone`, `everyone_but_host`, `host`, or a participant's uuid"),
+        }),
+        response: { 202: z.object({ queued: z.literal(true) }) },
+      },
+    },
+    async (request, reply) => {
+      const { bot_id, message, to } = request.body;
+      await sendChat(app, userOf(request), bot_id, { message, to });
+      return reply.code(202).send({ queued: true as const });
+    },
+  );
+
+  server.get(
+    "/attendee/participant-events/:bot_id",
+    {
+      config: { who: "user" },
+      schema: {
+        summary: "Who joined a bot's meeting and who left, oldest first",
+        tags: ["bots"],
+        params: Params,
+        querystring: z.strictObject(listQuery),
+        response: {
+          200: listOf(
+            z.object({
+              id: z.string(),
+              type: z.string(),
+              participant_name: z.string().nullable(),
+              participant_uuid: z.string(),
+              is_host: z.boolean(),
+              at: Time,
+            }),
+          ),
+        },
+      },
+    },
+    async (request) => {
+      const bot = await getOwnBot(app, userOf(request), request.params.bot_id);
+      const { limit, cursor } = request.query;
+      const events = await listKeptParticipantEvents(app, bot.id, {
+        after: placeIn(cursor),
+        limit: limit + 1,
+      });
+      const items = events.map(({ event_id, happened_at, ...event }) => {
+        return { id: event_id, at: happened_at.toISOString(), ...event };
+      });
+      return pageOf(items, limit, ({ at, id }) => [at, id]);
+    },
+  );
+
+  for (const [name, wish] of [
+    ["pause", "paused"],
+    ["resume", "running"],
+  ] as const) {
+    server.post(
+      `/attendee/${name}-recording`,
+      {
+        config: { who: "user" },
+        schema: {
+          summary: name === "pause" ? "Pause a bot's recording" : "Resume a bot's recording",
+          tags: ["bots"],
+          body: z.strictObject({ bot_id: BotId }),
+          response: { 200: BotAnswer },
+        },
+      },
+      async (request) =>
+        answerOf(app, await setRecording(app, userOf(request), request.body.bot_id, wish)),
+    );
+  }
+
+  server.post(
+    "/attendee/leave",
+    {
+      config: { who: "user" },
+      schema: {
+        summary: "Have a bot leave its meeting, or not come at all",
+        description: "Others who share the bot keep it.",
+        tags: ["bots"],
+        body: z.strictObject({ bot_id: BotId }),
+        response: { 200: z.object({ left: z.literal(true), bot: BotAnswer.nullable() }) },
+      },
+    },
+    async (request) => {
+      const bot = await leave(app, userOf(request), request.body.bot_id);
+      return { left: true as const, bot: bot && (await answerOf(app, bot)) };
+    },
+  );
+
+  server.get(
+    "/attendee/preferences",
+    {
+      config: { who: "user" },
+      schema: {
+        summary: "What the caller wants of bots in all of their meetings",
+        tags: ["bots"],
+        response: { 200: Preferences },
+      },
+    },
+    async (request) => getBotPreferences(app, userOf(request)),
+  );
+
+  server.put(
+    "/attendee/preferences",
+    {
+      config: { who: "user" },
+      schema: {
+        summary: "Say what bots in all of the caller's meetings are to be like",
+        description: "Every coming meeting is decided anew.",
+        tags: ["bots"],
+        body: Preferences,
+        response: { 200: Preferences },
+      },
+    },
+    async (request) => {
+      await setBotPreferences(app, userOf(request), request.body);
+      return getBotPreferences(app, userOf(request));
+    },
+  );
+};
+
+const TranscriptAnswer = z.object({
+  bot_id: z.guid(),
+  meeting_id: z.guid(),
+  final: z.boolean(),
+  is_empty: z.boolean(),
+  text: z.string(),
+  summary: z.string().nullable(),
+  segments: z.array(
+    z.object({
+      speaker: z.string(),
+      start: z.number().describe("Seconds since the first word"),
+      end: z.number(),
+      text: z.string(),
+      at: z.string().nullable(),
+    }),
+  ),
+  participants: z.array(z.string()),
+  speakers: z.array(z.string()),
+  word_count: z.number(),
+  duration_seconds: z.number(),
+  speaking_seconds: z.number(),
+  language: z.string().nullable(),
+  recording_url: z.string().nullable().describe("Opens for a few minutes; ask again for another"),
+  retrieved_at: Time.nullable(),
+  document_id: z.guid().nullable(),
+});
+
+const Place = z.tuple([Time, z.string().max(300)]);
+
+function placeIn(cursor: string | undefined) {
+  const place = readCursor(Place, cursor);
+  return place && { at: new Date(place[0]), id: place[1] };
+}
+
+async function answerOf(app: App, bot: OwnBot): Promise<z.input<typeof BotAnswer>> {
+  const last = (await listBotEvents(app, bot.id)).findLast(
+    ({ provider_bot_id }) => provider_bot_id,
+  );
+  return {
+    id: bot.id,
+    meeting_id: bot.meeting_id,
+    provider_bot_id: bot.provider_bot_id,
+    name: bot.name,
+    meeting_url: bot.meeting_url,
+    status: bot.status,
+    state: bot.state,
+    sub_state: last?.sub_type ?? null,
+    wish: bot.wish,
+    join_at: bot.joins_at?.toISOString() ?? null,
+    attempt: bot.attempt,
+    is_over: bot.is_over,
+    is_recording_paused: bot.state === "joined_recording_paused",
+    recording_state: bot.recording_state,
+    notice: BotNotice.nullable().catch(null).parse(bot.notice),
+    last_error: bot.last_error,
+    next_poll_at: bot.due_at?.toISOString() ?? null,
+  };
+}

@@ -1,0 +1,136 @@
+-- Bots: one row for each that is to come, made before the provider is asked for it.
+
+alter table bots
+  add column meeting_url text,
+  add column starts_at timestamptz,
+  add column ends_at timestamptz,
+  -- The occurrence that it is for; nobody else's bot is while it holds this. Null: it was called off before it came.
+  add column occurrence_key text unique,
+  -- What is wanted of it. Null: a bot of the older product that is not followed any longer.
+  add column wish text check (wish in ('attend', 'leave')),
+  add column attempt integer not null default 1,
+  -- When the provider was first asked for it in this attempt, whether or not we heard the answer.
+  add column asked_at timestamptz,
+  add column joins_at timestamptz,
+  -- What the provider was told last: where, when, by which name.
+  add column sent jsonb,
+  -- The provider's bots of earlier attempts.
+  add column earlier_bot_ids text[] not null default '{}',
+  add column state text,
+  add column status text not null default 'pending'
+    check (status in ('pending', 'bot_scheduled', 'bot_joined', 'transcribing', 'completed', 'failed')),
+  add column recording_state text,
+  add column transcription_state text,
+  add column transcript_state text not null default 'none' check (transcript_state in ('none', 'growing', 'final')),
+  add column event_count integer not null default 0,
+  add column notice jsonb,
+  add column is_over boolean not null default false,
+  add column over_at timestamptz,
+  add column recording_url text,
+  add column recording_url_at timestamptz,
+  add column due_at timestamptz,
+  add column lease_owner uuid,
+  add column lease_until timestamptz,
+  add column wanted_again boolean not null default false,
+  add column failures integer not null default 0,
+  add column last_error text,
+  add column last_polled_at timestamptz;
+
+-- Two people may share a bot: it outlives the one who was first.
+alter table bots drop constraint if exists bots_user_id_fkey;
+alter table bots add constraint bots_user_id_fkey foreign key (user_id) references users (id) on delete set null;
+
+create index bots_due on bots (due_at) where due_at is not null;
+create index bots_provider_id on bots (provider_bot_id) where provider_bot_id is not null;
+create index bots_attending on bots (created_at) where wish = 'attend' and not is_over;
+create index bot_plans_to_do on bot_plans (meeting_id) where decision <> 'none';
+
+alter table meetings
+  add column if not exists real_time_transcript jsonb,
+  add column if not exists final_transcript_ready boolean default false,
+  add column transcript_document_id uuid references documents (id) on delete set null,
+  add column bot_id uuid references bots (id) on delete set null;
+create index meetings_bot on meetings (bot_id) where bot_id is not null;
+
+-- In some of the older databases `attendee_bot_id` points at bots, as it was meant to: there it keeps saying the same.
+do $$
+begin
+  if (select data_type from information_schema.columns
+      where table_schema = current_schema() and table_name = 'meetings' and column_name = 'attendee_bot_id') = 'uuid' then
+    update meetings set bot_id = attendee_bot_id::text::uuid where attendee_bot_id is not null;
+    create function daybook_mirror_bot() returns trigger language plpgsql as $mirror$
+    begin
+      new.attendee_bot_id := new.bot_id;
+      return new;
+    end
+    $mirror$;
+    create trigger daybook_mirror_bot before insert or update of bot_id on meetings
+      for each row execute function daybook_mirror_bot();
+  end if;
+end
+$$;
+
+create table bot_events (
+  id bigint generated always as identity primary key,
+  bot_id uuid not null references bots (id) on delete cascade,
+  -- The provider's bot that it happened to; a bot that is sent again has another.
+  provider_bot_id text not null default '',
+  type text not null,
+  sub_type text not null default '',
+  happened_at timestamptz not null,
+  unique (bot_id, provider_bot_id, type, sub_type, happened_at)
+);
+create table bot_messages (
+  bot_id uuid not null references bots (id) on delete cascade,
+  message_id text not null,
+  sender_name text,
+  sender_uuid text,
+  sent_to text not null,
+  text text not null,
+  sent_at timestamptz not null,
+  primary key (bot_id, message_id)
+);
+create index bot_messages_time on bot_messages (bot_id, sent_at, message_id);
+create table bot_participant_events (
+  bot_id uuid not null references bots (id) on delete cascade,
+  event_id text not null,
+  type text not null,
+  participant_name text,
+  participant_uuid text not null,
+  is_host boolean not null default false,
+  happened_at timestamptz not null,
+  primary key (bot_id, event_id)
+);
+create index bot_participant_events_time on bot_participant_events (bot_id, happened_at, event_id);
+
+create table bot_notifications (
+  idempotency_key text primary key,
+  provider_bot_id text not null,
+  trigger text not null,
+  received_at timestamptz not null
+);
+create index bot_notifications_received on bot_notifications (received_at);
+
+create table bot_preferences (
+  user_id uuid primary key references users (id) on delete cascade,
+  all_meetings boolean not null default false,
+  bot_name text,
+  greeting text,
+  language text,
+  recording text,
+  updated_at timestamptz not null
+);
+
+-- The older product's bots that are still under way, or ended without a transcript, are followed from here on.
+update bots set wish = 'attend', status = coalesce(meeting.bot_status, 'pending'), meeting_url = meeting.meeting_url,
+  starts_at = meeting.start_time, ends_at = meeting.end_time, occurrence_key = 'older:' || bots.id, due_at = now(),
+  asked_at = bots.created_at
+from (
+  select distinct on (bot_id) bot_id, meeting_url, start_time, end_time,
+    case when bot_status in ('bot_scheduled', 'bot_joined', 'transcribing') then bot_status end as bot_status
+  from meetings
+  where bot_id is not null and end_time > now() - interval '7 days' and transcript_retrieved_at is null
+    and bot_status in ('pending', 'bot_scheduled', 'bot_joined', 'transcribing', 'completed')
+  order by bot_id, start_time desc
+) as meeting
+where meeting.bot_id = bots.id and bots.provider = 'attendee' and bots.provider_bot_id is not null;

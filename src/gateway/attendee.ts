@@ -1,0 +1,371 @@
+import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
+import { sql } from "kysely";
+import { z } from "zod";
+import type { App } from "../app.ts";
+import { AppError } from "../lib/errors.ts";
+import {
+  autoSchedule,
+  getOwnBot,
+  type OwnBot,
+  recordingLink,
+  sendBot,
+  sendChat,
+  setRecording,
+} from "../meetings/bot-actions.ts";
+import { pollBots } from "../meetings/bot-polling.ts";
+import { tendBotNow } from "../meetings/bot-tending.ts";
+import {
+  getTranscriptOf,
+  listBotEvents,
+  listKeptMessages,
+  listKeptParticipantEvents,
+} from "../meetings/bot-view.ts";
+
+// What the old addresses answered is not described further: each had a shape of its own.
+const response = { 200: z.looseObject({}), "4xx": z.looseObject({ error: z.string().optional() }) };
+const Query = z.looseObject({ bot_id: z.string().min(1).max(200).optional().catch(undefined) });
+const Body = z.looseObject({}).optional();
+const BotBody = z.looseObject({ bot_id: z.string().min(1).max(200) });
+const Sending = z.looseObject({
+  meeting_url: z.string().min(1).max(2048),
+  bot_name: z.string().trim().min(1).max(255).optional().catch(undefined),
+  bot_chat_message: z.string().max(10_000).optional().catch(undefined),
+});
+const ChatBody = BotBody.extend({
+  message: z.string().min(1).max(10_000),
+  to: z.string().min(1).max(500).default("everyone"),
+});
+
+/** The old addresses of the bot functions: same fields, same shapes; a bot is its meeting's owner's now. */
+export const attendeeGateway: FastifyPluginAsyncZod<{ app: App }> = async (server, { app }) => {
+  const schema = (summary: string, more: Record<string, unknown> = {}) => ({
+    summary: `Old address: ${summary}`,
+    tags: ["gateway"],
+    response,
+    ...more,
+  });
+  const posted = (summary: string) => schema(summary, { body: Body });
+  const byService = { config: { who: "service" as const } };
+  const byUser = { config: { who: "user" as const } };
+  const byEither = { config: { who: "user_or_service" as const } };
+
+  server.post(
+    "/attendee-service/poll-all",
+    { ...byService, schema: posted("look at every bot that is due") },
+    async () => {
+      const polled = await pollBots(app);
+      return {
+        success: true,
+        result: polled.flatMap(({ meeting_ids, status, has_transcript, error }) =>
+          meeting_ids.map((meetingId) => {
+            if (error) return { meetingId, error };
+            const isDone = status === "completed";
+            return {
+              meetingId,
+              status,
+              ...(isDone ? { transcriptRetrieved: has_transcript } : {}),
+            };
+          }),
+        ),
+      };
+    },
+  );
+
+  server.post(
+    "/attendee-service/send-bot",
+    { ...byUser, schema: posted("send a bot into a meeting") },
+    async (request, reply) => {
+      const body = Sending.safeParse(request.body);
+      if (!body.success) return reply.code(400).send({ error: "Missing meeting_url" });
+      const { meeting_url, bot_name, bot_chat_message } = body.data;
+      const { bot } = await sendBot(app, callerOf(request), {
+        meetingUrl: meeting_url,
+        name: bot_name,
+        greeting: bot_chat_message,
+      });
+      return { success: true, result: { botId: bot.id, attendeeBotId: bot.provider_bot_id } };
+    },
+  );
+
+  const ask = (path: string, summary: string, answer: (bot: OwnBot) => Promise<unknown>) =>
+    server.get(
+      `/attendee-service/${path}`,
+      { ...byUser, schema: schema(summary, { querystring: Query }) },
+      async (request, reply) => {
+        const { bot_id } = Query.parse(request.query);
+        if (!bot_id) return reply.code(400).send({ error: "Missing bot_id" });
+        return {
+          success: true,
+          result: await answer(await getOwnBot(app, callerOf(request), bot_id)),
+        };
+      },
+    );
+  ask("bot-status", "a bot's state", async (bot) => ({
+    status: bot.status,
+    data: await providerViewOf(app, bot),
+  }));
+  ask("transcript", "what was said", async (bot) => {
+    const kept = await getTranscriptOf(app, bot.meeting_id);
+    return {
+      text: kept.text ?? "",
+      metadata: {
+        word_count: Number(kept.metadata?.word_count ?? 0),
+        character_count: Number(kept.metadata?.character_count ?? 0),
+        retrieved_at: (kept.retrieved_at ?? app.clock.now()).toISOString(),
+      },
+      participants: kept.participants ?? [],
+      speakers: kept.speakers ?? [],
+      segments: (kept.segments ?? []).map(({ start, end, speaker, text }) => {
+        return { start, end, speaker, text };
+      }),
+      audio_url: null,
+      recording_url: await recordingLink(app, bot),
+    };
+  });
+  ask("chat-messages", "the chat", async (bot) => {
+    const messages = await listKeptMessages(app, bot.id, { after: null, limit: 1_000 });
+    return {
+      next: null,
+      previous: null,
+      results: messages.map(({ message_id, sent_to, sent_at, ...message }) => ({
+        id: message_id,
+        to: sent_to,
+        timestamp_ms: sent_at.getTime(),
+        timestamp: Math.floor(sent_at.getTime() / 1000),
+        ...message,
+      })),
+    };
+  });
+  ask("participant-events", "who came and went", async (bot) => {
+    const events = await listKeptParticipantEvents(app, bot.id, { after: null, limit: 1_000 });
+    return {
+      next: null,
+      previous: null,
+      results: events.map(({ event_id, type, happened_at, is_host, ...event }) => ({
+        id: event_id,
+        event_type: type,
+        participant_is_host: is_host,
+        timestamp_ms: happened_at.getTime(),
+        ...event,
+      })),
+    };
+  });
+
+  server.post(
+    "/attendee-service/auto-schedule",
+    { ...byUser, schema: posted("give coming meetings their bots") },
+    async (request) => {
+      const results = await autoSchedule(app, callerOf(request));
+      return {
+        success: true,
+        result: results.map(({ meetingId, error }) =>
+          error ? { meetingId, success: false, error } : { meetingId, success: true },
+        ),
+      };
+    },
+  );
+
+  server.post(
+    "/attendee-service/send-chat",
+    { ...byUser, schema: posted("write into a meeting's chat") },
+    async (request, reply) => {
+      const body = ChatBody.safeParse(request.body);
+      if (!body.success) return reply.code(400).send({ error: "Missing bot_id or message" });
+      await sendChat(app, callerOf(request), body.data.bot_id, body.data);
+      return { success: true, result: {} };
+    },
+  );
+
+  for (const [path, wish] of [
+    ["pause-recording", "paused"],
+    ["resume-recording", "running"],
+  ] as const) {
+    server.post(
+      `/attendee-service/${path}`,
+      { ...byUser, schema: posted(path.replace("-", " a ")) },
+      async (request, reply) => {
+        const body = BotBody.safeParse(request.body);
+        if (!body.success) return reply.code(400).send({ error: "Missing bot_id" });
+        const bot = await setRecording(app, callerOf(request), body.data.bot_id, wish);
+        return { success: true, result: await providerViewOf(app, bot) };
+      },
+    );
+  }
+
+  const pollAll = async (userId?: string) => {
+    const polled = await pollBots(app, userId ? { userId } : {});
+    return Promise.all(
+      polled.flatMap(({ meeting_ids }) => meeting_ids.map((id) => pollResult(app, id))),
+    );
+  };
+  server.post(
+    "/attendee-polling-service",
+    { ...byService, schema: posted("look at every bot that is due") },
+    async () => ({ success: true, result: await pollAll() }),
+  );
+  server.post(
+    "/attendee-polling-service/poll-now",
+    { ...byEither, schema: posted("look at the caller's bots that are due") },
+    async (request) => ({
+      success: true,
+      result: await pollAll(request.who?.type === "user" ? request.who.userId : undefined),
+    }),
+  );
+  server.get(
+    "/attendee-polling-service/get-pending",
+    { ...byEither, schema: schema("the meetings whose bots are under way") },
+    async (request) => {
+      const userId = request.who?.type === "user" ? request.who.userId : null;
+      const { rows } = await sql<Record<string, unknown>>`
+        select meetings.* from meetings join bots on bots.id = meetings.bot_id
+        where (${userId}::uuid is null or meetings.user_id = ${userId}::uuid) and bots.due_at is not null
+        order by meetings.updated_at desc limit 500
+      `.execute(app.db);
+      return { meetings: rows };
+    },
+  );
+  server.post(
+    "/attendee-polling-service/poll-meeting",
+    { ...byEither, schema: posted("look at one meeting's bot") },
+    async (request, reply) => {
+      const body = z.looseObject({ meetingId: z.guid() }).safeParse(request.body);
+      if (!body.success) return reply.code(400).send({ error: "Missing meetingId" });
+      const { meetingId } = body.data;
+      const userId = request.who?.type === "user" ? request.who.userId : null;
+      const { rows } = await sql<{ bot_id: string | null }>`
+        select bot_id as bot_id from meetings
+        where id = ${meetingId} and (${userId}::uuid is null or user_id = ${userId}::uuid)
+      `.execute(app.db);
+      if (!rows[0]) throw new AppError("not_found", "Meeting not found");
+      if (!rows[0].bot_id) throw new AppError("not_found", "No bot ID associated with meeting");
+      await tendBotNow(app, rows[0].bot_id);
+      const { meetingId: _, ...result } = await pollResult(app, meetingId);
+      return { success: true, result };
+    },
+  );
+
+  server.post(
+    "/attendee-polling-cron",
+    { ...byService, schema: posted("look at every bot that is due") },
+    async () => {
+      const results = await pollAll();
+      if (results.length === 0) return { message: "No meetings need polling", count: 0 };
+      return { success: true, message: `Polled ${results.length} meetings`, results };
+    },
+  );
+
+  server.post(
+    "/auto-schedule-bots/schedule",
+    { ...byEither, schema: posted("send bots ahead of coming meetings") },
+    async (request) => {
+      const userId = namedUser(request);
+      const results = await autoSchedule(app, userId);
+      const failed = results.filter(({ error }) => error !== null).length;
+      const { rows } = await sql<{ id: string; type: string }>`
+        select id, case when auto_scheduled_via_email then 'automatic' else 'manual' end as type
+        from meetings where id = any(${results.map(({ meetingId }) => meetingId)}::uuid[])
+      `.execute(app.db);
+      const types = new Map(rows.map(({ id, type }) => [id, type]));
+      return {
+        success: true,
+        result: {
+          totalMeetings: results.length,
+          successfulDeployments: results.length - failed,
+          failedDeployments: failed,
+          results: results.map(({ meetingId, title, botId, joinAt, error }) =>
+            error
+              ? { meetingId, title, success: false, error }
+              : {
+                  meetingId,
+                  title,
+                  botId,
+                  success: true,
+                  deploymentType: types.get(meetingId),
+                  joinAt,
+                },
+          ),
+        },
+      };
+    },
+  );
+  server.get(
+    "/auto-schedule-bots/pending",
+    { ...byEither, schema: schema("the meetings that wait for a bot") },
+    async (request) => {
+      const { rows } = await sql<Record<string, unknown>>`
+        select * from meetings where user_id = ${namedUser(request)} and bot_deployment_method = 'scheduled'
+          and bot_status = 'pending' and auto_scheduled_via_email and meeting_url is not null
+          and start_time >= ${app.clock.now()} and bot_id is null
+        order by start_time limit 500
+      `.execute(app.db);
+      return { success: true, meetings: rows };
+    },
+  );
+};
+
+type Caller = {
+  who: { type: "user"; userId: string } | { type: string } | null;
+  query?: unknown;
+  body?: unknown;
+};
+
+function callerOf({ who }: Caller): string {
+  if (who?.type === "user" && "userId" in who) return who.userId;
+  throw new AppError("forbidden", "Only for a user");
+}
+
+// The service key may name anybody.
+function namedUser(request: Caller): string {
+  if (request.who?.type === "user") return callerOf(request);
+  const Named = z
+    .looseObject({ user_id: z.guid().optional(), userId: z.guid().optional() })
+    .catch({});
+  const given = { ...Named.parse(request.query ?? {}), ...Named.parse(request.body ?? {}) };
+  const userId = given.user_id ?? given.userId;
+  if (userId) return userId;
+  throw new AppError("malformed", "Name a user_id");
+}
+
+async function providerViewOf(app: App, bot: OwnBot) {
+  const events = await listBotEvents(app, bot.id);
+  return {
+    id: bot.provider_bot_id,
+    meeting_url: bot.meeting_url,
+    state: bot.state,
+    recording_state: bot.recording_state,
+    transcription_state: bot.transcription_state,
+    join_at: bot.sent?.join_at ?? null,
+    events: events
+      .filter(({ provider_bot_id }) => provider_bot_id)
+      .map(({ type, sub_type, happened_at }) => ({
+        type,
+        ...(sub_type ? { sub_type } : {}),
+        created_at: happened_at,
+      })),
+  };
+}
+
+async function pollResult(app: App, meetingId: string) {
+  const { rows } = await sql<{
+    status: string;
+    is_final: boolean;
+    summary: string | null;
+    error: string | null;
+  }>`
+    select bots.status, bots.transcript_state = 'final' as is_final, meetings.transcript_summary as summary,
+      bots.last_error as error
+    from meetings join bots on bots.id = meetings.bot_id where meetings.id = ${meetingId}
+  `.execute(app.db);
+  const { status = "pending", is_final = false, summary = null, error = null } = rows[0] ?? {};
+  if (status !== "completed") {
+    return { meetingId, ...(error ? { error } : { status, transcript_retrieved: false }) };
+  }
+  return is_final
+    ? { meetingId, status, transcript_retrieved: true, transcript_summary: summary ?? "" }
+    : {
+        meetingId,
+        status,
+        transcript_retrieved: false,
+        error: error ?? "The transcript is not final yet",
+      };
+}

@@ -1,0 +1,298 @@
+import { sql } from "kysely";
+import type { App } from "../app.ts";
+import { AppError, ProviderError } from "../lib/errors.ts";
+import {
+  type AttendeeAccess,
+  type ChatTo,
+  getRecording,
+  listParticipants,
+  pauseRecording,
+  resumeRecording,
+  sendChatMessage,
+} from "../providers/attendee.ts";
+import { enqueue } from "../queue/queue.ts";
+import { decideBots } from "./bot-plans.ts";
+import { applySnapshot } from "./bot-states.ts";
+import { attendeeAccess, tendBotNow } from "./bot-tending.ts";
+import { assignBot, type BotRow, noteEvent } from "./bots.ts";
+import { normaliseMeetingUrl } from "./meeting-url.ts";
+
+type Part = Pick<App, "db" | "clock" | "queue" | "config" | "log">;
+
+/** A bot with the caller's meeting. */
+export type OwnBot = BotRow & { meeting_id: string; meeting_title: string };
+
+/** What a person wants a bot for. Without `meetingId` the meeting is found by its link, or made. */
+export type BotRequest = {
+  meetingUrl?: string | undefined;
+  meetingId?: string | undefined;
+  name?: string | undefined;
+  greeting?: string | undefined;
+  joinAt?: Date | undefined;
+};
+
+const usualLengthMs = 3_600_000;
+const earliestMs = 15 * 60_000;
+
+/** A bot by our id or the provider's, if one of the user's meetings has it. @throws {AppError} `not_found` */
+export async function getOwnBot(
+  app: Pick<App, "db">,
+  userId: string,
+  botId: string,
+): Promise<OwnBot> {
+  const { rows } = await sql<OwnBot>`
+    select bots.*, meetings.id as meeting_id, meetings.title as meeting_title
+    from meetings join bots on bots.id = meetings.bot_id
+    where meetings.user_id = ${userId}
+      and (bots.id::text = ${botId.toLowerCase()} or bots.provider_bot_id = ${botId})
+    order by meetings.start_time desc limit 1
+  `.execute(app.db);
+  if (!rows[0]) throw new AppError("not_found", `No bot ${botId}`);
+  return rows[0];
+}
+
+/**
+ * Sends a bot into a meeting, now or at its time. The same meeting again is the same bot.
+ *
+ * @throws {AppError} `unavailable` without a key for Attendee; `invalid` for a link that no bot can follow or a time that
+ *   is past; `not_found` for a meeting that is not theirs; `conflict` for one that gets none.
+ */
+export async function sendBot(
+  app: Part,
+  userId: string,
+  request: BotRequest,
+): Promise<{ bot: OwnBot; isNew: boolean }> {
+  const now = app.clock.now();
+  const { joinAt } = request;
+  if (joinAt && joinAt.getTime() < now.getTime() - 60_000) {
+    throw invalid("join_at", "is past");
+  }
+  const { meetingId, isNew } = await app.db.transaction().execute(async (tx) => {
+    await sql`select pg_advisory_xact_lock(hashtextextended(${`send bot:${userId}`}, 0))`.execute(
+      tx,
+    );
+    const id = request.meetingId
+      ? await requireMeeting(tx, userId, request.meetingId)
+      : await meetingAt(tx, userId, request, now);
+    requireAccess(app);
+    const { rows } = await sql<{ had: boolean }>`
+      update meetings set wants_bot = true, updated_at = ${now},
+        bot_name = coalesce(${request.name ?? null}, bot_name),
+        bot_chat_message = coalesce(${request.greeting ?? null}, bot_chat_message)
+      where id = ${id}
+      returning exists (select from bots where bots.id = bot_id) as had
+    `.execute(tx);
+    await enqueue(app, tx, await assignBot(app, tx, id));
+    return { meetingId: id, isNew: rows[0]?.had !== true };
+  });
+  const bot = await botOfMeeting(app, userId, meetingId);
+  if (!bot) throw new AppError("conflict", await whyNone(app, meetingId));
+  await tendBotNow(app, bot.id);
+  return { bot: await getOwnBot(app, userId, bot.id), isNew };
+}
+
+/** Has every coming meeting of a user that should have a bot and has none get one. Says what became of each. */
+export async function autoSchedule(app: Part, userId: string) {
+  requireAccess(app);
+  const now = app.clock.now();
+  const { rows } = await sql<{ id: string; title: string; end_time: Date }>`
+    select id, title from meetings where user_id = ${userId} and bot_id is null and end_time > ${now}
+      and cancelled_at is null and meeting_url is not null
+    order by start_time limit 500
+  `.execute(app.db);
+  const results = [];
+  for (const { id: meetingId, title } of rows) {
+    await app.db.transaction().execute(async (tx) => {
+      await enqueue(app, tx, await assignBot(app, tx, meetingId));
+    });
+    const bot = await botOfMeeting(app, userId, meetingId);
+    if (!bot) continue;
+    await tendBotNow(app, bot.id);
+    const { joins_at, last_error, provider_bot_id } = await getOwnBot(app, userId, bot.id);
+    results.push({
+      meetingId,
+      title,
+      botId: bot.id,
+      joinAt: joins_at,
+      error: provider_bot_id ? null : last_error,
+    });
+  }
+  return results;
+}
+
+/** Has a bot leave, or one that is not there yet not come. Others who share it keep it. The second click changes nothing. */
+export async function leave(app: Part, userId: string, botId: string): Promise<OwnBot | null> {
+  requireAccess(app);
+  const bot = await getOwnBot(app, userId, botId);
+  await app.db.transaction().execute(async (tx) => {
+    const now = app.clock.now();
+    await sql`
+      update meetings set wants_bot = false, updated_at = ${now}
+      where id = ${bot.meeting_id} and wants_bot is distinct from false
+    `.execute(tx);
+    await noteEvent(tx, bot.id, "asked_to_leave", now);
+    await enqueue(app, tx, await assignBot(app, tx, bot.meeting_id));
+  });
+  await tendBotNow(app, bot.id);
+  return getOwnBot(app, userId, bot.id).catch((error: unknown) => {
+    if (error instanceof AppError && error.code === "not_found") return null;
+    throw error;
+  });
+}
+
+/** Pauses or resumes the recording. Doing it again changes nothing. @throws {AppError} `conflict` where it does not record. */
+export async function setRecording(
+  app: Part,
+  userId: string,
+  botId: string,
+  wish: "paused" | "running",
+): Promise<OwnBot> {
+  const { access, bot, providerId } = await reachBot(app, userId, botId);
+  const goal = wish === "paused" ? "joined_recording_paused" : "joined_recording";
+  if (bot.state !== goal) {
+    const ask = wish === "paused" ? pauseRecording : resumeRecording;
+    const snapshot = await told(ask(access, providerId));
+    await applySnapshot(app, bot.id, snapshot);
+  }
+  return getOwnBot(app, userId, bot.id);
+}
+
+/** Writes into the meeting's chat: to everyone, to all but the host, to the host, or to one participant by uuid. */
+export async function sendChat(
+  app: Part,
+  userId: string,
+  botId: string,
+  { message, to }: { message: string; to: string },
+): Promise<void> {
+  const { access, bot, providerId } = await reachBot(app, userId, botId);
+  await told(
+    sendChatMessage(access, providerId, { message, ...(await addressOf(access, providerId, to)) }),
+  );
+  await app.db
+    .transaction()
+    .execute((tx) => noteEvent(tx, bot.id, "wrote_into_chat", app.clock.now()));
+}
+
+/** A link to the recording that still opens; it is fetched anew once it is 25 minutes old. Null while there is none. */
+export async function recordingLink(app: Part, bot: OwnBot): Promise<string | null> {
+  const access = attendeeAccess(app.config);
+  const ageMs = app.clock.now().getTime() - (bot.recording_url_at?.getTime() ?? 0);
+  const isFresh = bot.recording_url !== null && ageMs < 25 * 60_000;
+  if (isFresh || !access || !bot.provider_bot_id || !bot.is_over) return bot.recording_url;
+  try {
+    const recording = await getRecording(access, bot.provider_bot_id);
+    if (!recording) return null;
+    await sql`
+      update bots set recording_url = ${recording.url}, recording_url_at = ${app.clock.now()} where id = ${bot.id}
+    `.execute(app.db);
+    return recording.url;
+  } catch (error) {
+    // An old link is worse than none.
+    if (error instanceof ProviderError) return null;
+    throw error;
+  }
+}
+
+async function addressOf(access: AttendeeAccess, providerId: string, to: string): Promise<ChatTo> {
+  if (to === "everyone" || to === "everyone_but_host") return { to };
+  const people = await told(listParticipants(access, providerId));
+  const one = people.find(({ uuid, is_host }) => (to === "host" ? is_host : uuid === to));
+  if (!one) throw invalid("to", "is nobody who is in the meeting");
+  return { to: "specific_user", to_user_uuid: one.uuid };
+}
+
+async function reachBot(app: Part, userId: string, botId: string) {
+  const access = requireAccess(app);
+  const bot = await getOwnBot(app, userId, botId);
+  if (!bot.provider_bot_id || bot.is_over) {
+    throw new AppError("conflict", "The bot is not in the meeting");
+  }
+  return { access, bot, providerId: bot.provider_bot_id };
+}
+
+function requireAccess(app: Pick<App, "config">): AttendeeAccess {
+  const access = attendeeAccess(app.config);
+  if (access) return access;
+  throw new AppError("unavailable", "No bots can be sent: MASTER_ATTENDEE_API_KEY is not set");
+}
+
+// A refusal is the caller's to mend, everything else the provider's.
+async function told<Result>(answer: Promise<Result>): Promise<Result> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (!(error instanceof ProviderError)) throw error;
+    const { failure, reason, message, retryAfterSeconds } = error;
+    if (reason === "state") throw new AppError("conflict", message, { cause: error });
+    if (failure === "give_up" && reason === "refused")
+      throw new AppError("invalid", message, { cause: error });
+    if (failure === "not_found")
+      throw new AppError("conflict", "The bot is gone", { cause: error });
+    throw new AppError(failure === "wait" ? "unavailable" : "provider_failed", message, {
+      cause: error,
+      ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
+    });
+  }
+}
+
+type Tx = Parameters<typeof assignBot>[1];
+
+async function requireMeeting(tx: Tx, userId: string, id: string): Promise<string> {
+  const { rows } = await sql<{ id: string }>`
+    select id from meetings where id = ${id} and user_id = ${userId} for update
+  `.execute(tx);
+  if (!rows[0]) throw new AppError("not_found", `No meeting ${id}`);
+  return id;
+}
+
+// The meeting that a link leads to at that time, if the person has it; otherwise one that stands in no calendar.
+async function meetingAt(tx: Tx, userId: string, request: BotRequest, now: Date): Promise<string> {
+  const link = normaliseMeetingUrl(request.meetingUrl ?? "");
+  if (!link) throw invalid("meeting_url", "leads to no meeting that a bot can join");
+  const at = request.joinAt ?? now;
+  const { rows } = await sql<{ id: string; meeting_url: string }>`
+    select id, meeting_url from meetings
+    where user_id = ${userId} and meeting_url is not null and cancelled_at is null and end_time > ${at}
+      and start_time < ${new Date(at.getTime() + earliestMs)}
+    order by start_time limit 200
+  `.execute(tx);
+  const same = rows.find(({ meeting_url }) => {
+    const other = normaliseMeetingUrl(meeting_url);
+    return other?.provider === link.provider && other.key === link.key;
+  });
+  if (same) return same.id;
+  // A bot comes two minutes before the start.
+  const start = request.joinAt ? new Date(at.getTime() + 120_000) : at;
+  const { rows: made } = await sql<{ id: string }>`
+    insert into meetings (user_id, title, meeting_url, start_time, end_time, event_status, bot_status, created_at, updated_at)
+    values (${userId}, 'Meeting', ${link.url}, ${start}, ${new Date(start.getTime() + usualLengthMs)}, 'accepted',
+      'pending', ${now}, ${now})
+    returning id
+  `.execute(tx);
+  const id = made[0]?.id ?? "";
+  await decideBots(tx, [id], now);
+  return id;
+}
+
+async function botOfMeeting(app: Part, userId: string, meetingId: string) {
+  const { rows } = await sql<{ id: string }>`
+    select bot_id as id from meetings
+    where id = ${meetingId} and user_id = ${userId} and bot_id is not null
+  `.execute(app.db);
+  return rows[0] ?? null;
+}
+
+async function whyNone(app: Part, meetingId: string): Promise<string> {
+  const plan = await app.db
+    .selectFrom("bot_plans")
+    .select("reason")
+    .where("meeting_id", "=", meetingId)
+    .executeTakeFirst();
+  return `This meeting gets no bot: ${plan?.reason ?? "nothing was decided"}`;
+}
+
+function invalid(path: string, message: string): AppError {
+  return new AppError("invalid", "The request cannot be followed", {
+    fields: [{ path, message }],
+  });
+}

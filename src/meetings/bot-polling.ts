@@ -1,0 +1,123 @@
+import { sql } from "kysely";
+import type { App } from "../app.ts";
+import { ProviderError } from "../lib/errors.ts";
+import { inParallel } from "../lib/parallel.ts";
+import { listLiveBots, type ProviderBot } from "../providers/attendee.ts";
+import { enqueue } from "../queue/queue.ts";
+import { reconcileJob } from "./bot-plans.ts";
+import { attendeeAccess, tendBot } from "./bot-tending.ts";
+import { tendJob } from "./bots.ts";
+
+type Part = Pick<App, "db" | "clock" | "queue" | "config" | "log">;
+
+const portion = 500;
+// From so many on a list of all costs less than asking for each.
+const worthList = 10;
+
+/** One bot that was looked at. */
+export type Polled = {
+  bot_id: string;
+  meeting_ids: string[];
+  status: string;
+  state: string | null;
+  has_transcript: boolean;
+  error: string | null;
+};
+
+/** Looks at every bot that is due, and at what no job took care of. Says what became of each. */
+export async function pollBots(
+  app: Part,
+  { signal, userId }: { signal?: AbortSignal; userId?: string } = {},
+): Promise<Polled[]> {
+  const access = attendeeAccess(app.config);
+  if (!access) return [];
+  if (!userId) await sweep(app);
+  const polled: string[] = [];
+  let seen: Map<string, ProviderBot> | null = null;
+  while (!signal?.aborted) {
+    const due = await claimDue(app, userId);
+    if (due.length === 0) break;
+    if (due.length >= worthList && !seen) seen = await listLive(app, signal);
+    await inParallel(due, 8, ({ id, provider_bot_id }) =>
+      tendBot(
+        app,
+        { botId: id },
+        { ...(signal ? { signal } : {}), snapshot: seen?.get(provider_bot_id ?? "") },
+      ),
+    );
+    polled.push(...due.map(({ id }) => id));
+  }
+  return resultsOf(app, [...new Set(polled)]);
+}
+
+/** The same in numbers, as a schedule reports it. */
+export async function pollBotsByClock(
+  app: Part,
+  signal: AbortSignal,
+): Promise<Record<string, number>> {
+  const polled = await pollBots(app, { signal });
+  return { polled: polled.length, failed: polled.filter(({ error }) => error !== null).length };
+}
+
+// Whoever claims one puts it off, so that nobody else takes it; should they die, it is due again after that.
+async function claimDue(app: Part, userId: string | undefined) {
+  const now = app.clock.now();
+  const { rows } = await sql<{ id: string; provider_bot_id: string | null }>`
+    update bots set due_at = ${new Date(now.getTime() + 120_000)}
+    where id in (
+      select id from bots where due_at <= ${now} and wish is not null and (lease_until is null or lease_until <= ${now})
+        and (${userId ?? null}::uuid is null
+          or exists (select from meetings where bot_id = bots.id and user_id = ${userId ?? null}::uuid))
+      order by due_at limit ${portion} for update skip locked
+    )
+    returning id, provider_bot_id
+  `.execute(app.db);
+  return rows;
+}
+
+async function listLive(
+  app: Part,
+  signal: AbortSignal | undefined,
+): Promise<Map<string, ProviderBot>> {
+  const access = attendeeAccess(app.config);
+  if (!access) return new Map();
+  try {
+    return new Map((await listLiveBots(access, signal)).map((bot) => [bot.id, bot]));
+  } catch (error) {
+    if (!(error instanceof ProviderError)) throw error;
+    return new Map();
+  }
+}
+
+// What a lost job, an added key or an account's end left behind.
+async function sweep(app: Part): Promise<void> {
+  const now = app.clock.now();
+  await app.db.transaction().execute(async (tx) => {
+    const { rows: orphans } = await sql<{ id: string }>`
+      update bots set wish = 'leave', occurrence_key = null, due_at = ${now}
+      where wish = 'attend' and not is_over and created_at < now() - interval '1 minute'
+        and not exists (select from meetings where bot_id = bots.id)
+      returning id
+    `.execute(tx);
+    const { rows: waiting } = await sql<{ meeting_id: string }>`
+      select meeting_id from bot_plans join meetings on meetings.id = meeting_id
+      where decision <> 'none' and meetings.end_time > ${now} and decided_at < ${new Date(now.getTime() - 60_000)}
+      limit 1000
+    `.execute(tx);
+    await enqueue(app, tx, [...orphans.map(({ id }) => tendJob(id)), ...waiting.map(reconcileJob)]);
+    await sql`
+      delete from bots where user_id is null and wish is not null and is_over
+        and not exists (select from meetings where bot_id = bots.id)
+    `.execute(tx);
+  });
+}
+
+async function resultsOf(app: Part, ids: string[]): Promise<Polled[]> {
+  if (ids.length === 0) return [];
+  const { rows } = await sql<Polled>`
+    select bots.id as bot_id, status, state, transcript_state = 'final' as has_transcript, last_error as error,
+      array(select id from meetings where bot_id = bots.id order by id) as meeting_ids
+    from bots where id = any(${ids}::uuid[]) order by id
+  `.execute(app.db);
+  return rows;
+}

@@ -1,0 +1,219 @@
+import { sql } from "kysely";
+import type { App } from "../app.ts";
+import type { Tx } from "../db/connection.ts";
+import type { ProviderBot } from "../providers/attendee.ts";
+import { enqueue } from "../queue/queue.ts";
+import {
+  type BotStatus,
+  isWorthRetrying,
+  type Notice,
+  noticeOf,
+  statusAfter,
+  usualJoinMs,
+  waitingToBeLetIn,
+} from "./bot-words.ts";
+import { type BotRow, lockMeetings, noteEvent, tellSharers, tendJob } from "./bots.ts";
+
+type Part = Pick<App, "db" | "clock" | "queue">;
+
+const mostFailures = 2;
+
+/**
+ * Notes what the provider says of a bot: its state, and every event once. An answer that is older than what we know
+ * changes nothing. A bot that failed on the provider's side, while the meeting runs, is sent once more.
+ */
+export async function applySnapshot(
+  app: Part,
+  botId: string,
+  snapshot: ProviderBot,
+): Promise<BotRow> {
+  return withBot(app, botId, async (tx, bot) => {
+    const isOld = snapshot.id !== bot.provider_bot_id || snapshot.events.length < bot.event_count;
+    if (isOld) return bot;
+    const now = app.clock.now();
+    await keepEvents(tx, bot, snapshot);
+    const isOver = ["ended", "fatal_error", "data_deleted"].includes(snapshot.state);
+    const last = lastOf(snapshot);
+    const isFailed = snapshot.state === "fatal_error";
+    const isOn = bot.ends_at !== null && now < bot.ends_at;
+    if (
+      isFailed &&
+      bot.wish === "attend" &&
+      isOn &&
+      bot.attempt < mostFailures &&
+      isWorthRetrying(last.subType)
+    ) {
+      return again(app, tx, bot, last.subType ?? "fatal_error");
+    }
+    const status = isFailed ? "failed" : statusAfter(bot.status, snapshot.state);
+    const notice = noticeAt(snapshot, now);
+    const next: BotRow = {
+      ...bot,
+      status,
+      state: snapshot.state,
+      recording_state: snapshot.recording_state,
+      transcription_state: snapshot.transcription_state,
+      event_count: snapshot.events.length,
+      notice,
+      is_over: isOver,
+      over_at: isOver ? (bot.over_at ?? last.at ?? now) : null,
+      // What never came in has heard nothing.
+      transcript_state:
+        isOver &&
+        !snapshot.events.some(({ type }) => type === "joined_meeting") &&
+        bot.earlier_bot_ids.length === 0
+          ? "final"
+          : bot.transcript_state,
+    };
+    await sql`
+      update bots set status = ${next.status}, state = ${next.state}, recording_state = ${next.recording_state},
+        transcription_state = ${next.transcription_state}, event_count = ${next.event_count},
+        notice = ${jsonOrNull(notice)}::jsonb, is_over = ${isOver}, over_at = ${next.over_at},
+        transcript_state = ${next.transcript_state}, is_active = ${!isOver}, updated_at = ${now}
+      where id = ${bot.id}
+    `.execute(tx);
+    const isNews =
+      bot.state !== next.state ||
+      bot.status !== status ||
+      JSON.stringify(bot.notice) !== JSON.stringify(notice);
+    if (isNews) await tellStatus(tx, next, now);
+    return next;
+  });
+}
+
+/** Ends a bot that the provider has none of, or none any longer. `code` says what went wrong, if anything did. */
+export async function giveUp(
+  app: Part,
+  botId: string,
+  code: string | null,
+  text?: string,
+): Promise<void> {
+  await withBot(app, botId, async (tx, bot) => {
+    const now = app.clock.now();
+    const known: Record<string, Omit<Notice, "code">> = {
+      too_late: {
+        text: bot.last_error
+          ? `The meeting was over before a bot could be sent: ${bot.last_error}`
+          : "The meeting was over before a bot could be sent",
+        cure: null,
+        fault: "attendee",
+      },
+      gone: {
+        text: "Somebody deleted the bot at Attendee",
+        cure: "Send another one if the meeting still runs.",
+        fault: "operator",
+      },
+      refused: {
+        text: text ?? "Attendee refused the bot",
+        cure: "Check the meeting's link and the bot's settings.",
+        fault: "settings",
+      },
+    };
+    const notice = code === null ? null : { code, ...(known[code] ?? noticeOf(code, code)) };
+    const status: BotStatus = notice ? "failed" : bot.status;
+    const next = { ...bot, status, notice, is_over: true };
+    await sql`
+      update bots set status = ${status}, notice = ${jsonOrNull(notice)}::jsonb, is_over = true, is_active = false,
+        over_at = ${now}, transcript_state = 'final', updated_at = ${now}
+      where id = ${bot.id}
+    `.execute(tx);
+    await noteEvent(tx, bot.id, code ?? "ended_before_it_came", now);
+    await tellStatus(tx, next, now);
+  });
+}
+
+/** Forgets the provider's bot, so that another is made in its place. */
+export async function startAgain(app: Part, botId: string, why: string): Promise<void> {
+  await withBot(app, botId, (tx, bot) => again(app, tx, bot, why));
+}
+
+async function again(app: Part, tx: Tx, bot: BotRow, why: string): Promise<BotRow> {
+  const now = app.clock.now();
+  const earlier =
+    bot.event_count > 0 && bot.provider_bot_id
+      ? [...new Set([...bot.earlier_bot_ids, bot.provider_bot_id])]
+      : bot.earlier_bot_ids;
+  const next: BotRow = {
+    ...bot,
+    attempt: bot.attempt + 1,
+    provider_bot_id: null,
+    earlier_bot_ids: earlier,
+    asked_at: null,
+    sent: null,
+    state: null,
+    status: "pending",
+    event_count: 0,
+    notice: why === "moved" ? null : noticeOf("fatal_error", why),
+  };
+  await sql`
+    update bots set attempt = ${next.attempt}, provider_bot_id = null, earlier_bot_ids = ${earlier}, asked_at = null,
+      sent = null, state = null, status = 'pending', event_count = 0, notice = ${jsonOrNull(next.notice)}::jsonb,
+      due_at = ${now}, wanted_again = true, updated_at = ${now}
+    where id = ${bot.id}
+  `.execute(tx);
+  await noteEvent(tx, bot.id, why === "moved" ? "moved" : "sent_again", now);
+  await tellStatus(tx, next, now);
+  await enqueue(app, tx, tendJob(bot.id));
+  return next;
+}
+
+async function withBot<Result>(
+  app: Pick<App, "db">,
+  botId: string,
+  act: (tx: Tx, bot: BotRow) => Promise<Result>,
+): Promise<Result> {
+  return app.db.transaction().execute(async (tx) => {
+    await lockMeetings(tx, botId);
+    const { rows } = await sql<BotRow>`select * from bots where id = ${botId} for update`.execute(
+      tx,
+    );
+    if (!rows[0]) throw new Error(`Bot ${botId} was deleted`);
+    return act(tx, rows[0]);
+  });
+}
+
+async function tellStatus(tx: Tx, bot: BotRow, now: Date): Promise<void> {
+  await sql`
+    update meetings set bot_status = ${bot.status}, updated_at = ${now}
+    where bot_id = ${bot.id} and bot_status is distinct from ${bot.status}
+  `.execute(tx);
+  await tellSharers(tx, bot.id, { state: bot.state, status: bot.status });
+}
+
+async function keepEvents(tx: Tx, bot: BotRow, { id, events }: ProviderBot): Promise<void> {
+  if (events.length <= bot.event_count) return;
+  const rows = events.map(({ type, sub_type, created_at }) => {
+    return { type, sub_type: sub_type ?? "", happened_at: created_at };
+  });
+  await sql`
+    insert into bot_events (bot_id, provider_bot_id, type, sub_type, happened_at)
+    select ${bot.id}::uuid, ${id}::text, type, sub_type, happened_at
+    from jsonb_to_recordset(${JSON.stringify(rows)}::jsonb) as event (type text, sub_type text, happened_at timestamptz)
+    on conflict do nothing
+  `.execute(tx);
+}
+
+function jsonOrNull(value: unknown): string | null {
+  return value === null ? null : JSON.stringify(value);
+}
+
+function lastOf({ events }: ProviderBot): {
+  type: string;
+  subType: string | null;
+  at: Date | null;
+} {
+  const last = events.at(-1);
+  return { type: last?.type ?? "", subType: last?.sub_type ?? null, at: last?.created_at ?? null };
+}
+
+function noticeAt(snapshot: ProviderBot, now: Date): Notice | null {
+  const { state, events } = snapshot;
+  const { type, subType, at } = lastOf(snapshot);
+  if (state === "fatal_error") return noticeOf(type, subType);
+  if (state === "waiting_room") return waitingToBeLetIn;
+  const isSlow = state === "joining" && at !== null && now.getTime() - at.getTime() > usualJoinMs;
+  if (isSlow) return waitingToBeLetIn;
+  if (state === "joined_recording_permission_denied") return noticeOf(type, subType);
+  const left = events.findLast((event) => event.type === "leave_requested")?.sub_type;
+  return left === "auto_leave_could_not_enable_closed_captions" ? noticeOf(type, left) : null;
+}

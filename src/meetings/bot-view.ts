@@ -1,0 +1,127 @@
+import { sql } from "kysely";
+import type { App } from "../app.ts";
+import type { Segment } from "./transcript.ts";
+
+/** One thing that happened to a bot. Those without a provider's bot are our own doing. */
+export type BotEvent = {
+  type: string;
+  sub_type: string | null;
+  provider_bot_id: string | null;
+  happened_at: Date;
+};
+
+/** A bot's whole history, oldest first. */
+export async function listBotEvents(app: Pick<App, "db">, botId: string): Promise<BotEvent[]> {
+  const { rows } = await sql<BotEvent>`
+    select type, nullif(sub_type, '') as sub_type, nullif(provider_bot_id, '') as provider_bot_id, happened_at
+    from bot_events where bot_id = ${botId} order by happened_at, id limit 2000
+  `.execute(app.db);
+  return rows;
+}
+
+export type KeptMessage = {
+  message_id: string;
+  sender_name: string | null;
+  sender_uuid: string | null;
+  sent_to: string;
+  text: string;
+  sent_at: Date;
+};
+
+type Page = { after: { at: Date; id: string } | null; limit: number };
+
+/** The chat of a bot's meeting, oldest first. */
+export async function listKeptMessages(
+  app: Pick<App, "db">,
+  botId: string,
+  { after, limit }: Page,
+): Promise<KeptMessage[]> {
+  const { rows } = await sql<KeptMessage>`
+    select message_id, sender_name, sender_uuid, sent_to, text, sent_at from bot_messages
+    where bot_id = ${botId} and (${after === null} or (sent_at, message_id) > (${after?.at ?? null}::timestamptz, ${after?.id ?? null}))
+    order by sent_at, message_id limit ${limit}
+  `.execute(app.db);
+  return rows;
+}
+
+export type KeptParticipantEvent = {
+  event_id: string;
+  type: string;
+  participant_name: string | null;
+  participant_uuid: string;
+  is_host: boolean;
+  happened_at: Date;
+};
+
+/** Who came to a bot's meeting and who left, oldest first. */
+export async function listKeptParticipantEvents(
+  app: Pick<App, "db">,
+  botId: string,
+  { after, limit }: Page,
+): Promise<KeptParticipantEvent[]> {
+  const { rows } = await sql<KeptParticipantEvent>`
+    select event_id, type, participant_name, participant_uuid, is_host, happened_at from bot_participant_events
+    where bot_id = ${botId} and (${after === null} or (happened_at, event_id) > (${after?.at ?? null}::timestamptz, ${after?.id ?? null}))
+    order by happened_at, event_id limit ${limit}
+  `.execute(app.db);
+  return rows;
+}
+
+/** What was said in a meeting, as its row keeps it. */
+export type KeptTranscript = {
+  title: string;
+  start_time: Date;
+  text: string | null;
+  segments: Segment[] | null;
+  participants: string[] | null;
+  speakers: string[] | null;
+  summary: string | null;
+  duration_seconds: number | null;
+  metadata: Record<string, unknown> | null;
+  language: string | null;
+  retrieved_at: Date | null;
+  document_id: string | null;
+};
+
+export async function getTranscriptOf(
+  app: Pick<App, "db">,
+  meetingId: string,
+): Promise<KeptTranscript> {
+  const { rows } = await sql<KeptTranscript>`
+    select title, start_time, coalesce(transcript, real_time_transcript ->> 'text') as text,
+      transcript_segments as segments, transcript_participants as participants, transcript_speakers as speakers,
+      transcript_summary as summary, transcript_duration_seconds as duration_seconds, transcript_metadata as metadata,
+      transcript_language as language, transcript_retrieved_at as retrieved_at, transcript_document_id as document_id
+    from meetings where id = ${meetingId}
+  `.execute(app.db);
+  const [transcript] = rows;
+  if (!transcript) throw new Error(`Meeting ${meetingId} was deleted`);
+  return transcript;
+}
+
+/** What a person wants of the bots of all of their meetings. */
+export type BotPreferences = {
+  all_meetings: boolean;
+  bot_name: string | null;
+  greeting: string | null;
+  language: string | null;
+  recording: "video" | "audio" | "none" | null;
+};
+
+export async function getBotPreferences(
+  app: Pick<App, "db">,
+  userId: string,
+): Promise<BotPreferences> {
+  const { rows } = await sql<BotPreferences>`
+    select all_meetings, bot_name, greeting, language, recording from bot_preferences where user_id = ${userId}
+  `.execute(app.db);
+  return (
+    rows[0] ?? {
+      all_meetings: false,
+      bot_name: null,
+      greeting: null,
+      language: null,
+      recording: null,
+    }
+  );
+}

@@ -1,0 +1,378 @@
+import assert from "node:assert/strict";
+import { after, before, beforeEach, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { sql } from "kysely";
+import { hours, minutes, seconds } from "../../sandbox/google/clock.ts";
+import { eventIn } from "../calendars.ts";
+import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
+
+const ana = "ana@example.com";
+const meet = "https://meet.google.com/abc-defg-hij";
+
+test("an invited assistant comes by itself, is followed by webhooks, and its transcript becomes a document", async () => {
+  await using t = await openTestApp({ bots: "told", push: true });
+  t.attendee.settings.speed = 40;
+  const visitor = await withUsername(t);
+  inviteAssistant(t, 10 * minutes);
+  const meeting = await until(t, async () => {
+    const [found] = await meetings(visitor);
+    return found?.bot_status === "bot_scheduled" ? found : null;
+  });
+  assert.equal(meeting.has_bot, true);
+  assert.equal(t.attendee.bots.size, 1);
+  const [bot] = [...t.attendee.bots.values()];
+  assert.equal(bot?.joinAt?.getTime(), Date.parse(meeting.start_time) - 2 * minutes);
+  t.clock.advance(8 * minutes);
+  const done = await until(t, async () => {
+    const [found] = await meetings(visitor);
+    return found?.has_transcript ? found : null;
+  });
+  assert.equal(done.bot_status, "completed");
+  const { body: documents } = await visitor.call(
+    "GET",
+    "/api/v1/documents?type=meeting_transcript",
+  );
+  assert.equal(documents.items.length, 1);
+  assert.equal(documents.items[0].author, "Meeting Attendee Bot");
+  assert.equal(documents.items[0].source_id, done.id);
+});
+
+describe("a meeting's bot", () => {
+  let t: TestApp;
+  let visitor: Visitor;
+  before(async () => {
+    t = await openTestApp({ bots: "polled", push: true });
+    t.attendee.settings.speed = 20;
+    visitor = await withUsername(t);
+  });
+  after(() => t[Symbol.asyncDispose]());
+  beforeEach(async () => {
+    // Each begins with none: those of the others are not followed any longer.
+    await sql`update bots set wish = null, due_at = null`.execute(t.app.db);
+    t.attendee.bots.clear();
+    t.attendee.settings.fates = [];
+    t.attendee.settings.transcriptLate = 0;
+  });
+
+  let last = 0;
+  const link = () =>
+    `https://meet.google.com/aaa-bbbb-${(last++)
+      .toString(26)
+      .replace(/\d/g, (digit) => "qrstuvwxyz"[Number(digit)] ?? "q")
+      .padStart(3, "c")}`;
+  const invite = async (inMs: number, more: Record<string, unknown> = {}) => {
+    const id = inviteAssistant(t, inMs, { location: link(), ...more });
+    await t.idle();
+    return id;
+  };
+  const meetingOf = async (eventId: string) => {
+    const all = (await visitor.call("GET", "/api/v1/meetings?limit=200")).body.items;
+    // biome-ignore lint/suspicious/noExplicitAny: what a route answers is what its test asserts.
+    return all.find((one: any) => one.google_calendar_event_id === eventId);
+  };
+  const botOf = async (eventId: string) => {
+    const { body } = await visitor.call(
+      "GET",
+      `/api/v1/meetings/${(await meetingOf(eventId)).id}/why`,
+    );
+    return body.bot_id
+      ? (await visitor.call("GET", `/api/v1/attendee/bot-status/${body.bot_id}`)).body
+      : null;
+  };
+  const live = () =>
+    [...t.attendee.bots.values()].filter(({ state }) => !["ended", "fatal_error"].includes(state));
+  /** Lets time pass in steps, looking as the schedule does. */
+  const pass = async (ms: number, stepMs = 30 * seconds) => {
+    for (let passed = 0; passed < ms; passed += stepMs) {
+      t.clock.advance(stepMs);
+      t.attendee.run();
+      await t.asService("POST", "/api/v1/attendee/poll-all");
+      await t.idle();
+    }
+  };
+
+  test("moves with its meeting, by the provider's own row, and takes the new link", async () => {
+    const event = await invite(5 * hours);
+    const [before] = live();
+    const at = eventIn(t, 7);
+    t.google.calendar.patchEvent(ana, event, { start: at.start, end: at.end, location: link() });
+    await t.idle();
+    const [moved, ...others] = live();
+    assert.deepEqual([moved?.id, others.length], [before?.id, 0]);
+    assert.equal(moved?.joinAt?.getTime(), Date.parse(at.start.dateTime) - 2 * minutes);
+    assert.notEqual(moved?.meetingUrl, "https://meet.google.com/abc-defg-hij");
+  });
+
+  test("is called off when its event is cancelled or declined, or a person says so, and comes back when asked", async () => {
+    const event = await invite(5 * hours);
+    assert.equal(live().length, 1);
+    const { id } = await meetingOf(event);
+    await visitor.call("PATCH", `/api/v1/meetings/${id}`, { wants_bot: false });
+    await t.idle();
+    assert.equal(live().length, 0);
+    await visitor.call("PATCH", `/api/v1/meetings/${id}`, { wants_bot: null });
+    await t.idle();
+    assert.equal(live().length, 1);
+    t.google.calendar.deleteEvent(ana, event);
+    await t.idle();
+    assert.equal(live().length, 0);
+  });
+
+  test("comes at once to one that runs, and not at all to one that is over", async () => {
+    await invite(-10 * minutes);
+    assert.deepEqual(
+      live().map(({ joinAt }) => joinAt),
+      [null],
+    );
+    t.attendee.bots.clear();
+    await invite(-3 * hours);
+    assert.equal(live().length, 0);
+  });
+
+  test("that has set out leaves when its meeting moves far, and another comes for the new time", async () => {
+    const event = await invite(10 * minutes);
+    await pass(4 * minutes, minutes);
+    assert.equal(live()[0]?.state, "staged");
+    const at = eventIn(t, 4);
+    t.google.calendar.patchEvent(ana, event, { start: at.start, end: at.end });
+    await t.idle();
+    assert.equal(live().length, 2, "the old one hears nothing yet");
+    await pass(6 * minutes);
+    const [left] = live();
+    assert.deepEqual([live().length, left?.state], [1, "scheduled"]);
+    assert.equal(left?.joinAt?.getTime(), Date.parse(at.start.dateTime) - 2 * minutes);
+  });
+
+  test("is one for two people in the same meeting, and both get its transcript", async () => {
+    const priya = await t.signIn("priya@example.com");
+    await priya.call("POST", "/api/v1/user/username", { username: "priya" });
+    const location = link();
+    await invite(10 * minutes, { location });
+    t.google.calendar.addEvent("priya@example.com", {
+      ...eventIn(t, 10 / 60, { location }),
+      attendees: [{ email: "priya@example.com" }, { email: "ai+priya@example.com" }],
+    });
+    await t.idle();
+    assert.equal(live().length, 1);
+    await pass(14 * minutes);
+    assert.equal(t.attendee.bots.size, 1);
+    for (const one of [visitor, priya]) {
+      const { body } = await one.call("GET", "/api/v1/documents?type=meeting_transcript");
+      assert.equal(body.items.length, 1);
+    }
+  });
+
+  test("is not doubled when the answer to its making is lost", async () => {
+    t.attendee.settings.cutNext = 1;
+    const event = await invite(3 * hours);
+    await pass(2 * minutes);
+    assert.equal(t.attendee.bots.size, 1);
+    const [made] = live();
+    assert.equal((await botOf(event)).provider_bot_id, made?.id);
+  });
+
+  for (const [fate, code, fault] of [
+    ["denied", "request_to_join_denied", "host"],
+    ["not_found", "meeting_not_found", "organiser"],
+  ] as const) {
+    test(`says whose turn it is when it is ${fate}, and does not try again`, async () => {
+      t.attendee.settings.fates = [["meet.google.com", fate]];
+      const event = await invite(6 * minutes);
+      await pass(8 * minutes);
+      const bot = await botOf(event);
+      assert.deepEqual(
+        [bot.status, bot.notice.code, bot.notice.fault, bot.attempt],
+        ["failed", code, fault, 1],
+      );
+      assert.ok(bot.notice.cure);
+      assert.equal((await meetingOf(event)).bot_status, "failed");
+    });
+  }
+
+  test("that breaks down is sent once more, and what both heard is one transcript", async () => {
+    t.attendee.settings.fates = [["meet.google.com", "crashes"]];
+    const event = await invite(6 * minutes);
+    t.attendee.settings.speed = 1;
+    await pass(3 * minutes);
+    while (live().length > 0) {
+      t.clock.advance(seconds);
+      t.attendee.run();
+    }
+    t.attendee.settings.fates = [];
+    t.attendee.settings.speed = 20;
+    await pass(5 * minutes);
+    const bot = await botOf(event);
+    assert.deepEqual([bot.status, bot.attempt], ["completed", 2]);
+    const { body } = await visitor.call("GET", `/api/v1/attendee/transcript/${bot.id}`);
+    assert.equal(
+      body.segments.filter(({ text }: { text: string }) => text.startsWith("Good morning")).length,
+      2,
+    );
+    assert.equal(
+      bot.events.filter(({ type }: { type: string }) => type === "sent_again").length,
+      1,
+    );
+  });
+
+  test("that waits says so while it can still be let in", async () => {
+    t.attendee.settings.fates = [["meet.google.com", "waits"]];
+    t.attendee.settings.admitAfter = 20 * 240;
+    const event = await invite(4 * minutes);
+    await pass(3 * minutes);
+    assert.equal((await botOf(event)).notice.code, "waiting_to_be_let_in");
+    t.attendee.settings.admitAfter = 5;
+    await pass(6 * minutes);
+    assert.equal((await botOf(event)).notice, null);
+  });
+
+  test("has a transcript that is final once the provider is done, however late, in four formats", async () => {
+    t.attendee.settings.transcriptLate = 20 * 600;
+    const event = await invite(6 * minutes);
+    await pass(9 * minutes);
+    const { id } = await botOf(event);
+    const transcript = (query = "") =>
+      visitor.call("GET", `/api/v1/attendee/transcript/${id}${query}`);
+    const early = (await transcript()).body;
+    assert.deepEqual([early.final, early.segments.length], [false, 1]);
+    await pass(12 * minutes, minutes);
+    const { body } = await transcript();
+    assert.deepEqual([body.final, body.segments.length], [true, 5]);
+    assert.deepEqual(body.speakers, ["Robin Miller", "Kim Sørensen", "Ada Okafor"]);
+    assert.match(body.recording_url, /^https:\/\/recordings/);
+    assert.match(
+      (await transcript("?format=vtt")).body,
+      /^WEBVTT\n\n00:00:00\.000 --> .*\n<v Robin Miller>Good morning/,
+    );
+    assert.match((await transcript("?format=srt")).body, /^1\n00:00:00,000 --> /);
+    assert.match((await transcript("?format=text")).body, /^\[20.*\] Robin Miller: Good morning/);
+    assert.equal((await transcript("?format=pdf")).status, 422);
+  });
+
+  test("in which nobody spoke says so, and makes no document", async () => {
+    t.attendee.settings.fates = [["meet.google.com", "silent"]];
+    const event = await invite(6 * minutes);
+    await pass(9 * minutes);
+    const bot = await botOf(event);
+    assert.deepEqual([bot.status, bot.notice.code], ["completed", "empty"]);
+    const { body } = await visitor.call("GET", `/api/v1/attendee/transcript/${bot.id}`);
+    assert.deepEqual([body.final, body.is_empty], [true, true]);
+  });
+
+  test("can be paused, spoken through and sent away, by its owner alone", async () => {
+    t.attendee.settings.speed = 0.1;
+    const event = await invite(-1 * minutes);
+    await pass(minutes);
+    const { id } = await botOf(event);
+    const act = (name: string, body: Record<string, unknown> = {}) =>
+      visitor.call("POST", `/api/v1/attendee/${name}`, { bot_id: id, ...body });
+    assert.equal((await act("pause-recording")).body.is_recording_paused, true);
+    assert.equal((await act("pause-recording")).status, 200, "the second click changes nothing");
+    assert.equal((await act("resume-recording")).body.is_recording_paused, false);
+    assert.equal((await act("send-chat", { message: "Hello" })).status, 202);
+    assert.equal((await act("send-chat", { message: "Hello 👋" })).status, 422);
+    assert.equal((await act("send-chat", { message: "Hello", to: "nobody" })).status, 422);
+    await pass(2 * minutes);
+    const { body: chat } = await visitor.call("GET", `/api/v1/attendee/chat-messages/${id}`);
+    assert.ok(chat.items.some(({ text }: { text: string }) => text === "Hello"));
+    const priya = await t.signIn("priya@example.com");
+    const foreign = await priya.call("POST", "/api/v1/attendee/leave", { bot_id: id });
+    assert.equal(foreign.status, 404);
+    assert.equal((await act("leave")).body.left, true);
+    t.attendee.settings.speed = 20;
+    await pass(2 * minutes);
+    assert.deepEqual([(await botOf(event)).status, live().length], ["completed", 0]);
+    assert.equal((await act("send-chat", { message: "Hello" })).status, 409);
+  });
+
+  test("comes to all meetings of somebody who wants that, but not to private ones and not where nobody else is", async () => {
+    const others = [{ email: ana }, { email: "kim@example.org" }];
+    const ordinary = await invite(30 * hours, { attendees: others });
+    const hidden = await invite(31 * hours, { attendees: others, visibility: "private" });
+    const alone = await invite(32 * hours, { attendees: [] });
+    assert.equal(live().length, 0);
+    const wanted = {
+      all_meetings: true,
+      bot_name: "Minutes",
+      greeting: "",
+      language: null,
+      recording: "audio",
+    };
+    assert.equal((await visitor.call("PUT", "/api/v1/attendee/preferences", wanted)).status, 200);
+    await t.idle();
+    assert.deepEqual(
+      live().map(({ name, greeting, recordingFormat }) => [name, greeting, recordingFormat]),
+      [["Minutes", null, "mp3"]],
+    );
+    const why = async (event: string) =>
+      (await visitor.call("GET", `/api/v1/meetings/${(await meetingOf(event)).id}/why`)).body.rule;
+    assert.deepEqual(await Promise.all([ordinary, hidden, alone].map(why)), [
+      "served",
+      "private",
+      "alone",
+    ]);
+    await visitor.call("PUT", "/api/v1/attendee/preferences", { ...wanted, all_meetings: false });
+    await t.idle();
+    assert.equal(live().length, 0);
+  });
+});
+
+test("a webhook of Attendee's is believed only by its signature, which holds for Python's floats; twice it does nothing", async () => {
+  await using t = await openTestApp({ bots: "told", push: true });
+  t.attendee.settings.speed = 40;
+  t.attendee.settings.times = 2;
+  t.attendee.settings.loseNext = 2;
+  const visitor = await withUsername(t);
+  const { body: bot } = await visitor.call("POST", "/api/v1/attendee/send-bot", {
+    meeting_url: meet,
+  });
+  await until(t, async () => {
+    const { body } = await visitor.call("GET", `/api/v1/attendee/bot-status/${bot.id}`);
+    return body.status === "completed" ? body : null;
+  });
+  await t.idle();
+  assert.ok(t.attendee.delivered.some(({ body }) => body.includes('"credits_consumed": 1.0')));
+  assert.deepEqual([...new Set(t.attendee.delivered.map(({ status }) => status))], [204]);
+  const [known] = t.attendee.delivered;
+  const forge = (signature?: string) =>
+    fetch(`${t.url}/api/v1/webhooks/attendee`, {
+      method: "POST",
+      headers: {
+        "content-type": "application/json",
+        ...(signature ? { "x-webhook-signature": signature } : {}),
+      },
+      body: known?.body ?? "",
+    });
+  assert.equal((await forge()).status, 401);
+  assert.equal((await forge("c2lnbmVk")).status, 401);
+});
+
+async function withUsername(t: TestApp): Promise<Visitor> {
+  const visitor = await t.signIn(ana);
+  await visitor.call("POST", "/api/v1/user/username", { username: "ana" });
+  await t.idle();
+  return visitor;
+}
+
+function inviteAssistant(t: TestApp, inMs: number, more: Record<string, unknown> = {}): string {
+  const event = eventIn(t, inMs / hours, {
+    summary: "Launch",
+    location: meet,
+    attendees: [{ email: ana }, { email: "ai+ana@example.com" }],
+    ...more,
+  });
+  return t.google.calendar.addEvent(ana, event).id;
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: what a route answers is what its test asserts.
+async function meetings(visitor: Visitor): Promise<any[]> {
+  return (await visitor.call("GET", "/api/v1/meetings")).body.items;
+}
+
+async function until<Found>(t: TestApp, look: () => Promise<Found | null>): Promise<Found> {
+  for (const deadline = Date.now() + 20_000; Date.now() < deadline; await sleep(50)) {
+    t.attendee.run();
+    const found = await look();
+    if (found) return found;
+  }
+  throw new Error("It did not come to that within 20 seconds");
+}
