@@ -13,6 +13,7 @@ import {
 } from "../meetings/bot-actions.ts";
 import { pollBots } from "../meetings/bot-polling.ts";
 import { setBotPreferences } from "../meetings/bot-preferences.ts";
+import { Language, meetingText, Recording } from "../meetings/bot-settings.ts";
 import {
   getBotPreferences,
   getTranscriptOf,
@@ -20,7 +21,7 @@ import {
   listKeptMessages,
   listKeptParticipantEvents,
 } from "../meetings/bot-view.ts";
-import { botStatuses } from "../meetings/bot-words.ts";
+import { BotNotice, botStatuses } from "../meetings/bot-words.ts";
 import { toSrt, toVtt } from "../meetings/transcript.ts";
 import { listOf, listQuery, pageOf, readCursor } from "./lists.ts";
 import { Moment, Time } from "./meetings.ts";
@@ -28,24 +29,6 @@ import { userOf } from "./session.ts";
 
 const BotId = z.string().min(1).max(200).describe("Our id of the bot, or the provider's");
 const Params = z.strictObject({ bot_id: BotId });
-// Attendee refuses what is outside the basic plane, and PostgreSQL a NUL.
-const plain = (longest: number) =>
-  z
-    .string()
-    .trim()
-    .max(longest)
-    .refine(
-      (text) => !/[\u{10000}-\u{10ffff}]/u.test(text),
-      "may not hold emoji: meetings refuse them",
-    );
-
-export const BotNotice = z.object({
-  code: z.string(),
-  text: z.string(),
-  cure: z.string().nullable(),
-  fault: z.string(),
-});
-
 const BotAnswer = z.object({
   id: z.guid(),
   meeting_id: z.guid(),
@@ -70,13 +53,10 @@ const Preferences = z.strictObject({
   all_meetings: z
     .boolean()
     .describe("Own meetings with others that are neither private nor declined"),
-  bot_name: plain(100).min(1).nullable(),
-  greeting: plain(2_000).nullable().describe("Empty for none; null for the usual one"),
-  language: z
-    .string()
-    .regex(/^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,2}$/, "must look like en-US")
-    .nullable(),
-  recording: z.enum(["video", "audio", "none"]).nullable(),
+  bot_name: meetingText(100).min(1).nullable(),
+  greeting: meetingText(2_000).nullable().describe("Empty for none; null for the usual one"),
+  language: Language.nullable(),
+  recording: Recording.nullable(),
 });
 
 /** Meeting bots: sent, steered, followed, and what they heard. */
@@ -120,9 +100,15 @@ export const attendeeRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
           .strictObject({
             meeting_url: z.string().trim().min(1).max(2048).optional(),
             meeting_id: z.guid().optional(),
-            bot_name: plain(255).min(1).optional(),
-            bot_chat_message: plain(10_000).optional(),
-            join_at: Moment.optional(),
+            bot_name: meetingText(255).min(1).optional(),
+            bot_chat_message: meetingText(10_000).optional(),
+            join_at: Moment.optional().describe(
+              "Two minutes before the start by itself; for a bot that is to come already, it is moved",
+            ),
+            again: z
+              .boolean()
+              .optional()
+              .describe("Once more, where the meeting's bot is over and the meeting is not"),
           })
           .refine(
             ({ meeting_url, meeting_id }) => meeting_url !== undefined || meeting_id !== undefined,
@@ -132,13 +118,14 @@ export const attendeeRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
       },
     },
     async (request, reply) => {
-      const { meeting_url, meeting_id, bot_name, bot_chat_message, join_at } = request.body;
+      const { meeting_url, meeting_id, bot_name, bot_chat_message, join_at, again } = request.body;
       const { bot, isNew } = await sendBot(app, userOf(request), {
         meetingUrl: meeting_url,
         meetingId: meeting_id,
         name: bot_name,
         greeting: bot_chat_message,
         joinAt: join_at,
+        isAgain: again,
       });
       return reply.code(isNew ? 201 : 200).send(await answerOf(app, bot));
     },
@@ -329,7 +316,7 @@ export const attendeeRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
         tags: ["bots"],
         body: z.strictObject({
           bot_id: BotId,
-          message: plain(10_000).min(1),
+          message: meetingText(10_000).min(1),
           to: z
             .string()
             .min(1)

@@ -1,7 +1,9 @@
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import type { App } from "../app.ts";
-import { AppError } from "../lib/errors.ts";
+import { BotConfiguration, meetingText } from "../meetings/bot-settings.ts";
+import { whyBot } from "../meetings/bot-view.ts";
+import { BotNotice, botStatuses } from "../meetings/bot-words.ts";
 import { editMeeting, getMeeting, listMeetings, type Meeting } from "../meetings/meeting-list.ts";
 import { listOf, listQuery, pageOf, readCursor } from "./lists.ts";
 import { userOf } from "./session.ts";
@@ -122,11 +124,9 @@ export const meetingRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server,
           .strictObject({
             project_id: z.guid().nullable().optional(),
             wants_bot: z.boolean().nullable().optional().describe("Null leaves it to the rules"),
-            bot_name: z.string().trim().min(1).max(200).optional(),
-            bot_chat_message: z.string().max(2000).optional(),
-            bot_configuration: z
-              .record(z.string().max(100), z.unknown())
-              .nullable()
+            bot_name: meetingText(200).min(1).optional(),
+            bot_chat_message: meetingText(2000).optional(),
+            bot_configuration: BotConfiguration.nullable()
               .optional()
               .refine((value) => JSON.stringify(value ?? {}).length <= 20_000, "is too large"),
           })
@@ -157,20 +157,19 @@ export const meetingRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server,
             inputs: z.looseObject({}),
             decided_at: Time,
             bot_id: z.guid().nullable().describe("The bot that it has, or had"),
+            bot_status: z.enum(botStatuses).nullable(),
+            notice: BotNotice.nullable().describe("What became of that bot, where one should know"),
           }),
         },
       },
     },
     async (request) => {
-      const { id, bot_id } = await getMeeting(app, userOf(request), request.params.id);
-      const plan = await app.db
-        .selectFrom("bot_plans")
-        .selectAll()
-        .where("meeting_id", "=", id)
-        .executeTakeFirst();
-      if (!plan) throw new AppError("not_found", "Nothing was decided about this meeting yet");
-      const { meeting_id: _, decided_at, ...decision } = plan;
-      return { ...decision, decided_at: decided_at.toISOString(), bot_id };
+      const why = await whyBot(app, userOf(request), request.params.id);
+      return {
+        ...why,
+        decided_at: why.decided_at.toISOString(),
+        notice: BotNotice.nullable().catch(null).parse(why.notice),
+      };
     },
   );
 };

@@ -1,6 +1,7 @@
 import { sql } from "kysely";
 import type { App } from "../app.ts";
 import { AppError, ProviderError } from "../lib/errors.ts";
+import { inParallel } from "../lib/parallel.ts";
 import {
   type AttendeeAccess,
   type ChatTo,
@@ -11,10 +12,11 @@ import {
   sendChatMessage,
 } from "../providers/attendee.ts";
 import { enqueue } from "../queue/queue.ts";
+import { assignBot } from "./bot-assignment.ts";
 import { decideBots } from "./bot-plans.ts";
-import { applySnapshot } from "./bot-states.ts";
+import { again, applySnapshot } from "./bot-states.ts";
 import { attendeeAccess, tendBotNow } from "./bot-tending.ts";
-import { assignBot, type BotRow, noteEvent } from "./bots.ts";
+import { type BotRow, lockBot, lockMeetings, noteEvent, tendJob } from "./bots.ts";
 import { normaliseMeetingUrl } from "./meeting-url.ts";
 
 type Part = Pick<App, "db" | "clock" | "queue" | "config" | "log">;
@@ -28,11 +30,15 @@ export type BotRequest = {
   meetingId?: string | undefined;
   name?: string | undefined;
   greeting?: string | undefined;
+  /** When it comes; without it two minutes before the start, or at once. */
   joinAt?: Date | undefined;
+  /** One that is over while its meeting goes on is sent once more. */
+  isAgain?: boolean | undefined;
 };
 
 const usualLengthMs = 3_600_000;
 const earliestMs = 15 * 60_000;
+const earlierMs = 60 * 60_000;
 
 /** A bot by our id or the provider's, if one of the user's meetings has it. @throws {AppError} `not_found` */
 export async function getOwnBot(
@@ -72,23 +78,48 @@ export async function sendBot(
       tx,
     );
     const id = request.meetingId
-      ? await requireMeeting(tx, userId, request.meetingId)
+      ? await requireMeeting(tx, userId, request.meetingId, joinAt)
       : await meetingAt(tx, userId, request, now);
     requireAccess(app);
+    const revived = request.isAgain ? await sendAgain(app, tx, id) : false;
     const { rows } = await sql<{ had: boolean }>`
       update meetings set wants_bot = true, updated_at = ${now},
         bot_name = coalesce(${request.name ?? null}, bot_name),
-        bot_chat_message = coalesce(${request.greeting ?? null}, bot_chat_message)
+        bot_chat_message = coalesce(${request.greeting ?? null}, bot_chat_message),
+        bot_configuration = case when ${joinAt ?? null}::timestamptz is null then bot_configuration
+          else coalesce(bot_configuration, '{}') || jsonb_build_object('minutes_early',
+            round(extract(epoch from start_time - ${joinAt ?? null}::timestamptz) / 60, 3)) end
       where id = ${id}
       returning exists (select from bots where bots.id = bot_id) as had
     `.execute(tx);
     await enqueue(app, tx, await assignBot(app, tx, id));
-    return { meetingId: id, isNew: rows[0]?.had !== true };
+    return { meetingId: id, isNew: revived || rows[0]?.had !== true };
   });
   const bot = await botOfMeeting(app, userId, meetingId);
   if (!bot) throw new AppError("conflict", await whyNone(app, meetingId));
   await tendBotNow(app, bot.id);
   return { bot: await getOwnBot(app, userId, bot.id), isNew };
+}
+
+// The same row goes on, with what it heard before.
+async function sendAgain(app: Part, tx: Tx, meetingId: string): Promise<boolean> {
+  const { rows } = await sql<{ bot_id: string }>`
+    select bot_id from meetings where id = ${meetingId} and bot_id is not null
+  `.execute(tx);
+  if (!rows[0]) return false;
+  await lockMeetings(tx, rows[0].bot_id);
+  const bot = await lockBot(tx, rows[0].bot_id);
+  if (!bot) return false;
+  if (!bot.is_over) {
+    if (bot.wish !== "leave") return false;
+    throw new AppError("conflict", "The bot is still leaving: try again in a moment");
+  }
+  if (!bot.ends_at || bot.ends_at <= app.clock.now()) {
+    throw new AppError("conflict", "The meeting is over");
+  }
+  await sql`update bots set wish = 'attend', retries = 0 where id = ${bot.id}`.execute(tx);
+  await again(app, tx, { ...bot, wish: "attend", retries: 0 }, "asked_again");
+  return true;
 }
 
 /** Has every coming meeting of a user that should have a bot and has none get one. Says what became of each. */
@@ -100,24 +131,23 @@ export async function autoSchedule(app: Part, userId: string) {
       and cancelled_at is null and meeting_url is not null
     order by start_time limit 500
   `.execute(app.db);
-  const results = [];
-  for (const { id: meetingId, title } of rows) {
+  const results = await inParallel(rows, 8, async ({ id: meetingId, title }) => {
     await app.db.transaction().execute(async (tx) => {
       await enqueue(app, tx, await assignBot(app, tx, meetingId));
     });
     const bot = await botOfMeeting(app, userId, meetingId);
-    if (!bot) continue;
+    if (!bot) return [];
     await tendBotNow(app, bot.id);
     const { joins_at, last_error, provider_bot_id } = await getOwnBot(app, userId, bot.id);
-    results.push({
+    return {
       meetingId,
       title,
       botId: bot.id,
       joinAt: joins_at,
       error: provider_bot_id ? null : last_error,
-    });
-  }
-  return results;
+    };
+  });
+  return results.flat();
 }
 
 /** Has a bot leave, or one that is not there yet not come. Others who share it keep it. The second click changes nothing. */
@@ -151,8 +181,12 @@ export async function setRecording(
   const goal = wish === "paused" ? "joined_recording_paused" : "joined_recording";
   if (bot.state !== goal) {
     const ask = wish === "paused" ? pauseRecording : resumeRecording;
-    const snapshot = await told(ask(access, providerId));
-    await applySnapshot(app, bot.id, snapshot);
+    // One that does not obey within a second is asked how it is doing a moment later: it may have obeyed by then.
+    const startAfter = new Date(app.clock.now().getTime() + 2_000);
+    await app.db
+      .transaction()
+      .execute((tx) => enqueue(app, tx, { ...tendJob(bot.id), startAfter }));
+    await applySnapshot(app, bot.id, await told(ask(access, providerId)));
   }
   return getOwnBot(app, userId, bot.id);
 }
@@ -237,11 +271,20 @@ async function told<Result>(answer: Promise<Result>): Promise<Result> {
 
 type Tx = Parameters<typeof assignBot>[1];
 
-async function requireMeeting(tx: Tx, userId: string, id: string): Promise<string> {
-  const { rows } = await sql<{ id: string }>`
-    select id from meetings where id = ${id} and user_id = ${userId} for update
+async function requireMeeting(
+  tx: Tx,
+  userId: string,
+  id: string,
+  joinAt: Date | undefined,
+): Promise<string> {
+  const { rows } = await sql<{ start_time: Date; end_time: Date }>`
+    select start_time, end_time from meetings where id = ${id} and user_id = ${userId}
   `.execute(tx);
   if (!rows[0]) throw new AppError("not_found", `No meeting ${id}`);
+  const { start_time, end_time } = rows[0];
+  if (joinAt && (joinAt >= end_time || joinAt.getTime() < start_time.getTime() - earlierMs)) {
+    throw invalid("join_at", "lies outside of the meeting: at most an hour before it begins");
+  }
   return id;
 }
 

@@ -17,18 +17,24 @@ import {
 } from "../providers/attendee.ts";
 import { enqueue } from "../queue/queue.ts";
 import { patienceMs } from "./bot-pace.ts";
-import { emptyTranscript } from "./bot-words.ts";
+import { settingsOf } from "./bot-settings.ts";
+import { emptyTranscript, type Notice, removed } from "./bot-words.ts";
 import { type BotRow, lockMeetings, tellSharers } from "./bots.ts";
 import { type Transcript, transcriptOf } from "./transcript.ts";
 
-/** What was said, written and recorded so far. */
+/** What was said, written and recorded. While a meeting runs it is what came since the last reading; once it is over, all. */
 export type Contents = {
+  readAt: Date;
+  isWhole: boolean;
   utterances: Utterance[];
   messages: ChatMessage[];
   people: ParticipantEvent[];
   recording: Recording | null;
   isFinal: boolean;
 };
+
+// Clocks differ, and what is written while one reads is in the next reading: it is kept once all the same.
+const overlapMs = 60_000;
 
 /** Fetches what a bot has heard; null where it cannot have heard anything yet. */
 export async function fetchContents(
@@ -38,27 +44,37 @@ export async function fetchContents(
   signal: AbortSignal | undefined,
 ): Promise<Contents | null> {
   const id = bot.provider_bot_id ?? "";
+  // Whoever deleted the data at the provider wanted it gone there; what we have stays, and is all there will be.
+  if (bot.state === "data_deleted") return { ...nothingNew, readAt: now, isFinal: true };
   const isIn = /^joined_|breakout|leaving|post_processing/.test(bot.state ?? "");
   if (!bot.is_over && !isIn) return null;
-  const ids = [...bot.earlier_bot_ids, id];
+  const readAt = bot.contents_read_at;
+  const since = bot.is_over || !readAt ? null : new Date(readAt.getTime() - overlapMs);
+  const ids = since ? [id] : [...bot.earlier_bot_ids, id];
+  const ofAll = async <Item>(list: (one: string) => Promise<Item[]>) =>
+    (await Promise.all(ids.map((one) => list(one).catch(withoutData)))).flat();
   const [utterances, messages, people, recording] = await Promise.all([
-    Promise.all(ids.map((one) => getTranscript(access, one, signal).catch(withoutData))),
-    Promise.all(ids.map((one) => listChatMessages(access, one).catch(withoutData))),
-    Promise.all(ids.map((one) => listParticipantEvents(access, one).catch(withoutData))),
+    ofAll((one) => getTranscript(access, one, { since, signal })),
+    ofAll((one) => listChatMessages(access, one, { since, signal })),
+    ofAll((one) => listParticipantEvents(access, one, { since, signal })),
     bot.is_over ? getRecording(access, id, signal) : null,
   ]);
   const waitedMs = now.getTime() - (bot.over_at ?? now).getTime();
   const isComplete = bot.transcription_state !== "in_progress" || waitedMs > patienceMs;
   return {
-    utterances: utterances.flat(),
-    messages: messages.flat(),
-    people: people.flat(),
+    readAt: now,
+    isWhole: since === null,
+    utterances,
+    messages,
+    people,
     recording,
     isFinal: bot.is_over && isComplete,
   };
 }
 
-// Whoever deleted the data at the provider wanted it gone there; what we have stays.
+const nothingNew = { isWhole: false, utterances: [], messages: [], people: [], recording: null };
+
+// A bot of an earlier attempt may be gone with all that it had.
 function withoutData(error: unknown): never[] {
   if (error instanceof ProviderError && error.failure === "not_found") return [];
   throw error;
@@ -71,26 +87,21 @@ export async function keepContents(
   contents: Contents,
 ): Promise<void> {
   const now = app.clock.now();
-  const transcript = transcriptOf(contents.utterances);
+  const { isFinal, recording } = contents;
   await app.db.transaction().execute(async (tx) => {
     await lockMeetings(tx, bot.id);
-    const news = [
-      await keepMessages(tx, bot, contents.messages),
-      await keepPeople(tx, bot, contents.people),
-      await keepTranscript(tx, bot, {
-        transcript,
-        people: contents.people,
-        isFinal: contents.isFinal,
-        now,
-      }),
-    ];
-    const { recording } = contents;
+    const hasMessages = await keepMessages(tx, bot, contents.messages);
+    const hasPeople = await keepPeople(tx, bot, contents.people);
+    const transcript = transcriptOf(await keepUtterances(tx, bot, contents));
+    const hasWords = await keepTranscript(tx, bot, { transcript, isFinal, now });
+    const isEmpty = transcript.segments.length === 0;
+    const notice = bot.notice ?? (isFinal ? await noticeAtTheEnd(tx, bot, { isEmpty, now }) : null);
     await sql`
-      update bots set transcript_state = ${contents.isFinal ? "final" : transcript.segments.length > 0 ? "growing" : "none"},
+      update bots set transcript_state = ${isFinal ? "final" : isEmpty ? "none" : "growing"},
+        contents_read_at = ${contents.readAt},
         recording_url = coalesce(${recording?.url ?? null}, recording_url),
         recording_url_at = case when ${recording !== null} then ${now} else recording_url_at end,
-        notice = case when ${contents.isFinal && transcript.segments.length === 0} and notice is null
-          then ${JSON.stringify(emptyTranscript)}::jsonb else notice end
+        notice = ${notice === null ? null : JSON.stringify(notice)}::jsonb
       where id = ${bot.id}
     `.execute(tx);
     if (recording) {
@@ -98,11 +109,64 @@ export async function keepContents(
         update meetings set transcript_recording_url = ${recording.url} where bot_id = ${bot.id}
       `.execute(tx);
     }
-    if (contents.isFinal) await makeDocuments(app, tx, bot, transcript);
-    if (contents.isFinal || news.includes(true)) {
+    if (isFinal) await makeDocuments(app, tx, bot, transcript);
+    if (isFinal || hasMessages || hasPeople || hasWords) {
       await tellSharers(tx, bot.id, { state: bot.state, status: bot.status, transcript: true });
     }
   });
+}
+
+// While the meeting runs, each reading brings a part, and writes over what it brings again. The last one brings all.
+async function keepUtterances(
+  tx: Tx,
+  bot: BotRow,
+  { utterances, isWhole, isFinal }: Contents,
+): Promise<Utterance[]> {
+  if (isWhole && isFinal) {
+    await sql`delete from bot_utterances where bot_id = ${bot.id}`.execute(tx);
+    return utterances;
+  }
+  const rows = new Map(
+    utterances.map((utterance, index) => [
+      utterance.timestamp_ms == null
+        ? `#${index}`
+        : `${utterance.speaker_uuid} ${utterance.timestamp_ms}`,
+      utterance,
+    ]),
+  );
+  await sql`
+    insert into bot_utterances as kept (bot_id, key, utterance)
+    select ${bot.id}::uuid, key, value from jsonb_each(${JSON.stringify(Object.fromEntries(rows))}::jsonb)
+    on conflict (bot_id, key) do update set utterance = excluded.utterance where kept.utterance <> excluded.utterance
+  `.execute(tx);
+  const { rows: kept } = await sql<{ utterance: Utterance }>`
+    select utterance from bot_utterances where bot_id = ${bot.id}
+    order by (utterance ->> 'timestamp_ms')::numeric nulls last, key
+  `.execute(tx);
+  return kept.map(({ utterance }) => utterance);
+}
+
+// What nobody said before: that it was empty, or that the bot was put out while people were still there.
+async function noticeAtTheEnd(
+  tx: Tx,
+  bot: BotRow,
+  { isEmpty, now }: { isEmpty: boolean; now: Date },
+): Promise<Notice | null> {
+  const isEarly = bot.ends_at !== null && (bot.over_at ?? now) < bot.ends_at;
+  if (bot.status === "completed" && isEarly) {
+    const { rows } = await sql<{ there: number }>`
+      select count(*)::int as there from (
+        select distinct on (participant_uuid) type from bot_participant_events
+        where bot_id = ${bot.id} and type in ('join', 'leave')
+        order by participant_uuid, happened_at desc, type desc
+      ) as last
+      where type = 'join' and exists (select from bot_events where bot_id = ${bot.id}
+        and provider_bot_id = ${bot.provider_bot_id} and type = 'meeting_ended')
+    `.execute(tx);
+    const there = rows[0]?.there ?? 0;
+    if (there > 0) return removed(there);
+  }
+  return isEmpty ? emptyTranscript : null;
 }
 
 async function keepMessages(tx: Tx, bot: BotRow, messages: ChatMessage[]): Promise<boolean> {
@@ -111,7 +175,7 @@ async function keepMessages(tx: Tx, bot: BotRow, messages: ChatMessage[]): Promi
     sender_name: message.sender_name,
     sender_uuid: message.sender_uuid,
     sent_to: message.to,
-    text: message.text.replaceAll("\0", ""),
+    text: message.text,
     sent_at: new Date(message.timestamp_ms),
   }));
   const { numAffectedRows } = await sql`
@@ -142,17 +206,19 @@ async function keepPeople(tx: Tx, bot: BotRow, people: ParticipantEvent[]): Prom
   return (numAffectedRows ?? 0n) > 0n;
 }
 
-type Heard = { transcript: Transcript; people: ParticipantEvent[]; isFinal: boolean; now: Date };
+type Heard = { transcript: Transcript; isFinal: boolean; now: Date };
 
 async function keepTranscript(
   tx: Tx,
   bot: BotRow,
-  { transcript, people, isFinal, now }: Heard,
+  { transcript, isFinal, now }: Heard,
 ): Promise<boolean> {
   const { segments, speakers } = transcript;
-  const participants = [
-    ...new Set([...speakers, ...people.flatMap(({ participant_name }) => participant_name ?? [])]),
-  ];
+  const { rows: people } = await sql<{ name: string }>`
+    select participant_name as name from bot_participant_events
+    where bot_id = ${bot.id} and participant_name is not null group by participant_name order by min(happened_at)
+  `.execute(tx);
+  const participants = [...new Set([...speakers, ...people.map(({ name }) => name)])];
   const metadata = {
     bot_id: bot.provider_bot_id,
     retrieved_at: now.toISOString(),
@@ -172,7 +238,7 @@ async function keepTranscript(
       transcript_speakers = ${JSON.stringify(speakers)}::jsonb,
       transcript_metadata = ${JSON.stringify(metadata)}::jsonb,
       transcript_duration_seconds = ${transcript.durationSeconds},
-      transcript_language = coalesce(${transcript.language}, ${bot.settings?.language ?? null}, transcript_language),
+      transcript_language = coalesce(${transcript.language}, ${settingsOf(bot.settings?.configuration).language}, transcript_language),
       transcript = case when ${isFinal} then ${transcript.text} else transcript end,
       transcript_summary = case when ${isFinal}
         then ${transcript.summary || emptyTranscript.text} else transcript_summary end,
@@ -185,7 +251,8 @@ async function keepTranscript(
   return (numAffectedRows ?? 0n) > 0n;
 }
 
-// One document for each meeting. The older product made one without a text; it is completed, not doubled.
+// One document for each meeting. The older product made one without a text; it is completed, not doubled. A bot that was
+// sent once more after all that adds to it.
 async function makeDocuments(
   app: Pick<App, "clock" | "config" | "queue">,
   tx: Tx,
@@ -200,12 +267,14 @@ async function makeDocuments(
     project_id: string | null;
     title: string | null;
     document_id: string | null;
+    is_new: boolean;
     transcript_metadata: Record<string, unknown> | null;
   }>`
     select meetings.id, user_id, meetings.project_id, meetings.title, transcript_metadata,
-      (select documents.id from documents where documents.meeting_id = meetings.id
-        and documents.type = 'meeting_transcript' order by created_at limit 1) as document_id
-    from meetings where bot_id = ${bot.id} and transcript_document_id is null
+      transcript_document_id is null as is_new,
+      coalesce(transcript_document_id, (select documents.id from documents where documents.meeting_id = meetings.id
+        and documents.type = 'meeting_transcript' order by created_at limit 1)) as document_id
+    from meetings where bot_id = ${bot.id}
   `.execute(tx);
   const textHash = createHash("sha256").update(transcript.text).digest("hex");
   for (const meeting of meetings) {
@@ -250,8 +319,11 @@ async function makeDocuments(
         cut: null,
         hash: textHash,
       })
-      .onConflict((conflict) => conflict.column("document_id").doNothing())
+      .onConflict((conflict) =>
+        conflict.column("document_id").doUpdateSet({ text: transcript.text, hash: textHash }),
+      )
       .execute();
+    if (!meeting.is_new) continue;
     await sql`
       update meetings set transcript_document_id = ${documentId} where id = ${meeting.id}
     `.execute(tx);

@@ -15,7 +15,13 @@ export type PlannedMeeting = {
   hasOthers: boolean;
   isPrivate: boolean;
   /** What the bot that was sent was sent to; null while there is none. */
-  bot: { meetingUrl: string | null; startTime: Date; isOver: boolean } | null;
+  bot: {
+    meetingUrl: string | null;
+    startTime: Date;
+    isOver: boolean;
+    /** It is in the meeting already, and other people here want it too. */
+    isStaying: boolean;
+  } | null;
 };
 
 /** What a person wants of all of their meetings. */
@@ -26,6 +32,8 @@ export type BotPlan = {
   decision: "none" | "send" | "move" | "cancel";
   rule: string;
   reason: string;
+  /** Whether this person wants a bot there, whatever becomes of that. */
+  isWanted: boolean;
 };
 
 /** Decides whether a meeting gets a bot, and what becomes of one that it has. */
@@ -34,26 +42,32 @@ export function botPlan(meeting: PlannedMeeting, preference: BotPreference, now:
   const isMoved =
     bot !== null &&
     (bot.meetingUrl !== meetingUrl || bot.startTime.getTime() !== startTime.getTime());
+  const { isWanted, ...why } = wish(meeting, preference, now);
+  const plan = (decision: BotPlan["decision"], rule: string, reason: string): BotPlan => {
+    return { decision, rule, reason, isWanted };
+  };
   // Whatever became of it: an occurrence has one bot, and the next is for another.
   if (bot?.isOver && (!isMoved || meeting.endTime <= now)) {
-    return { decision: "none", rule: "had_bot", reason: "The meeting has had its bot" };
+    return plan("none", "had_bot", "The meeting has had its bot");
   }
-  const wanted = wish(meeting, preference, now);
-  if (!wanted.isWanted) {
-    return { decision: bot && !bot.isOver ? "cancel" : "none", ...wanted.why };
+  if (!isWanted && bot?.isStaying) {
+    return plan(
+      "none",
+      "shared",
+      `${why.reason}; others here have the bot in the meeting, and keep it`,
+    );
   }
-  if (!bot) return { decision: "send", ...wanted.why };
-  if (isMoved) {
-    return { decision: "move", rule: "moved", reason: "The meeting has another time or link now" };
-  }
-  return { decision: "none", rule: "served", reason: "The meeting has its bot" };
+  if (!isWanted) return plan(bot && !bot.isOver ? "cancel" : "none", why.rule, why.reason);
+  if (!bot) return plan("send", why.rule, why.reason);
+  if (isMoved) return plan("move", "moved", "The meeting has another time or link now");
+  return plan("none", "served", "The meeting has its bot");
 }
 
-type Wish = { isWanted: boolean; why: { rule: string; reason: string } };
+type Wish = { isWanted: boolean; rule: string; reason: string };
 
 function wish(meeting: PlannedMeeting, { allMeetings }: BotPreference, now: Date): Wish {
-  const no = (rule: string, reason: string): Wish => ({ isWanted: false, why: { rule, reason } });
-  const yes = (rule: string, reason: string): Wish => ({ isWanted: true, why: { rule, reason } });
+  const no = (rule: string, reason: string): Wish => ({ isWanted: false, rule, reason });
+  const yes = (rule: string, reason: string): Wish => ({ isWanted: true, rule, reason });
   // A bot that is in a meeting which runs over its time stays: the provider says when it is over.
   if (meeting.endTime <= now && !meeting.bot) return no("over", "The meeting is over");
   if (meeting.isCancelled) return no("cancelled", "The event was cancelled");

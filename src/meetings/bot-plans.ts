@@ -6,7 +6,10 @@ import { type BotPlan, botPlan } from "./bot-plan.ts";
 /** Decides anew about the bots of some meetings. Returns the jobs that act on what calls for something. */
 export async function planBots(tx: Tx, meetingIds: string[], now: Date): Promise<NewJob[]> {
   const plans = await decideBots(tx, meetingIds, now);
-  return plans.filter(({ decision }) => decision !== "none").map(reconcileJob);
+  // One that has its bot may last longer now, or want it to be otherwise.
+  return plans
+    .filter(({ decision, rule }) => decision !== "none" || rule === "served")
+    .map(reconcileJob);
 }
 
 /** Has one meeting's bot brought in line with what was decided about it. */
@@ -24,8 +27,12 @@ export async function decideBots(
   const { rows } = await sql<MeetingToPlan>`
     select meeting.id, meeting.meeting_url, meeting.start_time, meeting.end_time, meeting.event_status,
       meeting.cancelled_at, meeting.wants_bot, meeting.auto_scheduled_via_email, bots.id as bot_id,
-      coalesce(bots.meeting_url, meeting.meeting_url) as bot_meeting_url,
+      coalesce(meeting.bot_link, meeting.meeting_url) as bot_meeting_url,
       coalesce(bots.starts_at, meeting.start_time) as bot_starts_at, coalesce(bots.is_over or bots.wish is null, false) as bot_is_over,
+      coalesce(bots.status in ('bot_joined', 'transcribing') and exists (
+        select from meetings as other join bot_plans on bot_plans.meeting_id = other.id and bot_plans.is_wanted
+        where other.bot_id = bots.id and other.id <> meeting.id
+      ), false) as bot_is_staying,
       coalesce(bot_preferences.all_meetings, false) as all_meetings,
       coalesce(event.is_own, meeting.google_calendar_event_id is null) as is_own,
       coalesce(event.has_others, false) as has_others, coalesce(event.is_private, false) as is_private
@@ -44,16 +51,26 @@ export async function decideBots(
   `.execute(tx);
   const plans = rows.map((row) => ({ meeting_id: row.id, ...decide(row, now) }));
   await sql`
-    insert into bot_plans as kept (meeting_id, decision, rule, reason, inputs, decided_at)
-    select meeting_id, decision, rule, reason, inputs, ${now}::timestamptz
+    insert into bot_plans as kept (meeting_id, decision, rule, reason, is_wanted, inputs, decided_at)
+    select meeting_id, decision, rule, reason, "isWanted", inputs, ${now}::timestamptz
     from jsonb_to_recordset(${JSON.stringify(plans)}::jsonb)
-      as plan (meeting_id uuid, decision text, rule text, reason text, inputs jsonb)
+      as plan (meeting_id uuid, decision text, rule text, reason text, "isWanted" boolean, inputs jsonb)
     on conflict (meeting_id) do update
-    set decision = excluded.decision, rule = excluded.rule, reason = excluded.reason, inputs = excluded.inputs,
-      decided_at = excluded.decided_at
-    where (kept.decision, kept.rule, kept.inputs) is distinct from (excluded.decision, excluded.rule, excluded.inputs)
+    set decision = excluded.decision, rule = excluded.rule, reason = excluded.reason, is_wanted = excluded.is_wanted,
+      inputs = excluded.inputs, decided_at = excluded.decided_at
+    where (kept.decision, kept.rule, kept.is_wanted, kept.inputs)
+      is distinct from (excluded.decision, excluded.rule, excluded.is_wanted, excluded.inputs)
   `.execute(tx);
   return plans;
+}
+
+/** The meetings that have a bot and want one. */
+export async function sharersOf(tx: Tx, botId: string): Promise<string[]> {
+  const { rows } = await sql<{ id: string }>`
+    select meetings.id from meetings join bot_plans on bot_plans.meeting_id = meetings.id
+    where meetings.bot_id = ${botId} and bot_plans.is_wanted
+  `.execute(tx);
+  return rows.map(({ id }) => id);
 }
 
 type MeetingToPlan = {
@@ -69,6 +86,7 @@ type MeetingToPlan = {
   bot_meeting_url: string | null;
   bot_starts_at: Date;
   bot_is_over: boolean;
+  bot_is_staying: boolean;
   all_meetings: boolean;
   is_own: boolean;
   has_others: boolean;
@@ -91,6 +109,7 @@ function decide(row: MeetingToPlan, now: Date) {
       meetingUrl: row.bot_meeting_url,
       startTime: row.bot_starts_at,
       isOver: row.bot_is_over,
+      isStaying: row.bot_is_staying,
     },
   };
   const preference = { allMeetings: row.all_meetings };

@@ -2,7 +2,12 @@ import { sql } from "kysely";
 import type { App } from "../app.ts";
 import { ProviderError } from "../lib/errors.ts";
 import { inParallel } from "../lib/parallel.ts";
-import { listLiveBots, type ProviderBot } from "../providers/attendee.ts";
+import {
+  type AttendeeAccess,
+  deleteBotData,
+  listLiveBots,
+  type ProviderBot,
+} from "../providers/attendee.ts";
 import { enqueue } from "../queue/queue.ts";
 import { reconcileJob } from "./bot-plans.ts";
 import { attendeeAccess, tendBot } from "./bot-tending.ts";
@@ -11,8 +16,9 @@ import { tendJob } from "./bots.ts";
 type Part = Pick<App, "db" | "clock" | "queue" | "config" | "log">;
 
 const portion = 500;
-// From so many on a list of all costs less than asking for each.
-const worthList = 10;
+const keptMs = 30 * 86_400_000;
+// Attendee lists so many bots a call.
+const perPage = 25;
 
 /** One bot that was looked at. */
 export type Polled = {
@@ -31,13 +37,18 @@ export async function pollBots(
 ): Promise<Polled[]> {
   const access = attendeeAccess(app.config);
   if (!access) return [];
-  if (!userId) await sweep(app);
+  if (!userId) {
+    await sweep(app);
+    await eraseOrphans(app, access);
+  }
   const polled: string[] = [];
   let seen: Map<string, ProviderBot> | null = null;
   while (!signal?.aborted) {
     const due = await claimDue(app, userId);
     if (due.length === 0) break;
-    if (due.length >= worthList && !seen) seen = await listLive(app, signal);
+    if (!seen && due.length > 1 + (await countLive(app)) / perPage) {
+      seen = await listLive(access, signal);
+    }
     await inParallel(due, 8, ({ id, provider_bot_id }) =>
       tendBot(
         app,
@@ -75,12 +86,19 @@ async function claimDue(app: Part, userId: string | undefined) {
   return rows;
 }
 
+// A list of all costs less than asking for each once enough of all are due. Bots that others send by the same project
+// are in it too, which we cannot count.
+async function countLive(app: Part): Promise<number> {
+  const { rows } = await sql<{ live: number }>`
+    select count(*)::int as live from bots where due_at is not null and not is_over and provider_bot_id is not null
+  `.execute(app.db);
+  return rows[0]?.live ?? 0;
+}
+
 async function listLive(
-  app: Part,
+  access: AttendeeAccess,
   signal: AbortSignal | undefined,
 ): Promise<Map<string, ProviderBot>> {
-  const access = attendeeAccess(app.config);
-  if (!access) return new Map();
   try {
     return new Map((await listLiveBots(access, signal)).map((bot) => [bot.id, bot]));
   } catch (error) {
@@ -105,10 +123,38 @@ async function sweep(app: Part): Promise<void> {
       limit 1000
     `.execute(tx);
     await enqueue(app, tx, [...orphans.map(({ id }) => tendJob(id)), ...waiting.map(reconcileJob)]);
+    // Called off long ago; what has been in a meeting stays with it.
     await sql`
-      delete from bots where user_id is null and wish is not null and is_over
-        and not exists (select from meetings where bot_id = bots.id)
+      delete from bots where is_over and wish is not null and updated_at < ${new Date(now.getTime() - keptMs)}
+        and user_id is not null and not exists (select from meetings where bot_id = bots.id)
     `.execute(tx);
+  });
+}
+
+// Whoever deletes their account takes along what their bots heard, unless somebody else has it too.
+async function eraseOrphans(app: Part, access: AttendeeAccess): Promise<void> {
+  const { rows } = await sql<{ id: string; provider_ids: string[] }>`
+    select id, array_remove(earlier_bot_ids || provider_bot_id, null) as provider_ids from bots
+    where user_id is null and is_over and wish is not null and not exists (select from meetings where bot_id = bots.id)
+    limit 50
+  `.execute(app.db);
+  await inParallel(rows, 4, async ({ id, provider_ids }) => {
+    try {
+      for (const providerId of provider_ids) await erase(access, providerId);
+      await sql`delete from bots where id = ${id} and user_id is null`.execute(app.db);
+    } catch (error) {
+      // It is tried again with the next look.
+      if (!(error instanceof ProviderError)) throw error;
+      app.log.warn({ bot_id: id, error: error.message }, "a bot's data could not be deleted yet");
+    }
+  });
+}
+
+async function erase(access: AttendeeAccess, providerId: string): Promise<void> {
+  await deleteBotData(access, providerId).catch((error: unknown) => {
+    const isGone =
+      error instanceof ProviderError && (error.failure === "not_found" || error.reason === "state");
+    if (!isGone) throw error;
   });
 }
 

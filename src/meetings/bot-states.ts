@@ -16,7 +16,7 @@ import { type BotRow, lockMeetings, noteEvent, tellSharers, tendJob } from "./bo
 
 type Part = Pick<App, "db" | "clock" | "queue">;
 
-const mostFailures = 2;
+const mostRetries = 1;
 
 /**
  * Notes what the provider says of a bot: its state, and every event once. An answer that is older than what we know
@@ -40,7 +40,7 @@ export async function applySnapshot(
       isFailed &&
       bot.wish === "attend" &&
       isOn &&
-      bot.attempt < mostFailures &&
+      bot.retries < mostRetries &&
       isWorthRetrying(last.subType)
     ) {
       return again(app, tx, bot, last.subType ?? "fatal_error");
@@ -103,6 +103,11 @@ export async function giveUp(
         cure: "Send another one if the meeting still runs.",
         fault: "operator",
       },
+      unreachable: {
+        text: `Attendee says nothing of the bot: ${text ?? "no answer"}`,
+        cure: "What was kept until then is all there is.",
+        fault: "attendee",
+      },
       refused: {
         text: text ?? "Attendee refused the bot",
         cure: "Check the meeting's link and the bot's settings.",
@@ -127,15 +132,23 @@ export async function startAgain(app: Part, botId: string, why: string): Promise
   await withBot(app, botId, (tx, bot) => again(app, tx, bot, why));
 }
 
-async function again(app: Part, tx: Tx, bot: BotRow, why: string): Promise<BotRow> {
+/** What {@link startAgain} does, in the caller's transaction, which has locked the bot's meetings and the bot. */
+export async function again(
+  app: Pick<App, "clock" | "queue">,
+  tx: Tx,
+  bot: BotRow,
+  why: string,
+): Promise<BotRow> {
   const now = app.clock.now();
   const earlier =
     bot.event_count > 0 && bot.provider_bot_id
       ? [...new Set([...bot.earlier_bot_ids, bot.provider_bot_id])]
       : bot.earlier_bot_ids;
+  const isMoved = why === "moved" || why === "asked_again";
   const next: BotRow = {
     ...bot,
     attempt: bot.attempt + 1,
+    retries: isMoved ? bot.retries : bot.retries + 1,
     provider_bot_id: null,
     earlier_bot_ids: earlier,
     asked_at: null,
@@ -143,11 +156,14 @@ async function again(app: Part, tx: Tx, bot: BotRow, why: string): Promise<BotRo
     state: null,
     status: "pending",
     event_count: 0,
-    notice: why === "moved" ? null : noticeOf("fatal_error", why),
+    notice: isMoved ? null : noticeOf("fatal_error", why),
+    is_over: false,
   };
   await sql`
-    update bots set attempt = ${next.attempt}, provider_bot_id = null, earlier_bot_ids = ${earlier}, asked_at = null,
+    update bots set attempt = ${next.attempt}, retries = ${next.retries}, provider_bot_id = null, earlier_bot_ids = ${earlier}, asked_at = null,
       sent = null, state = null, status = 'pending', event_count = 0, notice = ${jsonOrNull(next.notice)}::jsonb,
+      is_over = false, over_at = null, is_active = true, contents_read_at = null,
+      transcript_state = case transcript_state when 'final' then 'growing' else transcript_state end,
       due_at = ${now}, wanted_again = true, updated_at = ${now}
     where id = ${bot.id}
   `.execute(tx);

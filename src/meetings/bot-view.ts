@@ -1,5 +1,8 @@
 import { sql } from "kysely";
 import type { App } from "../app.ts";
+import { AppError } from "../lib/errors.ts";
+import { decideBots } from "./bot-plans.ts";
+import type { BotStatus } from "./bot-words.ts";
 import type { Segment } from "./transcript.ts";
 
 /** One thing that happened to a bot. Those without a provider's bot are our own doing. */
@@ -124,4 +127,37 @@ export async function getBotPreferences(
       recording: null,
     }
   );
+}
+
+/** Why a meeting has a bot or none: the decision as it was taken, and what became of the bot. */
+export type BotReason = {
+  decision: "none" | "send" | "move" | "cancel";
+  rule: string;
+  reason: string;
+  inputs: Record<string, unknown>;
+  decided_at: Date;
+  bot_id: string | null;
+  bot_status: BotStatus | null;
+  notice: unknown;
+};
+
+/** @throws {AppError} `not_found` for a meeting that is not theirs. */
+export async function whyBot(
+  app: Pick<App, "db" | "clock">,
+  userId: string,
+  meetingId: string,
+): Promise<BotReason> {
+  const { rows } = await sql<BotReason | { decision: null }>`
+    select plan.decision, plan.rule, plan.reason, plan.inputs, plan.decided_at, bots.id as bot_id,
+      bots.status as bot_status, bots.notice
+    from meetings left join bot_plans as plan on plan.meeting_id = meetings.id
+    left join bots on bots.id = meetings.bot_id
+    where meetings.id = ${meetingId} and meetings.user_id = ${userId}
+  `.execute(app.db);
+  const [why] = rows;
+  if (!why) throw new AppError("not_found", `No meeting ${meetingId}`);
+  if (why.decision !== null) return why;
+  // One of the older product that has not changed since.
+  await app.db.transaction().execute((tx) => decideBots(tx, [meetingId], app.clock.now()));
+  return whyBot(app, userId, meetingId);
 }

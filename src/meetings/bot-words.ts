@@ -1,3 +1,4 @@
+import { z } from "zod";
 import type { BotState } from "../providers/attendee.ts";
 
 /** What a bot is doing, in the older product's words. */
@@ -39,12 +40,13 @@ export function statusAfter(current: BotStatus, state: string): BotStatus {
 }
 
 /** Something that a person should know about a bot: what happened, what they can do, and whose turn it is. */
-export type Notice = {
-  code: string;
-  text: string;
-  cure: string | null;
-  fault: "nobody" | "host" | "organiser" | "settings" | "operator" | "attendee";
-};
+export const BotNotice = z.object({
+  code: z.string(),
+  text: z.string(),
+  cure: z.string().nullable(),
+  fault: z.enum(["nobody", "host", "organiser", "settings", "operator", "attendee"]),
+});
+export type Notice = z.output<typeof BotNotice>;
 
 const notice = (text: string, cure: string | null, fault: Notice["fault"]) => ({
   text,
@@ -188,6 +190,14 @@ export const waitingToBeLetIn: Notice = {
   cure: "Ask somebody in the meeting to admit it. After 15 minutes it gives up.",
   fault: "host",
 };
+
+/** Attendee does not say who ended it; that people were still there is what one can know. */
+export const removed = (there: number): Notice => ({
+  code: "removed",
+  text: `Somebody removed the bot, or ended the meeting for everybody, while ${there === 1 ? "one person was" : `${there} people were`} still there`,
+  cure: "Ask the host before you send it again.",
+  fault: "host",
+});
 
 export const emptyTranscript: Notice = {
   code: "empty",

@@ -175,7 +175,7 @@ async function selectMeetings(
       meetings.cancelled_at, meetings.google_calendar_event_id, meetings.project_id, meetings.wants_bot,
       meetings.bot_id, meetings.bot_status, meetings.bot_name, meetings.bot_chat_message, meetings.bot_configuration,
       meetings.bot_deployment_method, coalesce(meetings.auto_scheduled_via_email, false) as auto_scheduled_via_email,
-      meetings.virtual_email_attendee, ${hasBot} as has_bot, meetings.transcript is not null as has_transcript,
+      meetings.virtual_email_attendee, ${hasBot} as has_bot, coalesce(meetings.transcript, '') <> '' as has_transcript,
       coalesce(event.attendees, '[]') as attendees, event.organiser, event.html_link,
       meetings.created_at, meetings.updated_at
     from (

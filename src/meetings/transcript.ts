@@ -51,7 +51,7 @@ export function transcriptOf(utterances: Utterance[]): Transcript {
       speaker: speaker_name?.trim() || unknownSpeaker,
       start,
       end: start + Math.max(0, duration_ms ?? 0) / 1000,
-      text: (transcription?.transcript ?? "").replaceAll("\0", "").trim(),
+      text: (transcription?.transcript ?? "").trim(),
       at: isoOf(timestamp_ms),
     };
   });

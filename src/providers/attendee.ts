@@ -33,7 +33,17 @@ export const liveStates = botStates.filter(
 
 const optional = <Type extends z.ZodType>(type: Type) =>
   type.nullish().transform((value) => value ?? null);
-const text = z.string().max(20_000);
+// Whatever people are called or say must fit into a database: no NUL, no half of a pair.
+const said = (longest: number) =>
+  z
+    .string()
+    .max(longest)
+    .transform((words) => words.replaceAll("\0", "").toWellFormed());
+const text = said(20_000);
+// A time outside of the years that people write is no reason to lose what was said at it.
+const momentMs = z
+  .number()
+  .transform((ms) => Math.min(Math.max(Math.round(ms), 0), 253_402_300_799_000));
 const instant = z.iso.datetime({ offset: true }).transform((at) => new Date(at));
 
 const Bot = z.looseObject({
@@ -60,14 +70,13 @@ const Bot = z.looseObject({
 /** A bot as the provider has it, with its whole history, oldest first. */
 export type ProviderBot = z.output<typeof Bot>;
 
-const Utterance = z.looseObject({
-  speaker_name: optional(z.string().max(1_000)),
-  speaker_uuid: optional(z.string().max(500)),
-  speaker_is_host: z.boolean().nullish(),
-  timestamp_ms: z.number().nullish(),
+const Utterance = z.object({
+  speaker_name: optional(said(1_000)),
+  speaker_uuid: optional(said(500)),
+  timestamp_ms: momentMs.nullish(),
   duration_ms: z.number().nullish(),
   transcription: optional(
-    z.looseObject({ transcript: optional(z.string()), language: optional(z.string().max(50)) }),
+    z.object({ transcript: optional(said(1_000_000)), language: optional(said(50)) }),
   ),
 });
 /** One stretch of speech. Speaker and time together are the nearest to a key: captions are rewritten in place. */
@@ -75,16 +84,16 @@ export type Utterance = z.output<typeof Utterance>;
 
 const ChatMessage = z.looseObject({
   id: z.string().min(1).max(200),
-  text: z.string().max(50_000),
-  timestamp_ms: z.number(),
+  text: said(50_000),
+  timestamp_ms: momentMs,
   to: z.string().max(50).default("everyone"),
-  sender_name: optional(z.string().max(1_000)),
-  sender_uuid: optional(z.string().max(500)),
+  sender_name: optional(said(1_000)),
+  sender_uuid: optional(said(500)),
 });
 export type ChatMessage = z.output<typeof ChatMessage>;
 
 const Participant = z.looseObject({
-  name: optional(z.string().max(1_000)),
+  name: optional(said(1_000)),
   uuid: z.string().max(500),
   is_host: z.boolean().nullish(),
 });
@@ -92,11 +101,11 @@ export type Participant = z.output<typeof Participant>;
 
 const ParticipantEvent = z.looseObject({
   id: z.string().min(1).max(200),
-  participant_name: optional(z.string().max(1_000)),
-  participant_uuid: z.string().max(500),
+  participant_name: optional(said(1_000)),
+  participant_uuid: said(500),
   participant_is_host: z.boolean().nullish(),
   event_type: z.string().max(50),
-  timestamp_ms: z.number(),
+  timestamp_ms: momentMs,
 });
 export type ParticipantEvent = z.output<typeof ParticipantEvent>;
 
@@ -156,9 +165,15 @@ export const deleteBot = (access: AttendeeAccess, id: string, signal?: AbortSign
 export const leaveMeeting = (access: AttendeeAccess, id: string, signal?: AbortSignal) =>
   call(access, "POST", botPath(id, "/leave"), { body: {}, answer: Bot, signal });
 
-/** Everything that was said, oldest first. Empty also before anything is transcribed: the bot's state says which. */
-export const getTranscript = (access: AttendeeAccess, id: string, signal?: AbortSignal) =>
-  call(access, "GET", botPath(id, "/transcript"), {
+/** Only what is newer than `since`. */
+type Span = { since?: Date | null; signal?: AbortSignal | undefined };
+
+/**
+ * What was said, oldest first; with `since`, what was said or written over since then. Empty also before anything is
+ * transcribed: the bot's state says which.
+ */
+export const getTranscript = (access: AttendeeAccess, id: string, { since, signal }: Span = {}) =>
+  call(access, "GET", botPath(id, "/transcript") + after("updated_after", since), {
     answer: z.array(Utterance).max(200_000),
     signal,
   });
@@ -177,20 +192,30 @@ export async function getRecording(
   );
 }
 
-/** All chat messages, or those since a time. */
-export const listChatMessages = (access: AttendeeAccess, id: string, since?: Date | null) =>
+/** The chat, oldest first. */
+export const listChatMessages = (
+  access: AttendeeAccess,
+  id: string,
+  { since, signal }: Span = {},
+) =>
   listAll(
     access,
-    botPath(id, "/chat_messages") + (since ? `?updated_after=${since.toISOString()}` : ""),
+    botPath(id, "/chat_messages") + after("updated_after", since),
     ChatMessage,
+    signal,
   );
 
-/** Who came and went, or that since a time. */
-export const listParticipantEvents = (access: AttendeeAccess, id: string, since?: Date | null) =>
+/** Who came and went, oldest first. */
+export const listParticipantEvents = (
+  access: AttendeeAccess,
+  id: string,
+  { since, signal }: Span = {},
+) =>
   listAll(
     access,
-    botPath(id, "/participant_events") + (since ? `?after=${since.toISOString()}` : ""),
+    botPath(id, "/participant_events") + after("after", since),
     ParticipantEvent,
+    signal,
   );
 
 /** Everybody who was there, but for the bot itself. */
@@ -212,6 +237,10 @@ export const pauseRecording = (access: AttendeeAccess, id: string) =>
 export const resumeRecording = (access: AttendeeAccess, id: string) =>
   call(access, "POST", botPath(id, "/resume_recording"), { body: {}, answer: Bot });
 
+/** Deletes all that a bot that is over has heard and recorded. @throws {ProviderError} `state` is its reason where it is not over, or has none any longer. */
+export const deleteBotData = (access: AttendeeAccess, id: string, signal?: AbortSignal) =>
+  call(access, "POST", botPath(id, "/delete_data"), { body: {}, answer: Bot, signal });
+
 /** The bots with a deduplication key, over ones too: at most one of them is not. */
 export const findBots = (access: AttendeeAccess, deduplicationKey: string, signal?: AbortSignal) =>
   listAll(access, `/bots?deduplication_key=${encodeURIComponent(deduplicationKey)}`, Bot, signal);
@@ -223,6 +252,9 @@ export const listLiveBots = (access: AttendeeAccess, signal?: AbortSignal) =>
 const timeoutMs = 20_000;
 const largestAnswer = 50_000_000;
 const mostPages = 2_000;
+
+const after = (name: string, since: Date | null | undefined) =>
+  since ? `?${name}=${since.toISOString()}` : "";
 
 const botPath = (id: string, rest = "") => `/bots/${encodeURIComponent(id)}${rest}`;
 
@@ -356,7 +388,9 @@ function failureOf(response: Response, content: unknown): ProviderError {
     return fail("retry", "duplicate_key", told);
   if (/maximum number of concurrent bots/i.test(sentence)) return fail("wait", "crowded", told, 60);
   if (/run out of credits/i.test(sentence)) return fail("wait", "no_credits", told, 600);
-  if (/in state|^Unable to (pause|resume)/i.test(sentence)) return fail("retry", "state", told);
+  if (/in state|not allowed when|^Unable to (pause|resume)/i.test(sentence)) {
+    return fail("retry", "state", told);
+  }
   return fail("give_up", "refused", told);
 }
 

@@ -12,7 +12,9 @@ alter table bots
   -- When the provider was first asked for it in this attempt, whether or not we heard the answer.
   add column asked_at timestamptz,
   add column joins_at timestamptz,
-  -- What the provider was told last: where, when, by which name.
+  -- How often one that broke down was sent once more.
+  add column retries integer not null default 0,
+  -- What the provider was told last: where, when, by which name, and what cannot be changed later.
   add column sent jsonb,
   -- The provider's bots of earlier attempts.
   add column earlier_bot_ids text[] not null default '{}',
@@ -23,6 +25,7 @@ alter table bots
   add column transcription_state text,
   add column transcript_state text not null default 'none' check (transcript_state in ('none', 'growing', 'final')),
   add column event_count integer not null default 0,
+  add column contents_read_at timestamptz,
   add column notice jsonb,
   add column is_over boolean not null default false,
   add column over_at timestamptz,
@@ -43,13 +46,18 @@ alter table bots add constraint bots_user_id_fkey foreign key (user_id) referenc
 create index bots_due on bots (due_at) where due_at is not null;
 create index bots_provider_id on bots (provider_bot_id) where provider_bot_id is not null;
 create index bots_attending on bots (created_at) where wish = 'attend' and not is_over;
+create index bots_ownerless on bots (id) where user_id is null and is_over;
+create index bots_ended on bots (updated_at) where is_over and wish is not null;
+alter table bot_plans add column is_wanted boolean not null default false;
 create index bot_plans_to_do on bot_plans (meeting_id) where decision <> 'none';
 
 alter table meetings
   add column if not exists real_time_transcript jsonb,
   add column if not exists final_transcript_ready boolean default false,
   add column transcript_document_id uuid references documents (id) on delete set null,
-  add column bot_id uuid references bots (id) on delete set null;
+  add column bot_id uuid references bots (id) on delete set null,
+  -- The link that it was given its bot for: another one moves the bot.
+  add column bot_link text;
 create index meetings_bot on meetings (bot_id) where bot_id is not null;
 
 -- In some of the older databases `attendee_bot_id` points at bots, as it was meant to: there it keeps saying the same.
@@ -79,6 +87,13 @@ create table bot_events (
   sub_type text not null default '',
   happened_at timestamptz not null,
   unique (bot_id, provider_bot_id, type, sub_type, happened_at)
+);
+-- What was said so far, while the meeting runs: a caption is written over as it grows.
+create table bot_utterances (
+  bot_id uuid not null references bots (id) on delete cascade,
+  key text not null,
+  utterance jsonb not null,
+  primary key (bot_id, key)
 );
 create table bot_messages (
   bot_id uuid not null references bots (id) on delete cascade,
@@ -120,6 +135,12 @@ create table bot_preferences (
   recording text,
   updated_at timestamptz not null
 );
+
+-- What is to come and was never decided is decided at the first look for bots.
+insert into bot_plans (meeting_id, decision, rule, reason, inputs, decided_at)
+select id, 'send', 'undecided', 'Not decided yet', '{}', now() - interval '1 hour' from meetings
+where end_time > now() and meeting_url is not null and cancelled_at is null
+on conflict do nothing;
 
 -- The older product's bots that are still under way, or ended without a transcript, are followed from here on.
 update bots set wish = 'attend', status = coalesce(meeting.bot_status, 'pending'), meeting_url = meeting.meeting_url,

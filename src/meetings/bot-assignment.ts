@@ -1,0 +1,245 @@
+import { createHash } from "node:crypto";
+import { isDeepStrictEqual } from "node:util";
+import { sql } from "kysely";
+import type { App } from "../app.ts";
+import type { Tx } from "../db/connection.ts";
+import { enqueue, type NewJob } from "../queue/queue.ts";
+import { decideBots, sharersOf } from "./bot-plans.ts";
+import { type BotSettings, type BotWishes, configurationOf, settingsOf } from "./bot-settings.ts";
+import type { BotStatus } from "./bot-words.ts";
+import { type BotRow, lockBot, noteEvent, tendJob } from "./bots.ts";
+import { normaliseMeetingUrl } from "./meeting-url.ts";
+
+type Part = Pick<App, "db" | "clock" | "queue" | "config">;
+
+/** Gives one meeting the bot that it should have, as rows; what the provider must do for that is a job. Repeating it changes nothing. */
+export async function reconcileBot(app: Part, { meetingId }: { meetingId: string }): Promise<void> {
+  await app.db.transaction().execute(async (tx) => {
+    await enqueue(app, tx, await assignBot(app, tx, meetingId));
+  });
+}
+
+/** What {@link reconcileBot} does, in the caller's transaction. Returns the jobs that make it so at the provider. */
+export async function assignBot(
+  app: Pick<App, "clock" | "config">,
+  tx: Tx,
+  meetingId: string,
+): Promise<NewJob[]> {
+  const now = app.clock.now();
+  const seen = await readMeeting(tx, meetingId);
+  if (!seen) return [];
+  const keys = [seen.occurrence_key, occurrenceOf(seen)].flatMap((key) => key ?? []).sort();
+  for (const key of new Set(keys)) {
+    await sql`select pg_advisory_xact_lock(hashtextextended(${`bot:${key}`}, 0))`.execute(tx);
+  }
+  const meeting = await readMeeting(tx, meetingId);
+  const [plan] = await decideBots(tx, [meetingId], now);
+  if (!meeting || !plan) return [];
+  const current = meeting.bot_id ? await lockBot(tx, meeting.bot_id) : null;
+  if (plan.decision === "cancel") return current ? callOff(tx, meeting, current, now) : [];
+  if (plan.decision === "none") {
+    if (!current || current.is_over) return [];
+    if (!isForAnother(current, meeting)) return refresh(tx, meeting, current, now);
+  }
+  // Without a key nobody can be sent; the plan says that one is wanted, and is found again once there is one.
+  return app.config.attendee.apiKey ? give(tx, meeting, current, now) : [];
+}
+
+type MeetingRow = BotWishes & {
+  id: string;
+  user_id: string;
+  title: string;
+  meeting_url: string | null;
+  start_time: Date;
+  end_time: Date;
+  bot_id: string | null;
+  bot_link: string | null;
+  occurrence_key: string | null;
+  bot_configuration: unknown;
+  auto_scheduled_via_email: boolean | null;
+};
+
+async function readMeeting(tx: Tx, id: string): Promise<MeetingRow | null> {
+  const { rows } = await sql<MeetingRow>`
+    select meetings.id, meetings.user_id, meetings.title, meetings.meeting_url, meetings.start_time, meetings.end_time,
+      meetings.bot_id, meetings.bot_link, bots.occurrence_key, meetings.bot_name, meetings.bot_chat_message,
+      meetings.bot_configuration, meetings.auto_scheduled_via_email, wanted.bot_name as preferred_name,
+      wanted.greeting as preferred_greeting, wanted.language as preferred_language,
+      wanted.recording as preferred_recording
+    from meetings
+    left join bots on bots.id = meetings.bot_id
+    left join bot_preferences as wanted on wanted.user_id = meetings.user_id
+    where meetings.id = ${id}
+    for update of meetings
+  `.execute(tx);
+  return rows[0] ?? null;
+}
+
+// Everybody in the same meeting at the same time comes to the same key, unless they want a bot of their own.
+function occurrenceOf(meeting: MeetingRow): string | null {
+  if (!meeting.meeting_url) return null;
+  const link = normaliseMeetingUrl(meeting.meeting_url);
+  const parts = [
+    link ? [link.provider, link.key] : meeting.meeting_url,
+    meeting.start_time.toISOString(),
+    wantedSettings(meeting).isShared ? null : meeting.id,
+  ];
+  return createHash("sha256").update(JSON.stringify(parts)).digest("base64url");
+}
+
+const wantedSettings = (meeting: MeetingRow) => settingsOf(meeting.bot_configuration, meeting);
+
+const isEarly = ({ state }: BotRow) => state === null || state === "scheduled";
+
+// Whether to share was said anew, before it set out.
+function isForAnother(bot: BotRow, meeting: MeetingRow): boolean {
+  return bot.wish === "attend" && isEarly(bot) && bot.occurrence_key !== occurrenceOf(meeting);
+}
+
+async function give(
+  tx: Tx,
+  meeting: MeetingRow,
+  current: BotRow | null,
+  now: Date,
+): Promise<NewJob[]> {
+  const bot = await botFor(tx, meeting, current, now);
+  const method = meeting.auto_scheduled_via_email ? "automatic" : "manual";
+  await sql`
+    update meetings set bot_id = ${bot.id}, bot_link = meeting_url, bot_status = ${bot.status},
+      bot_deployment_method = ${method}, updated_at = ${now}
+    where id = ${meeting.id}
+  `.execute(tx);
+  await decideBots(tx, [meeting.id], now);
+  const isLeft = current !== null && current.id !== bot.id;
+  return [tendJob(bot.id), ...(isLeft ? await letGo(tx, current, now) : [])];
+}
+
+// The bot of the meeting's occurrence: the one that is there for it, the meeting's own one moved, or a new one.
+async function botFor(
+  tx: Tx,
+  meeting: MeetingRow,
+  current: BotRow | null,
+  now: Date,
+): Promise<{ id: string; status: BotStatus }> {
+  const key = occurrenceOf(meeting);
+  const { rows: there } = await sql<{ id: string; status: BotStatus }>`
+    select id, status from bots where occurrence_key = ${key} for update
+  `.execute(tx);
+  if (there[0] && there[0].id !== current?.id) {
+    await sql`
+      update bots set ends_at = greatest(ends_at, ${meeting.end_time}), due_at = ${now}, updated_at = ${now},
+        -- Whoever comes late is given what was said so far.
+        transcript_state = case when transcript_state = 'final' then 'growing' else transcript_state end
+      where id = ${there[0].id}
+    `.execute(tx);
+    return there[0];
+  }
+  const isOwn = current !== null && !current.is_over && current.wish === "attend";
+  const isSame = current !== null && there[0]?.id === current.id;
+  const isMovable =
+    isOwn && canMove(current, meeting, now) && !(await isShared(tx, current, meeting));
+  if (isSame || isMovable) {
+    await place(tx, current, meeting, now);
+    await noteEvent(tx, current.id, "moved", now);
+    return current;
+  }
+  const { rows: made } = await sql<{ id: string }>`
+    insert into bots (user_id, name, description, provider, wish)
+    values (${meeting.user_id}, '', 'Basic auto-created bot for meeting transcription', 'attendee', 'attend')
+    returning id
+  `.execute(tx);
+  const id = made[0]?.id ?? "";
+  await place(tx, { id, settings: null }, meeting, now);
+  await noteEvent(tx, id, "planned", now);
+  return { id, status: "pending" };
+}
+
+/** Says where, when and as what a bot is to come. */
+async function place(
+  tx: Tx,
+  bot: Pick<BotRow, "id" | "settings">,
+  meeting: MeetingRow,
+  now: Date,
+): Promise<void> {
+  const settings = wantedSettings(meeting);
+  const joinsAt = joinsAtOf(meeting, settings);
+  const kept = {
+    created_via: meeting.auto_scheduled_via_email ? "auto_scheduling" : "manual_deployment",
+    meeting_id: meeting.id,
+    ...bot.settings,
+    configuration: configurationOf(settings),
+    join_at: joinsAt.toISOString(),
+    meeting_start_time: meeting.start_time.toISOString(),
+  };
+  await sql`
+    update bots set occurrence_key = ${occurrenceOf(meeting)}, meeting_url = ${meeting.meeting_url},
+      starts_at = ${meeting.start_time}, ends_at = ${meeting.end_time}, joins_at = ${joinsAt}, name = ${settings.name},
+      settings = ${JSON.stringify(kept)}::jsonb, due_at = ${now}, updated_at = ${now}
+    where id = ${bot.id}
+  `.execute(tx);
+}
+
+function joinsAtOf({ start_time }: MeetingRow, { minutesEarly }: BotSettings): Date {
+  return new Date(start_time.getTime() - minutesEarly * 60_000);
+}
+
+const nearMs = 10 * 60_000;
+
+// A bot that is on its way is not moved, but leaves and comes anew; unless it is where it should be anyway.
+function canMove(bot: BotRow, meeting: MeetingRow, now: Date): boolean {
+  if (isEarly(bot)) return true;
+  const isThere = bot.meeting_url === meeting.meeting_url;
+  return isThere && meeting.start_time.getTime() - now.getTime() < nearMs && now < meeting.end_time;
+}
+
+async function isShared(tx: Tx, bot: BotRow, { id }: MeetingRow): Promise<boolean> {
+  return (await sharersOf(tx, bot.id)).some((other) => other !== id);
+}
+
+// A meeting that lasts longer, or a bot that is to be otherwise, before it has set out.
+async function refresh(tx: Tx, meeting: MeetingRow, bot: BotRow, now: Date): Promise<NewJob[]> {
+  await sql`
+    update bots set ends_at = wanted.ends_at
+    from (select max(end_time) as ends_at from meetings where bot_id = ${bot.id}) as wanted
+    where bots.id = ${bot.id} and bots.ends_at is distinct from wanted.ends_at
+  `.execute(tx);
+  const isSteady = isDeepStrictEqual(
+    wantedSettings(meeting),
+    settingsOf(bot.settings?.configuration),
+  );
+  if (isSteady || !isEarly(bot) || bot.wish !== "attend" || (await isShared(tx, bot, meeting))) {
+    return [];
+  }
+  await place(tx, bot, meeting, now);
+  return [tendJob(bot.id)];
+}
+
+// One that has been in the meeting stays the meeting's, with all that it heard.
+async function callOff(tx: Tx, meeting: MeetingRow, bot: BotRow, now: Date): Promise<NewJob[]> {
+  const wasThere = bot.status === "bot_joined" || bot.status === "transcribing";
+  if (wasThere) {
+    await sql`
+      update bots set wish = 'leave', due_at = ${now} where id = ${bot.id} and wish = 'attend'
+    `.execute(tx);
+    return [tendJob(bot.id)];
+  }
+  await sql`
+    update meetings set bot_id = null, bot_link = null, updated_at = ${now},
+      bot_status = case when cancelled_at is null then 'pending' else 'failed' end
+    where id = ${meeting.id}
+  `.execute(tx);
+  await decideBots(tx, [meeting.id], now);
+  return letGo(tx, bot, now);
+}
+
+/** A bot that no meeting has any longer is not to come, and leaves the place to another. */
+async function letGo(tx: Tx, bot: { id: string }, now: Date): Promise<NewJob[]> {
+  const { rows } = await sql<{ id: string }>`
+    update bots set wish = 'leave', occurrence_key = null, due_at = ${now}, updated_at = ${now}
+    where id = ${bot.id} and wish = 'attend' and not is_over
+      and not exists (select from meetings where bot_id = bots.id)
+    returning id
+  `.execute(tx);
+  for (const { id } of rows) await noteEvent(tx, id, "called_off", now);
+  return rows.map(({ id }) => tendJob(id));
+}
