@@ -1,18 +1,25 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { sql } from "kysely";
 import { hours, minutes, seconds } from "../../sandbox/google/clock.ts";
+import {
+  ana,
+  forgetBots,
+  liveBots,
+  newLink,
+  openStage,
+  pass,
+  signInWithAssistant,
+} from "../bots.ts";
 import { eventIn } from "../calendars.ts";
 import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
 
-const ana = "ana@example.com";
 const meet = "https://meet.google.com/abc-defg-hij";
 
 test("an invited assistant comes by itself, is followed by webhooks, and its transcript becomes a document", async () => {
   await using t = await openTestApp({ bots: "told", push: true });
   t.attendee.settings.speed = 40;
-  const visitor = await withUsername(t);
+  const visitor = await signInWithAssistant(t);
   inviteAssistant(t, 10 * minutes);
   const meeting = await until(t, async () => {
     const [found] = await meetings(visitor);
@@ -40,121 +47,80 @@ test("an invited assistant comes by itself, is followed by webhooks, and its tra
 describe("a meeting's bot", () => {
   let t: TestApp;
   let visitor: Visitor;
+  let stage: ReturnType<typeof openStage>;
   before(async () => {
     t = await openTestApp({ bots: "polled", push: true });
-    t.attendee.settings.speed = 20;
-    visitor = await withUsername(t);
+    visitor = await signInWithAssistant(t);
+    stage = openStage(t, visitor);
   });
   after(() => t[Symbol.asyncDispose]());
   beforeEach(async () => {
-    // Each begins with none: those of the others are not followed any longer.
-    await sql`update bots set wish = null, due_at = null`.execute(t.app.db);
-    t.attendee.bots.clear();
-    t.attendee.settings.fates = [];
-    t.attendee.settings.transcriptLate = 0;
+    await forgetBots(t);
   });
 
-  let last = 0;
-  const link = () =>
-    `https://meet.google.com/aaa-bbbb-${(last++)
-      .toString(26)
-      .replace(/\d/g, (digit) => "qrstuvwxyz"[Number(digit)] ?? "q")
-      .padStart(3, "c")}`;
-  const invite = async (inMs: number, more: Record<string, unknown> = {}) => {
-    const id = inviteAssistant(t, inMs, { location: link(), ...more });
-    await t.idle();
-    return id;
-  };
-  const meetingOf = async (eventId: string) => {
-    const all = (await visitor.call("GET", "/api/v1/meetings?limit=200")).body.items;
-    // biome-ignore lint/suspicious/noExplicitAny: what a route answers is what its test asserts.
-    return all.find((one: any) => one.google_calendar_event_id === eventId);
-  };
-  const botOf = async (eventId: string) => {
-    const { body } = await visitor.call(
-      "GET",
-      `/api/v1/meetings/${(await meetingOf(eventId)).id}/why`,
-    );
-    return body.bot_id
-      ? (await visitor.call("GET", `/api/v1/attendee/bot-status/${body.bot_id}`)).body
-      : null;
-  };
-  const live = () =>
-    [...t.attendee.bots.values()].filter(({ state }) => !["ended", "fatal_error"].includes(state));
-  /** Lets time pass in steps, looking as the schedule does. */
-  const pass = async (ms: number, stepMs = 30 * seconds) => {
-    for (let passed = 0; passed < ms; passed += stepMs) {
-      t.clock.advance(stepMs);
-      t.attendee.run();
-      await t.asService("POST", "/api/v1/attendee/poll-all");
-      await t.idle();
-    }
-  };
-
   test("moves with its meeting, by the provider's own row, and takes the new link", async () => {
-    const event = await invite(5 * hours);
-    const [before] = live();
+    const event = await stage.invite(5 * hours);
+    const [before] = liveBots(t);
     const at = eventIn(t, 7);
-    t.google.calendar.patchEvent(ana, event, { start: at.start, end: at.end, location: link() });
+    t.google.calendar.patchEvent(ana, event, { start: at.start, end: at.end, location: newLink() });
     await t.idle();
-    const [moved, ...others] = live();
+    const [moved, ...others] = liveBots(t);
     assert.deepEqual([moved?.id, others.length], [before?.id, 0]);
     assert.equal(moved?.joinAt?.getTime(), Date.parse(at.start.dateTime) - 2 * minutes);
     assert.notEqual(moved?.meetingUrl, "https://meet.google.com/abc-defg-hij");
   });
 
   test("is called off when its event is cancelled or declined, or a person says so, and comes back when asked", async () => {
-    const event = await invite(5 * hours);
-    assert.equal(live().length, 1);
-    const { id } = await meetingOf(event);
+    const event = await stage.invite(5 * hours);
+    assert.equal(liveBots(t).length, 1);
+    const { id } = await stage.meetingOf(event);
     await visitor.call("PATCH", `/api/v1/meetings/${id}`, { wants_bot: false });
     await t.idle();
-    assert.equal(live().length, 0);
+    assert.equal(liveBots(t).length, 0);
     await visitor.call("PATCH", `/api/v1/meetings/${id}`, { wants_bot: null });
     await t.idle();
-    assert.equal(live().length, 1);
+    assert.equal(liveBots(t).length, 1);
     t.google.calendar.deleteEvent(ana, event);
     await t.idle();
-    assert.equal(live().length, 0);
+    assert.equal(liveBots(t).length, 0);
   });
 
   test("comes at once to one that runs, and not at all to one that is over", async () => {
-    await invite(-10 * minutes);
+    await stage.invite(-10 * minutes);
     assert.deepEqual(
-      live().map(({ joinAt }) => joinAt),
+      liveBots(t).map(({ joinAt }) => joinAt),
       [null],
     );
     t.attendee.bots.clear();
-    await invite(-3 * hours);
-    assert.equal(live().length, 0);
+    await stage.invite(-3 * hours);
+    assert.equal(liveBots(t).length, 0);
   });
 
   test("that has set out leaves when its meeting moves far, and another comes for the new time", async () => {
-    const event = await invite(10 * minutes);
-    await pass(4 * minutes, minutes);
-    assert.equal(live()[0]?.state, "staged");
+    const event = await stage.invite(10 * minutes);
+    await pass(t, 4 * minutes, minutes);
+    assert.equal(liveBots(t)[0]?.state, "staged");
     const at = eventIn(t, 4);
     t.google.calendar.patchEvent(ana, event, { start: at.start, end: at.end });
     await t.idle();
-    assert.equal(live().length, 2, "the old one hears nothing yet");
-    await pass(6 * minutes);
-    const [left] = live();
-    assert.deepEqual([live().length, left?.state], [1, "scheduled"]);
+    assert.equal(liveBots(t).length, 2, "the old one hears nothing yet");
+    await pass(t, 6 * minutes);
+    const [left] = liveBots(t);
+    assert.deepEqual([liveBots(t).length, left?.state], [1, "scheduled"]);
     assert.equal(left?.joinAt?.getTime(), Date.parse(at.start.dateTime) - 2 * minutes);
   });
 
   test("is one for two people in the same meeting, and both get its transcript", async () => {
-    const priya = await t.signIn("priya@example.com");
-    await priya.call("POST", "/api/v1/user/username", { username: "priya" });
-    const location = link();
-    await invite(10 * minutes, { location });
+    const priya = await signInWithAssistant(t, "priya@example.com");
+    const location = newLink();
+    await stage.invite(10 * minutes, { location });
     t.google.calendar.addEvent("priya@example.com", {
       ...eventIn(t, 10 / 60, { location }),
       attendees: [{ email: "priya@example.com" }, { email: "ai+priya@example.com" }],
     });
     await t.idle();
-    assert.equal(live().length, 1);
-    await pass(14 * minutes);
+    assert.equal(liveBots(t).length, 1);
+    await pass(t, 14 * minutes);
     assert.equal(t.attendee.bots.size, 1);
     for (const one of [visitor, priya]) {
       const { body } = await one.call("GET", "/api/v1/documents?type=meeting_transcript");
@@ -164,11 +130,11 @@ describe("a meeting's bot", () => {
 
   test("is not doubled when the answer to its making is lost", async () => {
     t.attendee.settings.cutNext = 1;
-    const event = await invite(3 * hours);
-    await pass(2 * minutes);
+    const event = await stage.invite(3 * hours);
+    await pass(t, 2 * minutes);
     assert.equal(t.attendee.bots.size, 1);
-    const [made] = live();
-    assert.equal((await botOf(event)).provider_bot_id, made?.id);
+    const [made] = liveBots(t);
+    assert.equal((await stage.botOf(event)).provider_bot_id, made?.id);
   });
 
   for (const [fate, code, fault] of [
@@ -177,31 +143,31 @@ describe("a meeting's bot", () => {
   ] as const) {
     test(`says whose turn it is when it is ${fate}, and does not try again`, async () => {
       t.attendee.settings.fates = [["meet.google.com", fate]];
-      const event = await invite(6 * minutes);
-      await pass(8 * minutes);
-      const bot = await botOf(event);
+      const event = await stage.invite(6 * minutes);
+      await pass(t, 8 * minutes);
+      const bot = await stage.botOf(event);
       assert.deepEqual(
         [bot.status, bot.notice.code, bot.notice.fault, bot.attempt],
         ["failed", code, fault, 1],
       );
       assert.ok(bot.notice.cure);
-      assert.equal((await meetingOf(event)).bot_status, "failed");
+      assert.equal((await stage.meetingOf(event)).bot_status, "failed");
     });
   }
 
   test("that breaks down is sent once more, and what both heard is one transcript", async () => {
     t.attendee.settings.fates = [["meet.google.com", "crashes"]];
-    const event = await invite(6 * minutes);
+    const event = await stage.invite(6 * minutes);
     t.attendee.settings.speed = 1;
-    await pass(3 * minutes);
-    while (live().length > 0) {
+    await pass(t, 3 * minutes);
+    while (liveBots(t).length > 0) {
       t.clock.advance(seconds);
       t.attendee.run();
     }
     t.attendee.settings.fates = [];
     t.attendee.settings.speed = 20;
-    await pass(5 * minutes);
-    const bot = await botOf(event);
+    await pass(t, 5 * minutes);
+    const bot = await stage.botOf(event);
     assert.deepEqual([bot.status, bot.attempt], ["completed", 2]);
     const { body } = await visitor.call("GET", `/api/v1/attendee/transcript/${bot.id}`);
     assert.equal(
@@ -217,24 +183,24 @@ describe("a meeting's bot", () => {
   test("that waits says so while it can still be let in", async () => {
     t.attendee.settings.fates = [["meet.google.com", "waits"]];
     t.attendee.settings.admitAfter = 20 * 240;
-    const event = await invite(4 * minutes);
-    await pass(3 * minutes);
-    assert.equal((await botOf(event)).notice.code, "waiting_to_be_let_in");
+    const event = await stage.invite(4 * minutes);
+    await pass(t, 3 * minutes);
+    assert.equal((await stage.botOf(event)).notice.code, "waiting_to_be_let_in");
     t.attendee.settings.admitAfter = 5;
-    await pass(6 * minutes);
-    assert.equal((await botOf(event)).notice, null);
+    await pass(t, 6 * minutes);
+    assert.equal((await stage.botOf(event)).notice, null);
   });
 
   test("has a transcript that is final once the provider is done, however late, in four formats", async () => {
     t.attendee.settings.transcriptLate = 20 * 600;
-    const event = await invite(6 * minutes);
-    await pass(9 * minutes);
-    const { id } = await botOf(event);
+    const event = await stage.invite(6 * minutes);
+    await pass(t, 9 * minutes);
+    const { id } = await stage.botOf(event);
     const transcript = (query = "") =>
       visitor.call("GET", `/api/v1/attendee/transcript/${id}${query}`);
     const early = (await transcript()).body;
     assert.deepEqual([early.final, early.segments.length], [false, 1]);
-    await pass(12 * minutes, minutes);
+    await pass(t, 12 * minutes, minutes);
     const { body } = await transcript();
     assert.deepEqual([body.final, body.segments.length], [true, 5]);
     assert.deepEqual(body.speakers, ["Robin Miller", "Kim Sørensen", "Ada Okafor"]);
@@ -250,9 +216,9 @@ describe("a meeting's bot", () => {
 
   test("in which nobody spoke says so, and makes no document", async () => {
     t.attendee.settings.fates = [["meet.google.com", "silent"]];
-    const event = await invite(6 * minutes);
-    await pass(9 * minutes);
-    const bot = await botOf(event);
+    const event = await stage.invite(6 * minutes);
+    await pass(t, 9 * minutes);
+    const bot = await stage.botOf(event);
     assert.deepEqual([bot.status, bot.notice.code], ["completed", "empty"]);
     const { body } = await visitor.call("GET", `/api/v1/attendee/transcript/${bot.id}`);
     assert.deepEqual([body.final, body.is_empty], [true, true]);
@@ -260,9 +226,9 @@ describe("a meeting's bot", () => {
 
   test("can be paused, spoken through and sent away, by its owner alone", async () => {
     t.attendee.settings.speed = 0.1;
-    const event = await invite(-1 * minutes);
-    await pass(minutes);
-    const { id } = await botOf(event);
+    const event = await stage.invite(-1 * minutes);
+    await pass(t, minutes);
+    const { id } = await stage.botOf(event);
     const act = (name: string, body: Record<string, unknown> = {}) =>
       visitor.call("POST", `/api/v1/attendee/${name}`, { bot_id: id, ...body });
     assert.equal((await act("pause-recording")).body.is_recording_paused, true);
@@ -271,7 +237,7 @@ describe("a meeting's bot", () => {
     assert.equal((await act("send-chat", { message: "Hello" })).status, 202);
     assert.equal((await act("send-chat", { message: "Hello 👋" })).status, 422);
     assert.equal((await act("send-chat", { message: "Hello", to: "nobody" })).status, 422);
-    await pass(2 * minutes);
+    await pass(t, 2 * minutes);
     const { body: chat } = await visitor.call("GET", `/api/v1/attendee/chat-messages/${id}`);
     assert.ok(chat.items.some(({ text }: { text: string }) => text === "Hello"));
     const priya = await t.signIn("priya@example.com");
@@ -279,17 +245,17 @@ describe("a meeting's bot", () => {
     assert.equal(foreign.status, 404);
     assert.equal((await act("leave")).body.left, true);
     t.attendee.settings.speed = 20;
-    await pass(2 * minutes);
-    assert.deepEqual([(await botOf(event)).status, live().length], ["completed", 0]);
+    await pass(t, 2 * minutes);
+    assert.deepEqual([(await stage.botOf(event)).status, liveBots(t).length], ["completed", 0]);
     assert.equal((await act("send-chat", { message: "Hello" })).status, 409);
   });
 
   test("comes to all meetings of somebody who wants that, but not to private ones and not where nobody else is", async () => {
     const others = [{ email: ana }, { email: "kim@example.org" }];
-    const ordinary = await invite(30 * hours, { attendees: others });
-    const hidden = await invite(31 * hours, { attendees: others, visibility: "private" });
-    const alone = await invite(32 * hours, { attendees: [] });
-    assert.equal(live().length, 0);
+    const ordinary = await stage.invite(30 * hours, { attendees: others });
+    const hidden = await stage.invite(31 * hours, { attendees: others, visibility: "private" });
+    const alone = await stage.invite(32 * hours, { attendees: [] });
+    assert.equal(liveBots(t).length, 0);
     const wanted = {
       all_meetings: true,
       bot_name: "Minutes",
@@ -300,11 +266,10 @@ describe("a meeting's bot", () => {
     assert.equal((await visitor.call("PUT", "/api/v1/attendee/preferences", wanted)).status, 200);
     await t.idle();
     assert.deepEqual(
-      live().map(({ name, greeting, recordingFormat }) => [name, greeting, recordingFormat]),
+      liveBots(t).map(({ name, greeting, recordingFormat }) => [name, greeting, recordingFormat]),
       [["Minutes", null, "mp3"]],
     );
-    const why = async (event: string) =>
-      (await visitor.call("GET", `/api/v1/meetings/${(await meetingOf(event)).id}/why`)).body.rule;
+    const why = async (event: string) => (await stage.why(event)).rule;
     assert.deepEqual(await Promise.all([ordinary, hidden, alone].map(why)), [
       "served",
       "private",
@@ -312,7 +277,7 @@ describe("a meeting's bot", () => {
     ]);
     await visitor.call("PUT", "/api/v1/attendee/preferences", { ...wanted, all_meetings: false });
     await t.idle();
-    assert.equal(live().length, 0);
+    assert.equal(liveBots(t).length, 0);
   });
 });
 
@@ -321,7 +286,7 @@ test("a webhook of Attendee's is believed only by its signature, which holds for
   t.attendee.settings.speed = 40;
   t.attendee.settings.times = 2;
   t.attendee.settings.loseNext = 2;
-  const visitor = await withUsername(t);
+  const visitor = await signInWithAssistant(t);
   const { body: bot } = await visitor.call("POST", "/api/v1/attendee/send-bot", {
     meeting_url: meet,
   });
@@ -345,13 +310,6 @@ test("a webhook of Attendee's is believed only by its signature, which holds for
   assert.equal((await forge()).status, 401);
   assert.equal((await forge("c2lnbmVk")).status, 401);
 });
-
-async function withUsername(t: TestApp): Promise<Visitor> {
-  const visitor = await t.signIn(ana);
-  await visitor.call("POST", "/api/v1/user/username", { username: "ana" });
-  await t.idle();
-  return visitor;
-}
 
 function inviteAssistant(t: TestApp, inMs: number, more: Record<string, unknown> = {}): string {
   const event = eventIn(t, inMs / hours, {

@@ -1,0 +1,131 @@
+import assert from "node:assert/strict";
+import { after, before, beforeEach, describe, test } from "node:test";
+import { sql } from "kysely";
+import { hours, minutes } from "../../sandbox/google/clock.ts";
+import { forgetBots, liveBots, newLink, openStage, pass, signInWithAssistant } from "../bots.ts";
+import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
+
+describe("two people in the same meeting", () => {
+  let t: TestApp;
+  let ana: Visitor;
+  let priya: Visitor;
+  let hers: ReturnType<typeof openStage>;
+  let theirs: ReturnType<typeof openStage>;
+  before(async () => {
+    t = await openTestApp({ bots: "polled", push: true });
+    ana = await signInWithAssistant(t);
+    priya = await signInWithAssistant(t, "priya@example.com");
+    hers = openStage(t, ana);
+    theirs = openStage(t, priya, "priya@example.com");
+  });
+  after(() => t[Symbol.asyncDispose]());
+  beforeEach(() => forgetBots(t));
+  const both = async (inMs: number) => {
+    const location = newLink();
+    return [
+      await hers.invite(inMs, { location }),
+      await theirs.invite(inMs, { location }),
+    ] as const;
+  };
+  const wish = async (visitor: Visitor, id: string, change: Record<string, unknown>) => {
+    const { status } = await visitor.call("PATCH", `/api/v1/meetings/${id}`, change);
+    assert.equal(status, 200);
+    await t.idle();
+  };
+
+  test("have one bot, which stays for the other when one calls it off, and goes with the last", async () => {
+    const [mine, other] = await both(3 * hours);
+    assert.equal(liveBots(t).length, 1);
+    await wish(ana, (await hers.meetingOf(mine)).id, { wants_bot: false });
+    assert.equal(liveBots(t).length, 1);
+    assert.equal(await hers.botOf(mine), null);
+    assert.equal((await theirs.botOf(other)).state, "scheduled");
+    await wish(priya, (await theirs.meetingOf(other)).id, { wants_bot: false });
+    assert.equal(liveBots(t).length, 0);
+  });
+
+  test("are each asked before it leaves a meeting that it is in, and told why it stays", async () => {
+    t.attendee.settings.speed = 0.1;
+    const [mine, other] = await both(-1 * minutes);
+    await pass(t, minutes);
+    const bot = await hers.botOf(mine);
+    assert.equal(bot.status, "transcribing");
+    const left = await ana.call("POST", "/api/v1/attendee/leave", { bot_id: bot.id });
+    assert.equal(left.status, 200);
+    await pass(t, minutes);
+    assert.equal(liveBots(t)[0]?.state.startsWith("joined_"), true);
+    const why = await hers.why(mine);
+    assert.deepEqual([why.decision, why.rule], ["none", "shared"]);
+    assert.match(why.reason, /turned off.*others here .* keep it/);
+    await priya.call("POST", "/api/v1/attendee/leave", { bot_id: (await theirs.botOf(other)).id });
+    t.attendee.settings.speed = 20;
+    await pass(t, 2 * minutes);
+    assert.equal(liveBots(t).length, 0);
+    assert.equal((await theirs.botOf(other)).status, "completed");
+  });
+
+  test("have one each where one of them wants that, and one again when it is shared again", async () => {
+    const [mine, other] = await both(3 * hours);
+    const { id } = await hers.meetingOf(mine);
+    await wish(ana, id, { bot_configuration: { share: false, bot_name: "Only mine" } });
+    assert.deepEqual(
+      liveBots(t)
+        .map(({ name }) => name)
+        .sort(),
+      ["AI Assistant", "Only mine"],
+    );
+    assert.notEqual((await hers.botOf(mine)).id, (await theirs.botOf(other)).id);
+    await wish(ana, id, { bot_configuration: null });
+    assert.equal(liveBots(t).length, 1);
+    assert.equal((await hers.botOf(mine)).id, (await theirs.botOf(other)).id);
+  });
+
+  test("part ways when the meeting moves for one of them only", async () => {
+    const [mine, other] = await both(3 * hours);
+    const { start, end } = moved(t, 6 * hours);
+    t.google.calendar.patchEvent("ana@example.com", mine, { start, end });
+    await t.idle();
+    assert.equal(liveBots(t).length, 2);
+    assert.equal(
+      Date.parse((await hers.botOf(mine)).join_at),
+      Date.parse(start.dateTime) - 2 * minutes,
+    );
+    assert.notEqual((await theirs.botOf(other)).id, (await hers.botOf(mine)).id);
+  });
+
+  test("who write its link differently have one bot all the same, and nothing is decided again and again", async () => {
+    const location = newLink();
+    const mine = await hers.invite(3 * hours, { location });
+    const other = await theirs.invite(3 * hours, { location: `${location}?authuser=1` });
+    await pass(t, 3 * minutes, minutes);
+    assert.equal(t.attendee.bots.size, 1);
+    for (const why of [await hers.why(mine), await theirs.why(other)]) {
+      assert.deepEqual([why.decision, why.rule], ["none", "served"]);
+    }
+  });
+
+  test("lose nothing when one of them leaves for good: what the last one leaves behind is deleted at Attendee too", async () => {
+    const zoe = await signInWithAssistant(t, "zoe.lindqvist@example.org");
+    const location = newLink();
+    const last = openStage(t, zoe, "zoe.lindqvist@example.org");
+    const alone = await last.invite(-1 * minutes);
+    const shared = await last.invite(-1 * minutes, { location });
+    const mine = await hers.invite(-1 * minutes, { location });
+    await pass(t, 3 * minutes);
+    const ownId = (await last.botOf(alone)).provider_bot_id;
+    const sharedId = (await last.botOf(shared)).provider_bot_id;
+    assert.equal((await zoe.call("DELETE", "/api/v1/me")).status, 204);
+    await pass(t, 4 * minutes, minutes);
+    assert.equal(t.attendee.bots.get(ownId)?.state, "data_deleted");
+    assert.equal(t.attendee.bots.get(sharedId)?.state, "ended");
+    assert.equal((await hers.botOf(mine)).provider_bot_id, sharedId);
+    const { rows } = await sql`select from bots where provider_bot_id = ${ownId}`.execute(t.app.db);
+    assert.equal(rows.length, 0);
+  });
+});
+
+function moved(t: TestApp, inMs: number) {
+  const at = Math.floor((t.clock.now().getTime() + inMs) / minutes) * minutes;
+  const moment = (ms: number) => ({ dateTime: new Date(ms).toISOString(), timeZone: "UTC" });
+  return { start: moment(at), end: moment(at + hours) };
+}
