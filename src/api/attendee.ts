@@ -77,6 +77,7 @@ export const attendeeRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
                 status: z.string(),
                 state: z.string().nullable(),
                 has_transcript: z.boolean(),
+                changed: z.boolean(),
                 error: z.string().nullable(),
               }),
             ),
@@ -196,7 +197,7 @@ export const attendeeRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
     async (request, reply) => {
       const bot = await getOwnBot(app, userOf(request), request.params.bot_id);
       const { format } = request.query;
-      const kept = await getTranscriptOf(app, bot.meeting_id);
+      const kept = await getTranscriptOf(app, bot);
       const segments = kept.segments ?? [];
       if (format !== "json") {
         const [type, text] = {

@@ -105,7 +105,7 @@ export const attendeeGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
     data: await providerViewOf(app, bot),
   }));
   ask("transcript", "what was said", async (bot) => {
-    const kept = await getTranscriptOf(app, bot.meeting_id);
+    const kept = await getTranscriptOf(app, bot);
     return {
       text: kept.text ?? "",
       metadata: {

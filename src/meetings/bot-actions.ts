@@ -17,7 +17,7 @@ import { decideBots } from "./bot-plans.ts";
 import { again, applySnapshot } from "./bot-states.ts";
 import { attendeeAccess, tendBotNow } from "./bot-tending.ts";
 import { type BotRow, lockBot, lockMeetings, noteEvent, tendJob } from "./bots.ts";
-import { normaliseMeetingUrl } from "./meeting-url.ts";
+import { isAttendeeJoinable, isSameMeeting, normaliseMeetingUrl } from "./meeting-url.ts";
 
 type Part = Pick<App, "db" | "clock" | "queue" | "config" | "log">;
 
@@ -103,22 +103,24 @@ export async function sendBot(
 
 // The same row goes on, with what it heard before.
 async function sendAgain(app: Part, tx: Tx, meetingId: string): Promise<boolean> {
-  const { rows } = await sql<{ bot_id: string }>`
-    select bot_id from meetings where id = ${meetingId} and bot_id is not null
+  const { rows } = await sql<{ bot_id: string; end_time: Date }>`
+    select bot_id, end_time from meetings where id = ${meetingId} and bot_id is not null
   `.execute(tx);
   if (!rows[0]) return false;
-  await lockMeetings(tx, rows[0].bot_id);
-  const bot = await lockBot(tx, rows[0].bot_id);
+  const { bot_id: botId, end_time } = rows[0];
+  await lockMeetings(tx, botId);
+  const bot = await lockBot(tx, botId);
   if (!bot) return false;
   if (!bot.is_over) {
     if (bot.wish !== "leave") return false;
     throw new AppError("conflict", "The bot is still leaving: try again in a moment");
   }
-  if (!bot.ends_at || bot.ends_at <= app.clock.now()) {
-    throw new AppError("conflict", "The meeting is over");
-  }
-  await sql`update bots set wish = 'attend', retries = 0 where id = ${bot.id}`.execute(tx);
-  await again(app, tx, { ...bot, wish: "attend", retries: 0 }, "asked_again");
+  if (end_time <= app.clock.now()) throw new AppError("conflict", "The meeting is over");
+  const ends = bot.ends_at && bot.ends_at > end_time ? bot.ends_at : end_time;
+  await sql`update bots set wish = 'attend', retries = 0, ends_at = ${ends} where id = ${botId}`.execute(
+    tx,
+  );
+  await again(app, tx, { ...bot, wish: "attend", retries: 0, ends_at: ends }, "asked_again");
   return true;
 }
 
@@ -159,7 +161,9 @@ export async function leave(app: Part, userId: string, botId: string): Promise<O
     await sql`
       update meetings set wants_bot = false, updated_at = ${now}
       where id = ${bot.meeting_id} and wants_bot is distinct from false
+        and exists (select from bots where bots.id = bot_id and not is_over)
     `.execute(tx);
+    if (bot.is_over) return;
     await noteEvent(tx, bot.id, "asked_to_leave", now);
     await enqueue(app, tx, await assignBot(app, tx, bot.meeting_id));
   });
@@ -291,7 +295,9 @@ async function requireMeeting(
 // The meeting that a link leads to at that time, if the person has it; otherwise one that stands in no calendar.
 async function meetingAt(tx: Tx, userId: string, request: BotRequest, now: Date): Promise<string> {
   const link = normaliseMeetingUrl(request.meetingUrl ?? "");
-  if (!link) throw invalid("meeting_url", "leads to no meeting that a bot can join");
+  if (!link || !isAttendeeJoinable(link.url)) {
+    throw invalid("meeting_url", "leads to no meeting that a bot can join");
+  }
   const at = request.joinAt ?? now;
   const { rows } = await sql<{ id: string; meeting_url: string }>`
     select id, meeting_url from meetings
@@ -299,10 +305,7 @@ async function meetingAt(tx: Tx, userId: string, request: BotRequest, now: Date)
       and start_time < ${new Date(at.getTime() + earliestMs)}
     order by start_time limit 200
   `.execute(tx);
-  const same = rows.find(({ meeting_url }) => {
-    const other = normaliseMeetingUrl(meeting_url);
-    return other?.provider === link.provider && other.key === link.key;
-  });
+  const same = rows.find(({ meeting_url }) => isSameMeeting(meeting_url, link.url));
   if (same) return same.id;
   // A bot comes two minutes before the start.
   const start = request.joinAt ? new Date(at.getTime() + 120_000) : at;

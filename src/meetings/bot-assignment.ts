@@ -135,12 +135,15 @@ async function botFor(
     return there[0];
   }
   const isOwn = current !== null && !current.is_over && current.wish === "attend";
-  const isSame = current !== null && there[0]?.id === current.id;
-  const isMovable =
-    isOwn && canMove(current, meeting, now) && !(await isShared(tx, current, meeting));
-  if (isSame || isMovable) {
+  // One that is sent once more has given up its place, and takes it again.
+  const isBack = isOwn && current.occurrence_key === null;
+  const isSame = isOwn && (isBack || there[0]?.id === current.id);
+  if (
+    isSame ||
+    (isOwn && canMove(current, meeting, now) && !(await isShared(tx, current, meeting)))
+  ) {
     await place(tx, current, meeting, now);
-    await noteEvent(tx, current.id, "moved", now);
+    if (!isBack) await noteEvent(tx, current.id, "moved", now);
     return current;
   }
   const { rows: made } = await sql<{ id: string }>`
@@ -216,10 +219,10 @@ async function refresh(tx: Tx, meeting: MeetingRow, bot: BotRow, now: Date): Pro
 
 // One that has been in the meeting stays the meeting's, with all that it heard.
 async function callOff(tx: Tx, meeting: MeetingRow, bot: BotRow, now: Date): Promise<NewJob[]> {
-  const wasThere = bot.status === "bot_joined" || bot.status === "transcribing";
-  if (wasThere) {
+  const isThere = bot.status === "bot_joined" || bot.status === "transcribing";
+  if (isThere || bot.transcript_state !== "none" || bot.earlier_bot_ids.length > 0) {
     await sql`
-      update bots set wish = 'leave', due_at = ${now} where id = ${bot.id} and wish = 'attend'
+      update bots set wish = 'leave', occurrence_key = null, due_at = ${now} where id = ${bot.id} and wish = 'attend'
     `.execute(tx);
     return [tendJob(bot.id)];
   }

@@ -1,8 +1,6 @@
-import { createHash } from "node:crypto";
 import { sql } from "kysely";
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
-import { startClassification, tellOwner } from "../documents/classification.ts";
 import { ProviderError } from "../lib/errors.ts";
 import {
   type AttendeeAccess,
@@ -15,18 +13,20 @@ import {
   type Recording,
   type Utterance,
 } from "../providers/attendee.ts";
-import { enqueue } from "../queue/queue.ts";
 import { patienceMs } from "./bot-pace.ts";
-import { settingsOf } from "./bot-settings.ts";
-import { emptyTranscript, type Notice, removed } from "./bot-words.ts";
+import { conclude, writeTranscript } from "./bot-transcripts.ts";
 import { type BotRow, lockMeetings, tellSharers } from "./bots.ts";
-import { type Transcript, transcriptOf } from "./transcript.ts";
+import { transcriptOf } from "./transcript.ts";
 
-/** What was said, written and recorded. While a meeting runs it is what came since the last reading; once it is over, all. */
+/**
+ * What was said, written and recorded, as far as it is new. `spoken` is by provider's bot: of several attempts each has its
+ * own, and one that the provider no longer has is not among them.
+ */
 export type Contents = {
   readAt: Date;
+  spoken: Map<string, Utterance[]>;
+  /** Everything that was said, not only what came since the last reading. */
   isWhole: boolean;
-  utterances: Utterance[];
   messages: ChatMessage[];
   people: ParticipantEvent[];
   recording: Recording | null;
@@ -45,40 +45,55 @@ export async function fetchContents(
 ): Promise<Contents | null> {
   const id = bot.provider_bot_id ?? "";
   // Whoever deleted the data at the provider wanted it gone there; what we have stays, and is all there will be.
-  if (bot.state === "data_deleted") return { ...nothingNew, readAt: now, isFinal: true };
+  if (bot.state === "data_deleted") return nothingMore(now);
   const isIn = /^joined_|breakout|leaving|post_processing/.test(bot.state ?? "");
   if (!bot.is_over && !isIn) return null;
   const readAt = bot.contents_read_at;
   const since = bot.is_over || !readAt ? null : new Date(readAt.getTime() - overlapMs);
+  const span = { since, signal };
   const ids = since ? [id] : [...bot.earlier_bot_ids, id];
-  const ofAll = async <Item>(list: (one: string) => Promise<Item[]>) =>
-    (await Promise.all(ids.map((one) => list(one).catch(withoutData)))).flat();
+  const ofAll = <Item>(list: (one: string) => Promise<Item[]>) =>
+    Promise.all(ids.map(async (one) => [one, await list(one).catch(goneIsNull)] as const));
   const [utterances, messages, people, recording] = await Promise.all([
-    ofAll((one) => getTranscript(access, one, { since, signal })),
-    ofAll((one) => listChatMessages(access, one, { since, signal })),
-    ofAll((one) => listParticipantEvents(access, one, { since, signal })),
+    ofAll((one) => getTranscript(access, one, span)),
+    ofAll((one) => listChatMessages(access, one, span)),
+    ofAll((one) => listParticipantEvents(access, one, span)),
     bot.is_over ? getRecording(access, id, signal) : null,
   ]);
   const waitedMs = now.getTime() - (bot.over_at ?? now).getTime();
   const isComplete = bot.transcription_state !== "in_progress" || waitedMs > patienceMs;
   return {
     readAt: now,
+    spoken: new Map(utterances.flatMap(([one, list]) => (list ? [[one, list]] : []))),
     isWhole: since === null,
-    utterances,
-    messages,
-    people,
+    messages: messages.flatMap(([, list]) => list ?? []),
+    people: people.flatMap(([, list]) => list ?? []),
     recording,
     isFinal: bot.is_over && isComplete,
   };
 }
 
-const nothingNew = { isWhole: false, utterances: [], messages: [], people: [], recording: null };
+/** Nothing more will come: what was kept is all. */
+export function nothingMore(now: Date): Contents {
+  return {
+    readAt: now,
+    spoken: new Map(),
+    isWhole: false,
+    messages: [],
+    people: [],
+    recording: null,
+    isFinal: true,
+  };
+}
 
-// A bot of an earlier attempt may be gone with all that it had.
-function withoutData(error: unknown): never[] {
-  if (error instanceof ProviderError && error.failure === "not_found") return [];
+function goneIsNull(error: unknown): null {
+  if (error instanceof ProviderError && error.failure === "not_found") return null;
   throw error;
 }
+
+// The columns of a meeting hold the whole transcript: while it grows they are written this often at most.
+const writeEveryMs = 60_000;
+const shortTranscript = 200;
 
 /** Keeps it, for everybody who shares the bot; a final transcript becomes a document of each. Repeating it changes nothing. */
 export async function keepContents(
@@ -92,16 +107,12 @@ export async function keepContents(
     await lockMeetings(tx, bot.id);
     const hasMessages = await keepMessages(tx, bot, contents.messages);
     const hasPeople = await keepPeople(tx, bot, contents.people);
-    const transcript = transcriptOf(await keepUtterances(tx, bot, contents));
-    const hasWords = await keepTranscript(tx, bot, { transcript, isFinal, now });
-    const isEmpty = transcript.segments.length === 0;
-    const notice = bot.notice ?? (isFinal ? await noticeAtTheEnd(tx, bot, { isEmpty, now }) : null);
+    const { count, hasWords } = await keepUtterances(tx, bot, contents);
     await sql`
-      update bots set transcript_state = ${isFinal ? "final" : isEmpty ? "none" : "growing"},
+      update bots set transcript_state = ${isFinal ? "final" : count > 0 ? "growing" : "none"},
         contents_read_at = ${contents.readAt},
         recording_url = coalesce(${recording?.url ?? null}, recording_url),
-        recording_url_at = case when ${recording !== null} then ${now} else recording_url_at end,
-        notice = ${notice === null ? null : JSON.stringify(notice)}::jsonb
+        recording_url_at = case when ${recording !== null} then ${now} else recording_url_at end
       where id = ${bot.id}
     `.execute(tx);
     if (recording) {
@@ -109,64 +120,64 @@ export async function keepContents(
         update meetings set transcript_recording_url = ${recording.url} where bot_id = ${bot.id}
       `.execute(tx);
     }
-    if (isFinal) await makeDocuments(app, tx, bot, transcript);
+    const isWritten =
+      bot.transcript_written_at !== null &&
+      now.getTime() - bot.transcript_written_at.getTime() < writeEveryMs;
+    if (isFinal || ((hasWords || hasPeople) && (count <= shortTranscript || !isWritten))) {
+      const transcript = transcriptOf(await listUtterances(tx, bot.id));
+      await writeTranscript(tx, bot, { transcript, isFinal, now });
+      if (isFinal) await conclude(app, tx, bot, transcript);
+    }
     if (isFinal || hasMessages || hasPeople || hasWords) {
       await tellSharers(tx, bot.id, { state: bot.state, status: bot.status, transcript: true });
     }
   });
 }
 
-// While the meeting runs, each reading brings a part, and writes over what it brings again. The last one brings all.
+/** Everything that a bot heard, of all its attempts, oldest first. */
+export async function listUtterances(db: App["db"] | Tx, botId: string): Promise<Utterance[]> {
+  const { rows } = await sql<{ utterance: Utterance }>`
+    select utterance from bot_utterances where bot_id = ${botId}
+    order by (utterance ->> 'timestamp_ms')::numeric nulls last, provider_bot_id, key
+  `.execute(db);
+  return rows.map(({ utterance }) => utterance);
+}
+
+// Each reading writes over what it brings again; a whole one replaces what that bot said, but never by nothing.
 async function keepUtterances(
   tx: Tx,
   bot: BotRow,
-  { utterances, isWhole, isFinal }: Contents,
-): Promise<Utterance[]> {
-  if (isWhole && isFinal) {
-    await sql`delete from bot_utterances where bot_id = ${bot.id}`.execute(tx);
-    return utterances;
-  }
-  const rows = new Map(
-    utterances.map((utterance, index) => [
-      utterance.timestamp_ms == null
-        ? `#${index}`
-        : `${utterance.speaker_uuid} ${utterance.timestamp_ms}`,
-      utterance,
-    ]),
-  );
-  await sql`
-    insert into bot_utterances as kept (bot_id, key, utterance)
-    select ${bot.id}::uuid, key, value from jsonb_each(${JSON.stringify(Object.fromEntries(rows))}::jsonb)
-    on conflict (bot_id, key) do update set utterance = excluded.utterance where kept.utterance <> excluded.utterance
-  `.execute(tx);
-  const { rows: kept } = await sql<{ utterance: Utterance }>`
-    select utterance from bot_utterances where bot_id = ${bot.id}
-    order by (utterance ->> 'timestamp_ms')::numeric nulls last, key
-  `.execute(tx);
-  return kept.map(({ utterance }) => utterance);
-}
-
-// What nobody said before: that it was empty, or that the bot was put out while people were still there.
-async function noticeAtTheEnd(
-  tx: Tx,
-  bot: BotRow,
-  { isEmpty, now }: { isEmpty: boolean; now: Date },
-): Promise<Notice | null> {
-  const isEarly = bot.ends_at !== null && (bot.over_at ?? now) < bot.ends_at;
-  if (bot.status === "completed" && isEarly) {
-    const { rows } = await sql<{ there: number }>`
-      select count(*)::int as there from (
-        select distinct on (participant_uuid) type from bot_participant_events
-        where bot_id = ${bot.id} and type in ('join', 'leave')
-        order by participant_uuid, happened_at desc, type desc
-      ) as last
-      where type = 'join' and exists (select from bot_events where bot_id = ${bot.id}
-        and provider_bot_id = ${bot.provider_bot_id} and type = 'meeting_ended')
+  { spoken, isWhole }: Contents,
+): Promise<{ count: number; hasWords: boolean }> {
+  let changed = 0n;
+  for (const [providerId, utterances] of spoken) {
+    const rows = Object.fromEntries(
+      utterances.map((utterance, index) => [
+        utterance.timestamp_ms == null
+          ? `#${index}`
+          : `${utterance.speaker_uuid} ${utterance.timestamp_ms}`,
+        utterance,
+      ]),
+    );
+    if (utterances.length === 0) continue;
+    const { numAffectedRows: kept } = await sql`
+      insert into bot_utterances as kept (bot_id, provider_bot_id, key, utterance)
+      select ${bot.id}::uuid, ${providerId}::text, key, value from jsonb_each(${JSON.stringify(rows)}::jsonb)
+      on conflict (bot_id, provider_bot_id, key) do update set utterance = excluded.utterance
+      where kept.utterance <> excluded.utterance
     `.execute(tx);
-    const there = rows[0]?.there ?? 0;
-    if (there > 0) return removed(there);
+    changed += kept ?? 0n;
+    if (!isWhole) continue;
+    const { numAffectedRows: gone } = await sql`
+      delete from bot_utterances where bot_id = ${bot.id} and provider_bot_id = ${providerId}
+        and key <> all(${Object.keys(rows)}::text[])
+    `.execute(tx);
+    changed += gone ?? 0n;
   }
-  return isEmpty ? emptyTranscript : null;
+  const { rows } = await sql<{ count: number }>`
+    select count(*)::int as count from bot_utterances where bot_id = ${bot.id}
+  `.execute(tx);
+  return { count: rows[0]?.count ?? 0, hasWords: changed > 0n };
 }
 
 async function keepMessages(tx: Tx, bot: BotRow, messages: ChatMessage[]): Promise<boolean> {
@@ -204,135 +215,4 @@ async function keepPeople(tx: Tx, bot: BotRow, people: ParticipantEvent[]): Prom
     on conflict do nothing
   `.execute(tx);
   return (numAffectedRows ?? 0n) > 0n;
-}
-
-type Heard = { transcript: Transcript; isFinal: boolean; now: Date };
-
-async function keepTranscript(
-  tx: Tx,
-  bot: BotRow,
-  { transcript, isFinal, now }: Heard,
-): Promise<boolean> {
-  const { segments, speakers } = transcript;
-  const { rows: people } = await sql<{ name: string }>`
-    select participant_name as name from bot_participant_events
-    where bot_id = ${bot.id} and participant_name is not null group by participant_name order by min(happened_at)
-  `.execute(tx);
-  const participants = [...new Set([...speakers, ...people.map(({ name }) => name)])];
-  const metadata = {
-    bot_id: bot.provider_bot_id,
-    retrieved_at: now.toISOString(),
-    word_count: transcript.wordCount,
-    character_count: transcript.characterCount,
-    duration_seconds: transcript.durationSeconds,
-    speaking_seconds: transcript.speakingSeconds,
-    participants,
-    entry_count: segments.length,
-    is_empty: segments.length === 0,
-  };
-  const live = { timestamp: now.toISOString(), text: transcript.text, is_final: isFinal };
-  const { numAffectedRows } = await sql`
-    update meetings set
-      real_time_transcript = ${JSON.stringify(live)}::jsonb, transcript_segments = ${JSON.stringify(segments)}::jsonb,
-      transcript_participants = ${JSON.stringify(participants)}::jsonb,
-      transcript_speakers = ${JSON.stringify(speakers)}::jsonb,
-      transcript_metadata = ${JSON.stringify(metadata)}::jsonb,
-      transcript_duration_seconds = ${transcript.durationSeconds},
-      transcript_language = coalesce(${transcript.language}, ${settingsOf(bot.settings?.configuration).language}, transcript_language),
-      transcript = case when ${isFinal} then ${transcript.text} else transcript end,
-      transcript_summary = case when ${isFinal}
-        then ${transcript.summary || emptyTranscript.text} else transcript_summary end,
-      transcript_url = case when ${isFinal} then ${`/api/v1/attendee/transcript/${bot.id}`} else transcript_url end,
-      transcript_retrieved_at = case when ${isFinal} then coalesce(transcript_retrieved_at, ${now}) else null end,
-      final_transcript_ready = ${isFinal}, updated_at = ${now}
-    where bot_id = ${bot.id} and (transcript_segments is distinct from ${JSON.stringify(segments)}::jsonb
-      or final_transcript_ready is distinct from ${isFinal} or transcript_participants is distinct from ${JSON.stringify(participants)}::jsonb)
-  `.execute(tx);
-  return (numAffectedRows ?? 0n) > 0n;
-}
-
-// One document for each meeting. The older product made one without a text; it is completed, not doubled. A bot that was
-// sent once more after all that adds to it.
-async function makeDocuments(
-  app: Pick<App, "clock" | "config" | "queue">,
-  tx: Tx,
-  bot: BotRow,
-  transcript: Transcript,
-): Promise<void> {
-  if (transcript.segments.length === 0) return;
-  const now = app.clock.now();
-  const { rows: meetings } = await sql<{
-    id: string;
-    user_id: string;
-    project_id: string | null;
-    title: string | null;
-    document_id: string | null;
-    is_new: boolean;
-    transcript_metadata: Record<string, unknown> | null;
-  }>`
-    select meetings.id, user_id, meetings.project_id, meetings.title, transcript_metadata,
-      transcript_document_id is null as is_new,
-      coalesce(transcript_document_id, (select documents.id from documents where documents.meeting_id = meetings.id
-        and documents.type = 'meeting_transcript' order by created_at limit 1)) as document_id
-    from meetings where bot_id = ${bot.id}
-  `.execute(tx);
-  const textHash = createHash("sha256").update(transcript.text).digest("hex");
-  for (const meeting of meetings) {
-    const values = {
-      summary: transcript.summary,
-      transcript_duration_seconds: transcript.durationSeconds,
-      transcript_metadata: JSON.stringify(meeting.transcript_metadata ?? {}),
-      updated_at: now,
-    };
-    const { id: documentId } = meeting.document_id
-      ? await tx
-          .updateTable("documents")
-          .set(values)
-          .where("id", "=", meeting.document_id)
-          .returning("id")
-          .executeTakeFirstOrThrow()
-      : await tx
-          .insertInto("documents")
-          .values({
-            ...values,
-            created_by: meeting.user_id,
-            project_id: meeting.project_id,
-            type: "meeting_transcript",
-            source: "attendee_bot",
-            source_id: meeting.id,
-            meeting_id: meeting.id,
-            title: meeting.title ?? "Meeting Transcript",
-            author: "Meeting Attendee Bot",
-            received_at: now,
-            classification_source: "system",
-            created_at: now,
-          })
-          .returning("id")
-          .executeTakeFirstOrThrow();
-    await tx
-      .insertInto("document_texts")
-      .values({
-        document_id: documentId,
-        text: transcript.text,
-        quoted: null,
-        signature: null,
-        cut: null,
-        hash: textHash,
-      })
-      .onConflict((conflict) =>
-        conflict.column("document_id").doUpdateSet({ text: transcript.text, hash: textHash }),
-      )
-      .execute();
-    if (!meeting.is_new) continue;
-    await sql`
-      update meetings set transcript_document_id = ${documentId} where id = ${meeting.id}
-    `.execute(tx);
-    const { user_id: userId } = meeting;
-    await enqueue(
-      app,
-      tx,
-      await startClassification(app, tx, { documentId, userId, fact: "transcribed" }),
-    );
-    await tellOwner(tx, userId, documentId);
-  }
 }

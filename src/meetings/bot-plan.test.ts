@@ -7,6 +7,7 @@ const at = (hours: number) => new Date(now.getTime() + hours * 3_600_000);
 const url = "https://meet.google.com/abc-defg-hij";
 const coming: PlannedMeeting = {
   meetingUrl: url,
+  isJoinable: true,
   startTime: at(2),
   endTime: at(3),
   eventStatus: "accepted",
@@ -31,6 +32,7 @@ const cases: Case[] = [
   ["none", "declined", { eventStatus: "declined", wantsBot: true }],
   ["none", "cancelled", { isCancelled: true, wantsBot: true }],
   ["none", "no_link", { meetingUrl: null, wantsBot: true }],
+  ["none", "not_joinable", { isJoinable: false, wantsBot: true }],
   ["none", "over", { startTime: at(-2), endTime: at(-1), wantsBot: true }],
   ["send", "asked", { startTime: at(-1), endTime: at(1), wantsBot: true }],
   ["send", "all_meetings", {}, true],

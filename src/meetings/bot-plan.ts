@@ -1,6 +1,8 @@
 /** What the decision about a bot looks at. */
 export type PlannedMeeting = {
   meetingUrl: string | null;
+  /** Bots can join by this link. */
+  isJoinable: boolean;
   startTime: Date;
   endTime: Date;
   /** The person's own answer. */
@@ -51,16 +53,13 @@ export function botPlan(meeting: PlannedMeeting, preference: BotPreference, now:
     return plan("none", "had_bot", "The meeting has had its bot");
   }
   if (!isWanted && bot?.isStaying) {
-    return plan(
-      "none",
-      "shared",
-      `${why.reason}; others here have the bot in the meeting, and keep it`,
-    );
+    const others = "others here have the bot in the meeting, and keep it";
+    return plan("none", "shared", `${why.reason}; ${others}`);
   }
   if (!isWanted) return plan(bot && !bot.isOver ? "cancel" : "none", why.rule, why.reason);
   if (!bot) return plan("send", why.rule, why.reason);
-  if (isMoved) return plan("move", "moved", "The meeting has another time or link now");
-  return plan("none", "served", "The meeting has its bot");
+  if (isMoved) return plan("move", "moved", `${why.reason}; it has another time or link now`);
+  return plan("none", "served", `${why.reason}; it has its bot`);
 }
 
 type Wish = { isWanted: boolean; rule: string; reason: string };
@@ -72,6 +71,7 @@ function wish(meeting: PlannedMeeting, { allMeetings }: BotPreference, now: Date
   if (meeting.endTime <= now && !meeting.bot) return no("over", "The meeting is over");
   if (meeting.isCancelled) return no("cancelled", "The event was cancelled");
   if (meeting.meetingUrl === null) return no("no_link", "The event has no meeting link");
+  if (!meeting.isJoinable) return no("not_joinable", "Bots cannot join by this link");
   if (meeting.wantsBot === false) return no("refused", "A bot was turned off for this meeting");
   if (meeting.eventStatus === "declined") return no("declined", "The invitation was declined");
   if (meeting.wantsBot) return yes("asked", "A bot was asked for in Daybook");

@@ -2,6 +2,7 @@ import { sql } from "kysely";
 import type { Tx } from "../db/connection.ts";
 import type { NewJob } from "../queue/queue.ts";
 import { type BotPlan, botPlan } from "./bot-plan.ts";
+import { isAttendeeJoinable } from "./meeting-url.ts";
 
 /** Decides anew about the bots of some meetings. Returns the jobs that act on what calls for something. */
 export async function planBots(tx: Tx, meetingIds: string[], now: Date): Promise<NewJob[]> {
@@ -41,7 +42,10 @@ export async function decideBots(
     left join bot_preferences on bot_preferences.user_id = meeting.user_id
     left join lateral (
       select bool_or(feeds.is_primary) as is_own,
-        bool_or(jsonb_array_length(coalesce(attendees, '[]')) > 1) as has_others,
+        bool_or((
+          select count(*) from jsonb_array_elements(coalesce(attendees, '[]')) as guest
+          where (guest ->> 'self')::boolean is not true and (guest ->> 'resource')::boolean is not true
+        ) > cardinality(virtual_usernames)) as has_others,
         bool_or(visibility in ('private', 'confidential')) as is_private
       from calendar_events left join feeds on feeds.id = calendar_events.feed_id
       where calendar_events.user_id = meeting.user_id
@@ -55,6 +59,8 @@ export async function decideBots(
     select meeting_id, decision, rule, reason, "isWanted", inputs, ${now}::timestamptz
     from jsonb_to_recordset(${JSON.stringify(plans)}::jsonb)
       as plan (meeting_id uuid, decision text, rule text, reason text, "isWanted" boolean, inputs jsonb)
+    -- Two at once lock them in the same order.
+    order by meeting_id
     on conflict (meeting_id) do update
     set decision = excluded.decision, rule = excluded.rule, reason = excluded.reason, is_wanted = excluded.is_wanted,
       inputs = excluded.inputs, decided_at = excluded.decided_at
@@ -96,6 +102,7 @@ type MeetingToPlan = {
 function decide(row: MeetingToPlan, now: Date) {
   const inputs = {
     meetingUrl: row.meeting_url,
+    isJoinable: row.meeting_url !== null && isAttendeeJoinable(row.meeting_url),
     startTime: row.start_time,
     endTime: row.end_time,
     eventStatus: row.event_status,

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import { sql } from "kysely";
 import type { App } from "../app.ts";
 import { ProviderError } from "../lib/errors.ts";
@@ -27,6 +28,8 @@ export type Polled = {
   status: string;
   state: string | null;
   has_transcript: boolean;
+  /** Something was new. */
+  changed: boolean;
   error: string | null;
 };
 
@@ -36,12 +39,10 @@ export async function pollBots(
   { signal, userId }: { signal?: AbortSignal; userId?: string } = {},
 ): Promise<Polled[]> {
   const access = attendeeAccess(app.config);
+  if (!userId) await eraseOrphans(app, access);
   if (!access) return [];
-  if (!userId) {
-    await sweep(app);
-    await eraseOrphans(app, access);
-  }
-  const polled: string[] = [];
+  if (!userId) await sweep(app);
+  const before = new Map<string, Claimed>();
   let seen: Map<string, ProviderBot> | null = null;
   while (!signal?.aborted) {
     const due = await claimDue(app, userId);
@@ -49,16 +50,19 @@ export async function pollBots(
     if (!seen && due.length > 1 + (await countLive(app)) / perPage) {
       seen = await listLive(access, signal);
     }
-    await inParallel(due, 8, ({ id, provider_bot_id }) =>
-      tendBot(
-        app,
-        { botId: id },
-        { ...(signal ? { signal } : {}), snapshot: seen?.get(provider_bot_id ?? "") },
-      ),
-    );
-    polled.push(...due.map(({ id }) => id));
+    const snapshots = seen;
+    await inParallel(due, 8, async ({ id, provider_bot_id }) => {
+      const snapshot = snapshots?.get(provider_bot_id ?? "");
+      try {
+        await tendBot(app, { botId: id }, { ...(signal ? { signal } : {}), snapshot });
+      } catch (error) {
+        // One bot's trouble is not the others'; it waits in its row.
+        if (!signal?.aborted) app.log.error({ bot_id: id, error }, "a bot could not be looked at");
+      }
+    });
+    for (const bot of due) before.set(bot.id, before.get(bot.id) ?? bot);
   }
-  return resultsOf(app, [...new Set(polled)]);
+  return resultsOf(app, before);
 }
 
 /** The same in numbers, as a schedule reports it. */
@@ -70,10 +74,19 @@ export async function pollBotsByClock(
   return { polled: polled.length, failed: polled.filter(({ error }) => error !== null).length };
 }
 
+type Claimed = {
+  id: string;
+  provider_bot_id: string | null;
+  status: string;
+  state: string | null;
+  event_count: number;
+  transcript_state: string;
+};
+
 // Whoever claims one puts it off, so that nobody else takes it; should they die, it is due again after that.
-async function claimDue(app: Part, userId: string | undefined) {
+async function claimDue(app: Part, userId: string | undefined): Promise<Claimed[]> {
   const now = app.clock.now();
-  const { rows } = await sql<{ id: string; provider_bot_id: string | null }>`
+  const { rows } = await sql<Claimed>`
     update bots set due_at = ${new Date(now.getTime() + 120_000)}
     where id in (
       select id from bots where due_at <= ${now} and wish is not null and (lease_until is null or lease_until <= ${now})
@@ -81,7 +94,7 @@ async function claimDue(app: Part, userId: string | undefined) {
           or exists (select from meetings where bot_id = bots.id and user_id = ${userId ?? null}::uuid))
       order by due_at limit ${portion} for update skip locked
     )
-    returning id, provider_bot_id
+    returning id, provider_bot_id, status, state, event_count, transcript_state
   `.execute(app.db);
   return rows;
 }
@@ -111,31 +124,38 @@ async function listLive(
 async function sweep(app: Part): Promise<void> {
   const now = app.clock.now();
   await app.db.transaction().execute(async (tx) => {
+    // Locked first, looked at afterwards: somebody may be giving one of them to a meeting.
+    const { rows: alone } = await sql<{ id: string }>`
+      select id from bots where wish = 'attend' and not is_over and created_at < now() - interval '1 minute'
+        and not exists (select from meetings where bot_id = bots.id)
+      order by id limit 1000 for update skip locked
+    `.execute(tx);
     const { rows: orphans } = await sql<{ id: string }>`
       update bots set wish = 'leave', occurrence_key = null, due_at = ${now}
-      where wish = 'attend' and not is_over and created_at < now() - interval '1 minute'
-        and not exists (select from meetings where bot_id = bots.id)
+      where id = any(${alone.map(({ id }) => id)}::uuid[]) and not exists (select from meetings where bot_id = bots.id)
       returning id
     `.execute(tx);
     const { rows: waiting } = await sql<{ meeting_id: string }>`
       select meeting_id from bot_plans join meetings on meetings.id = meeting_id
       where decision <> 'none' and meetings.end_time > ${now} and decided_at < ${new Date(now.getTime() - 60_000)}
-      limit 1000
+      order by meetings.start_time limit 1000
     `.execute(tx);
     await enqueue(app, tx, [...orphans.map(({ id }) => tendJob(id)), ...waiting.map(reconcileJob)]);
     // Called off long ago; what has been in a meeting stays with it.
     await sql`
       delete from bots where is_over and wish is not null and updated_at < ${new Date(now.getTime() - keptMs)}
         and user_id is not null and not exists (select from meetings where bot_id = bots.id)
+        and not exists (select from bot_meetings where bot_id = bots.id)
     `.execute(tx);
   });
 }
 
 // Whoever deletes their account takes along what their bots heard, unless somebody else has it too.
-async function eraseOrphans(app: Part, access: AttendeeAccess): Promise<void> {
+async function eraseOrphans(app: Part, access: AttendeeAccess | null): Promise<void> {
   const { rows } = await sql<{ id: string; provider_ids: string[] }>`
     select id, array_remove(earlier_bot_ids || provider_bot_id, null) as provider_ids from bots
-    where user_id is null and is_over and wish is not null and not exists (select from meetings where bot_id = bots.id)
+    where user_id is null and (is_over or wish is null) and not exists (select from meetings where bot_id = bots.id)
+      and not exists (select from bot_meetings where bot_id = bots.id)
     limit 50
   `.execute(app.db);
   await inParallel(rows, 4, async ({ id, provider_ids }) => {
@@ -150,7 +170,8 @@ async function eraseOrphans(app: Part, access: AttendeeAccess): Promise<void> {
   });
 }
 
-async function erase(access: AttendeeAccess, providerId: string): Promise<void> {
+async function erase(access: AttendeeAccess | null, providerId: string): Promise<void> {
+  if (!access) return;
   await deleteBotData(access, providerId).catch((error: unknown) => {
     const isGone =
       error instanceof ProviderError && (error.failure === "not_found" || error.reason === "state");
@@ -158,12 +179,29 @@ async function erase(access: AttendeeAccess, providerId: string): Promise<void> 
   });
 }
 
-async function resultsOf(app: Part, ids: string[]): Promise<Polled[]> {
+async function resultsOf(app: Part, before: Map<string, Claimed>): Promise<Polled[]> {
+  const ids = [...before.keys()];
   if (ids.length === 0) return [];
-  const { rows } = await sql<Polled>`
-    select bots.id as bot_id, status, state, transcript_state = 'final' as has_transcript, last_error as error,
+  const { rows } = await sql<Polled & Claimed>`
+    select bots.id, bots.id as bot_id, provider_bot_id, status, state, event_count, transcript_state,
+      transcript_state = 'final' as has_transcript, last_error as error,
       array(select id from meetings where bot_id = bots.id order by id) as meeting_ids
     from bots where id = any(${ids}::uuid[]) order by id
   `.execute(app.db);
-  return rows;
+  return rows.map((bot) => {
+    const { bot_id, meeting_ids, status, state, has_transcript, error } = bot;
+    const changed = !isDeepStrictEqual(claimedOf(bot), before.get(bot_id));
+    return { bot_id, meeting_ids, status, state, has_transcript, changed, error };
+  });
+}
+
+function claimedOf({
+  id,
+  provider_bot_id,
+  status,
+  state,
+  event_count,
+  transcript_state,
+}: Claimed): Claimed {
+  return { id, provider_bot_id, status, state, event_count, transcript_state };
 }

@@ -22,6 +22,7 @@ export async function setBotPreferences(
     `.execute(tx);
     const { rows } = await sql<{ id: string }>`
       select id from meetings where user_id = ${userId} and end_time > ${now} and meeting_url is not null
+      order by id for update
     `.execute(tx);
     const plans = await decideBots(
       tx,

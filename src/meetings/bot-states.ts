@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import { sql } from "kysely";
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
@@ -32,6 +33,8 @@ export async function applySnapshot(
     if (isOld) return bot;
     const now = app.clock.now();
     await keepEvents(tx, bot, snapshot);
+    if (bot.meeting_url === null && snapshot.meeting_url)
+      await keepLink(tx, bot, snapshot.meeting_url);
     const isOver = ["ended", "fatal_error", "data_deleted"].includes(snapshot.state);
     const last = lastOf(snapshot);
     const isFailed = snapshot.state === "fatal_error";
@@ -46,7 +49,10 @@ export async function applySnapshot(
       return again(app, tx, bot, last.subType ?? "fatal_error");
     }
     const status = isFailed ? "failed" : statusAfter(bot.status, snapshot.state);
-    const notice = noticeAt(snapshot, now);
+    // What was said at the end still holds.
+    const notice = (bot.is_over ? bot.notice : null) ?? noticeAt(snapshot, now);
+    const hasJoined = snapshot.events.some(({ type }) => type === "joined_meeting");
+    if (hasJoined) await keepMeetings(tx, bot.id);
     const next: BotRow = {
       ...bot,
       status,
@@ -59,23 +65,19 @@ export async function applySnapshot(
       over_at: isOver ? (bot.over_at ?? last.at ?? now) : null,
       // What never came in has heard nothing.
       transcript_state:
-        isOver &&
-        !snapshot.events.some(({ type }) => type === "joined_meeting") &&
-        bot.earlier_bot_ids.length === 0
-          ? "final"
-          : bot.transcript_state,
+        isOver && !hasJoined && bot.earlier_bot_ids.length === 0 ? "final" : bot.transcript_state,
     };
     await sql`
       update bots set status = ${next.status}, state = ${next.state}, recording_state = ${next.recording_state},
         transcription_state = ${next.transcription_state}, event_count = ${next.event_count},
         notice = ${jsonOrNull(notice)}::jsonb, is_over = ${isOver}, over_at = ${next.over_at},
-        transcript_state = ${next.transcript_state}, is_active = ${!isOver}, updated_at = ${now}
+        transcript_state = ${next.transcript_state}, is_active = ${!isOver}, updated_at = ${now},
+        -- What is over is nobody else's: whoever comes now gets a bot of their own.
+        occurrence_key = case when ${isOver} then null else occurrence_key end
       where id = ${bot.id}
     `.execute(tx);
     const isNews =
-      bot.state !== next.state ||
-      bot.status !== status ||
-      JSON.stringify(bot.notice) !== JSON.stringify(notice);
+      bot.state !== next.state || bot.status !== status || !isDeepStrictEqual(bot.notice, notice);
     if (isNews) await tellStatus(tx, next, now);
     return next;
   });
@@ -115,10 +117,12 @@ export async function giveUp(
       },
     };
     const notice = code === null ? null : { code, ...(known[code] ?? noticeOf(code, code)) };
-    const status: BotStatus = notice ? "failed" : bot.status;
+    const hasHeard = bot.transcript_state !== "none";
+    const status: BotStatus = notice ? (hasHeard ? "completed" : "failed") : bot.status;
     const next = { ...bot, status, notice, is_over: true };
     await sql`
       update bots set status = ${status}, notice = ${jsonOrNull(notice)}::jsonb, is_over = true, is_active = false,
+        occurrence_key = null,
         over_at = ${now}, transcript_state = 'final', updated_at = ${now}
       where id = ${bot.id}
     `.execute(tx);
@@ -186,6 +190,22 @@ async function withBot<Result>(
     if (!rows[0]) throw new Error(`Bot ${botId} was deleted`);
     return act(tx, rows[0]);
   });
+}
+
+/** Whoever had it there gets what it heard. */
+export async function keepMeetings(tx: Tx, botId: string): Promise<void> {
+  await sql`
+    insert into bot_meetings (bot_id, meeting_id) select bot_id, id from meetings where bot_id = ${botId}
+    on conflict do nothing
+  `.execute(tx);
+}
+
+// A bot of the older product that was sent by a link alone.
+async function keepLink(tx: Tx, bot: BotRow, link: string): Promise<void> {
+  await sql`update bots set meeting_url = ${link} where id = ${bot.id}`.execute(tx);
+  await sql`
+    update meetings set meeting_url = ${link}, bot_link = ${link} where bot_id = ${bot.id} and meeting_url is null
+  `.execute(tx);
 }
 
 async function tellStatus(tx: Tx, bot: BotRow, now: Date): Promise<void> {

@@ -32,7 +32,13 @@ import { isSameMeeting } from "./meeting-url.ts";
 type Part = Pick<App, "db" | "clock" | "queue" | "config">;
 
 /** Whoever holds a bot's lease works with these. */
-export type Work = { app: Part; access: AttendeeAccess; signal: AbortSignal | undefined };
+export type Work = {
+  app: Part;
+  access: AttendeeAccess;
+  signal: AbortSignal | undefined;
+  /** Of the lease. */
+  owner: string;
+};
 
 // The provider takes a bot for a time from now on, or says that it is past.
 const soonMs = 5_000;
@@ -54,7 +60,7 @@ export async function bring(work: Work, bot: BotRow): Promise<ProviderBot | null
   const now = app.clock.now();
   if (bot.asked_at) {
     const found = await findOurs(work, bot);
-    if (found) return adopt(app, bot, found, sentTo(found));
+    if (found) return adopt(work, bot, found, sentTo(found));
   }
   if (bot.wish === "leave") {
     // What was asked for a moment ago may still be made.
@@ -74,12 +80,13 @@ export async function bring(work: Work, bot: BotRow): Promise<ProviderBot | null
   `.execute(app.db);
   if (numAffectedRows === 0n) return null;
   try {
-    return await adopt(app, bot, await create(work, asked), sentOf(asked));
+    return await adopt(work, bot, await create(work, asked), sentOf(asked));
   } catch (error) {
     if (!(error instanceof ProviderError)) throw error;
     const found = error.reason === "duplicate_key" ? await findOurs(work, bot) : null;
-    if (found) return adopt(app, bot, found, sentTo(found));
-    if (error.failure !== "give_up" || error.reason === "unauthorised") throw error;
+    if (found) return adopt(work, bot, found, sentTo(found));
+    const isFinal = error.failure === "give_up" && error.reason !== "unauthorised";
+    if (!isFinal || (bot.joins_at && bot.joins_at > now)) throw error;
     await giveUp(app, bot.id, "refused", error.message);
     return null;
   }
@@ -106,12 +113,19 @@ async function findOurs({ access, signal }: Work, bot: BotRow): Promise<Provider
   return found.at(-1) ?? null;
 }
 
-async function adopt(app: Part, bot: BotRow, found: ProviderBot, sent: Sent): Promise<ProviderBot> {
-  await sql`
-    update bots set provider_bot_id = ${found.id}, sent = ${JSON.stringify(sent)}::jsonb, notice = null
-    where id = ${bot.id}
+// Whoever has lost the lease meanwhile leaves it to the one who has it, who finds it by its key.
+async function adopt(
+  { app, owner }: Work,
+  bot: BotRow,
+  found: ProviderBot,
+  sent: Sent,
+): Promise<ProviderBot | null> {
+  const { numAffectedRows } = await sql`
+    update bots set provider_bot_id = ${found.id}, sent = ${JSON.stringify(sent)}::jsonb, notice = null,
+      settings = coalesce(settings, '{}') || jsonb_build_object('attendee_bot_id', ${found.id}::text)
+    where id = ${bot.id} and lease_owner = ${owner}
   `.execute(app.db);
-  return found;
+  return numAffectedRows === 1n ? found : null;
 }
 
 function sentOf({ meeting_url, join_at, bot_name, metadata }: NewBot): Sent {

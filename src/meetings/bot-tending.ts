@@ -6,7 +6,7 @@ import type { Config } from "../config.ts";
 import { ProviderError } from "../lib/errors.ts";
 import { type AttendeeAccess, getBot, type ProviderBot } from "../providers/attendee.ts";
 import { enqueue } from "../queue/queue.ts";
-import { fetchContents, keepContents } from "./bot-contents.ts";
+import { fetchContents, keepContents, nothingMore } from "./bot-contents.ts";
 import { nextLook } from "./bot-pace.ts";
 import { applySnapshot, giveUp, startAgain } from "./bot-states.ts";
 import { bring, isStillOn, steer, type Work } from "./bot-steering.ts";
@@ -16,8 +16,9 @@ type Part = Pick<App, "db" | "clock" | "queue" | "config" | "log">;
 
 const leaseMs = 120_000;
 const waitMs = 15_000;
-// The provider says nothing sensible of a bot for this long after its meeting: it is given up.
+// A bot of which the provider says nothing sensible so often, and so long after its meeting, is given up.
 const hopelessMs = 3 * 86_400_000;
+const mostFailures = 30;
 const mostGone = 2;
 
 /**
@@ -35,14 +36,17 @@ export async function tendBot(
   const bot = access && (await takeLease(app, botId, owner));
   if (!access || !bot) return { tended: 0 };
   try {
-    await tend({ app, access, signal }, bot, snapshot);
-    await letGo(app, bot, owner, null);
+    await tend({ app, access, signal, owner }, bot, snapshot);
+    await letGo(app, bot, { owner });
   } catch (error) {
-    const isHopeless = (bot.ends_at?.getTime() ?? 0) + hopelessMs < app.clock.now().getTime();
-    if (isHopeless && error instanceof ProviderError) {
-      await giveUp(app, botId, "unreachable", error.message);
+    // Whoever stops us has somebody else go on.
+    if (signal?.aborted) await letGo(app, bot, { owner, isAgain: true });
+    else {
+      if (error instanceof ProviderError && isHopeless(bot, app.clock.now())) {
+        await keepWhatThereIs(app, bot, error.message);
+      }
+      await letGo(app, bot, { owner, error });
     }
-    await letGo(app, bot, owner, error);
     if (!(error instanceof ProviderError)) throw error;
   }
   return { tended: 1 };
@@ -51,9 +55,24 @@ export async function tendBot(
 /** Tends a bot now, or once whoever does so has finished; not for longer than people wait. */
 export async function tendBotNow(app: Part, botId: string): Promise<void> {
   if (!attendeeAccess(app.config)) return;
-  for (const deadline = Date.now() + waitMs; Date.now() < deadline; await sleep(50)) {
+  for (const deadline = Date.now() + waitMs; Date.now() < deadline; await sleep(100)) {
     if ((await tendBot(app, { botId })).tended > 0) return;
+    const { rows } = await sql`select from bots where id = ${botId} and wish is not null`.execute(
+      app.db,
+    );
+    if (rows.length === 0) return;
   }
+}
+
+function isHopeless(bot: BotRow, now: Date): boolean {
+  const isLongOver = bot.ends_at !== null && bot.ends_at.getTime() + hopelessMs < now.getTime();
+  return isLongOver && bot.failures >= mostFailures;
+}
+
+async function keepWhatThereIs(app: Part, bot: BotRow, message: string): Promise<void> {
+  await giveUp(app, bot.id, "unreachable", message);
+  if (bot.transcript_state === "none") return;
+  await keepContents(app, { ...bot, status: "completed" }, nothingMore(app.clock.now()));
 }
 
 /** How to reach Attendee; null where no key is set. */
@@ -76,7 +95,9 @@ async function takeLease(app: Part, botId: string, owner: string): Promise<BotRo
   return null;
 }
 
-async function letGo(app: Part, before: BotRow, owner: string, error: unknown): Promise<void> {
+type End = { owner: string; error?: unknown; isAgain?: boolean };
+
+async function letGo(app: Part, before: BotRow, { owner, error, isAgain }: End): Promise<void> {
   const now = app.clock.now();
   await app.db.transaction().execute(async (tx) => {
     await lockMeetings(tx, before.id);
@@ -85,18 +106,14 @@ async function letGo(app: Part, before: BotRow, owner: string, error: unknown): 
     `.execute(tx);
     const [bot] = rows;
     if (!bot) return;
-    const failures = error ? bot.failures + 1 : 0;
+    const failures = error ? bot.failures + 1 : isAgain ? bot.failures : 0;
     const text =
       error instanceof ProviderError ? error.message : error ? "Something unexpected" : null;
     // A wish that came while we worked is not put off.
-    const isAgain =
-      bot.wanted_again ||
-      (!error &&
-        bot.due_at &&
-        before.due_at?.getTime() !== bot.due_at.getTime() &&
-        bot.due_at <= now);
+    const isNew = bot.due_at !== null && before.due_at?.getTime() !== bot.due_at.getTime();
+    const isNow = isAgain || bot.wanted_again || (!error && isNew && (bot.due_at ?? now) <= now);
     const usual = nextLook(bot, now);
-    const due = isAgain ? now : error && usual ? retryAt(error, failures, now) : usual;
+    const due = isNow ? now : error && usual ? retryAt(bot, error, now) : usual;
     await sql`
       update bots set lease_owner = null, lease_until = null, wanted_again = false, failures = ${failures},
         last_error = ${text}, due_at = ${due}, last_polled_at = ${now}
@@ -105,14 +122,20 @@ async function letGo(app: Part, before: BotRow, owner: string, error: unknown): 
     await sql`
       update meetings set last_polled_at = ${now}, next_poll_time = ${due} where bot_id = ${bot.id}
     `.execute(tx);
-    if (isAgain) await enqueue(app, tx, tendJob(bot.id));
+    if (isNow) await enqueue(app, tx, tendJob(bot.id));
     else if (error && due) await enqueue(app, tx, { ...tendJob(bot.id), startAfter: due });
   });
 }
 
-function retryAt(error: unknown, failures: number, now: Date): Date {
+function retryAt(bot: BotRow, error: unknown, now: Date): Date {
   const asked = error instanceof ProviderError ? error.retryAfterSeconds : undefined;
-  const seconds = asked ?? Math.min(300, 2 ** Math.min(failures, 9) * (1 + Math.random()));
+  const aheadMs = (bot.joins_at ?? now).getTime() - now.getTime();
+  // What is refused may be mended until the meeting begins; nobody needs to be asked all the time.
+  if (error instanceof ProviderError && error.reason === "refused" && aheadMs > 0) {
+    return new Date(now.getTime() + Math.min(Math.max(aheadMs / 2, 60_000), 6 * 3_600_000));
+  }
+  const failures = Math.min(bot.failures + 1, 9);
+  const seconds = asked ?? Math.min(300, 2 ** failures * (1 + Math.random()));
   return new Date(now.getTime() + seconds * 1000);
 }
 

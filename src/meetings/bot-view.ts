@@ -1,9 +1,11 @@
 import { sql } from "kysely";
 import type { App } from "../app.ts";
 import { AppError } from "../lib/errors.ts";
+import { listUtterances } from "./bot-contents.ts";
 import { decideBots } from "./bot-plans.ts";
+import { participantsOf } from "./bot-transcripts.ts";
 import type { BotStatus } from "./bot-words.ts";
-import type { Segment } from "./transcript.ts";
+import { type Segment, transcriptOf } from "./transcript.ts";
 
 /** One thing that happened to a bot. Those without a provider's bot are our own doing. */
 export type BotEvent = {
@@ -86,20 +88,33 @@ export type KeptTranscript = {
   document_id: string | null;
 };
 
+/** What a bot's meeting holds; while it grows, what was heard up to the last reading. */
 export async function getTranscriptOf(
   app: Pick<App, "db">,
-  meetingId: string,
+  bot: { id: string; meeting_id: string; transcript_state: string },
 ): Promise<KeptTranscript> {
   const { rows } = await sql<KeptTranscript>`
     select title, start_time, coalesce(transcript, real_time_transcript ->> 'text') as text,
       transcript_segments as segments, transcript_participants as participants, transcript_speakers as speakers,
       transcript_summary as summary, transcript_duration_seconds as duration_seconds, transcript_metadata as metadata,
-      transcript_language as language, transcript_retrieved_at as retrieved_at, transcript_document_id as document_id
-    from meetings where id = ${meetingId}
+      transcript_language as language, transcript_retrieved_at as retrieved_at,
+      (select document_id from bot_meetings where bot_id = ${bot.id} and meeting_id = meetings.id) as document_id
+    from meetings where id = ${bot.meeting_id}
   `.execute(app.db);
-  const [transcript] = rows;
-  if (!transcript) throw new Error(`Meeting ${meetingId} was deleted`);
-  return transcript;
+  const [kept] = rows;
+  if (!kept) throw new Error(`Meeting ${bot.meeting_id} was deleted`);
+  if (bot.transcript_state !== "growing") return kept;
+  const transcript = transcriptOf(await listUtterances(app.db, bot.id));
+  const { text, segments, speakers, durationSeconds, speakingSeconds, wordCount } = transcript;
+  return {
+    ...kept,
+    text,
+    segments,
+    speakers,
+    participants: await participantsOf(app.db, bot.id, transcript),
+    duration_seconds: durationSeconds,
+    metadata: { ...kept.metadata, word_count: wordCount, speaking_seconds: speakingSeconds },
+  };
 }
 
 /** What a person wants of the bots of all of their meetings. */

@@ -1,7 +1,7 @@
 import { sql } from "kysely";
 import type { Tx } from "../db/connection.ts";
 import type { NewJob } from "../queue/queue.ts";
-import type { BotStatus } from "./bot-words.ts";
+import type { BotStatus, Notice } from "./bot-words.ts";
 
 /** A bot of ours: what is wanted of it, and what we know of the provider's. */
 export type BotRow = {
@@ -29,7 +29,8 @@ export type BotRow = {
   transcript_state: "none" | "growing" | "final";
   event_count: number;
   contents_read_at: Date | null;
-  notice: unknown;
+  transcript_written_at: Date | null;
+  notice: Notice | null;
   is_over: boolean;
   over_at: Date | null;
   recording_url: string | null;

@@ -67,7 +67,7 @@ export function transcriptOf(utterances: Utterance[]): Transcript {
     summary: opening.length > 200 ? `${opening.slice(0, 200)}...` : opening,
     wordCount: all.split(/\s+/).filter((word) => word !== "").length,
     characterCount: all.length,
-    durationSeconds: Math.round(Math.max(0, ...segments.map(({ end }) => end))),
+    durationSeconds: Math.round(segments.reduce((last, { end }) => Math.max(last, end), 0)),
     speakingSeconds: Math.round(segments.reduce((total, { start, end }) => total + end - start, 0)),
     language:
       spoken.find(({ transcription }) => transcription?.language)?.transcription?.language ?? null,

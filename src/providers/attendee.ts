@@ -250,6 +250,8 @@ export const listLiveBots = (access: AttendeeAccess, signal?: AbortSignal) =>
   listAll(access, `/bots?${liveStates.map((state) => `states=${state}`).join("&")}`, Bot, signal);
 
 const timeoutMs = 20_000;
+// Whatever it asks for: a meeting does not wait for a day.
+const longestPause = 600;
 const largestAnswer = 50_000_000;
 const mostPages = 2_000;
 
@@ -373,7 +375,7 @@ function failureOf(response: Response, content: unknown): ProviderError {
     });
   if (status === 429) {
     const seconds = Number(response.headers.get("retry-after"));
-    const pause = Number.isFinite(seconds) && seconds > 0 ? seconds : 30;
+    const pause = Number.isFinite(seconds) && seconds > 0 ? Math.min(seconds, longestPause) : 30;
     return fail("wait", "throttled", "Attendee asks for a pause", pause);
   }
   if (status >= 500 || status === 408) {
@@ -382,7 +384,12 @@ function failureOf(response: Response, content: unknown): ProviderError {
   if (status === 401 || status === 403) {
     return fail("give_up", "unauthorised", "Attendee refuses MASTER_ATTENDEE_API_KEY");
   }
-  if (status === 404) return fail("not_found", "not_found", sentence || "Attendee has no such bot");
+  if (status === 404) {
+    // Another 404 comes from something in between, or from a wrong address, and says nothing of the bot.
+    return /^(bot not found|no recording)/i.test(sentence)
+      ? fail("not_found", "not_found", sentence)
+      : fail("retry", "wrong_address", "Attendee does not answer at this address (404)");
+  }
   const told = `Attendee refused: ${sentence || status}`;
   if (/deduplication key already in use/i.test(sentence))
     return fail("retry", "duplicate_key", told);

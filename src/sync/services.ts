@@ -56,6 +56,9 @@ export async function syncService(
   return { service, ...result, isSkipped: polled.length === 0, nextSyncInMs };
 }
 
+// Nobody waits longer for a provider that hangs; what is not looked at by then is due again.
+const patienceMs = 25_000;
+
 // Bots are followed by their own due times: all of the user's that are due are looked at.
 async function syncBots(app: Part, userId: string): Promise<ServiceResult> {
   if (!app.config.attendee.apiKey) {
@@ -63,7 +66,7 @@ async function syncBots(app: Part, userId: string): Promise<ServiceResult> {
     return { service: "attendee", ...nothing, error, isSkipped: true, nextSyncInMs: null };
   }
   const startedAt = performance.now();
-  const polled = await pollBots(app, { userId });
+  const polled = await pollBots(app, { userId, signal: AbortSignal.timeout(patienceMs) });
   const { rows } = await sql<{ live: number; due_at: Date | null }>`
     select count(distinct bots.id)::int as live, min(bots.due_at) as due_at
     from meetings join bots on bots.id = meetings.bot_id
@@ -74,7 +77,7 @@ async function syncBots(app: Part, userId: string): Promise<ServiceResult> {
     service: "attendee",
     ...nothing,
     processed: polled.length,
-    updated: polled.length,
+    updated: polled.filter(({ changed }) => changed).length,
     error: polled.find(({ error }) => error !== null)?.error ?? null,
     durationMs: Math.round(performance.now() - startedAt),
     isSkipped: polled.length === 0 && live === 0,

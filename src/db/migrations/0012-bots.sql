@@ -26,6 +26,8 @@ alter table bots
   add column transcript_state text not null default 'none' check (transcript_state in ('none', 'growing', 'final')),
   add column event_count integer not null default 0,
   add column contents_read_at timestamptz,
+  -- When the meetings' own columns were written last.
+  add column transcript_written_at timestamptz,
   add column notice jsonb,
   add column is_over boolean not null default false,
   add column over_at timestamptz,
@@ -54,18 +56,19 @@ create index bot_plans_to_do on bot_plans (meeting_id) where decision <> 'none';
 alter table meetings
   add column if not exists real_time_transcript jsonb,
   add column if not exists final_transcript_ready boolean default false,
-  add column transcript_document_id uuid references documents (id) on delete set null,
   add column bot_id uuid references bots (id) on delete set null,
   -- The link that it was given its bot for: another one moves the bot.
   add column bot_link text;
 create index meetings_bot on meetings (bot_id) where bot_id is not null;
 
 -- In some of the older databases `attendee_bot_id` points at bots, as it was meant to: there it keeps saying the same.
+-- In the later ones it holds the provider's id, of a bot that `meeting_bots` knows.
 do $$
 begin
   if (select data_type from information_schema.columns
       where table_schema = current_schema() and table_name = 'meetings' and column_name = 'attendee_bot_id') = 'uuid' then
-    update meetings set bot_id = attendee_bot_id::text::uuid where attendee_bot_id is not null;
+    update meetings set bot_id = attendee_bot_id::text::uuid
+    where exists (select from bots where bots.id = attendee_bot_id::text::uuid);
     create function daybook_mirror_bot() returns trigger language plpgsql as $mirror$
     begin
       new.attendee_bot_id := new.bot_id;
@@ -74,6 +77,10 @@ begin
     $mirror$;
     create trigger daybook_mirror_bot before insert or update of bot_id on meetings
       for each row execute function daybook_mirror_bot();
+  elsif to_regclass('meeting_bots') is not null then
+    insert into bots (user_id, name, provider, provider_bot_id, created_at)
+    select user_id, bot_name, 'attendee', bot_id, coalesce(created_at, now()) from meeting_bots;
+    update meetings set bot_id = bots.id from bots where bots.provider_bot_id = meetings.attendee_bot_id::text;
   end if;
 end
 $$;
@@ -88,13 +95,22 @@ create table bot_events (
   happened_at timestamptz not null,
   unique (bot_id, provider_bot_id, type, sub_type, happened_at)
 );
--- What was said so far, while the meeting runs: a caption is written over as it grows.
+-- What was said, as the provider told it last: a caption is written over as it grows.
 create table bot_utterances (
   bot_id uuid not null references bots (id) on delete cascade,
+  provider_bot_id text not null,
   key text not null,
   utterance jsonb not null,
-  primary key (bot_id, key)
+  primary key (bot_id, provider_bot_id, key)
 );
+-- The meetings whose people had a bot there: each gets what it heard as a document, wherever the meeting has moved since.
+create table bot_meetings (
+  bot_id uuid not null references bots (id) on delete cascade,
+  meeting_id uuid not null references meetings (id) on delete cascade,
+  document_id uuid references documents (id) on delete set null,
+  primary key (bot_id, meeting_id)
+);
+create index bot_meetings_meeting on bot_meetings (meeting_id);
 create table bot_messages (
   bot_id uuid not null references bots (id) on delete cascade,
   message_id text not null,
@@ -142,16 +158,27 @@ select id, 'send', 'undecided', 'Not decided yet', '{}', now() - interval '1 hou
 where end_time > now() and meeting_url is not null and cancelled_at is null
 on conflict do nothing;
 
--- The older product's bots that are still under way, or ended without a transcript, are followed from here on.
+-- The older product's bots that are still under way, or ended without a transcript, are followed from here on. Its own
+-- word for how they ended is not believed: it took what it did not know for a failure.
 update bots set wish = 'attend', status = coalesce(meeting.bot_status, 'pending'), meeting_url = meeting.meeting_url,
-  starts_at = meeting.start_time, ends_at = meeting.end_time, occurrence_key = 'older:' || bots.id, due_at = now(),
-  asked_at = bots.created_at
+  starts_at = meeting.start_time, ends_at = meeting.end_time, joins_at = meeting.start_time - interval '2 minutes',
+  occurrence_key = 'older:' || bots.id, due_at = now(), asked_at = bots.created_at
 from (
   select distinct on (bot_id) bot_id, meeting_url, start_time, end_time,
     case when bot_status in ('bot_scheduled', 'bot_joined', 'transcribing') then bot_status end as bot_status
   from meetings
   where bot_id is not null and end_time > now() - interval '7 days' and transcript_retrieved_at is null
-    and bot_status in ('pending', 'bot_scheduled', 'bot_joined', 'transcribing', 'completed')
   order by bot_id, start_time desc
 ) as meeting
 where meeting.bot_id = bots.id and bots.provider = 'attendee' and bots.provider_bot_id is not null;
+
+-- Those that were sent by a link alone had no meeting: they get one, whose link the provider tells.
+with lone as (
+  update bots set wish = 'attend', starts_at = created_at + interval '2 minutes', ends_at = created_at + interval '62 minutes',
+    joins_at = created_at + interval '2 minutes', occurrence_key = 'older:' || id, due_at = now(), asked_at = created_at
+  where provider = 'attendee' and provider_bot_id is not null and user_id is not null and wish is null
+    and created_at > now() - interval '7 days' and not exists (select from meetings where bot_id = bots.id)
+  returning id, user_id, name, starts_at, ends_at
+)
+insert into meetings (user_id, title, start_time, end_time, event_status, wants_bot, bot_id)
+select user_id, coalesce(nullif(name, ''), 'Meeting'), starts_at, ends_at, 'accepted', true, id from lone;
