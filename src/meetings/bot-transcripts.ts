@@ -81,10 +81,12 @@ export async function conclude(
   transcript: Transcript,
 ): Promise<void> {
   const isEmpty = transcript.segments.length === 0;
-  const notice = bot.notice ?? (await noticeAtTheEnd(tx, bot, { isEmpty, now: app.clock.now() }));
-  await sql`
-    update bots set notice = ${notice === null ? null : JSON.stringify(notice)}::jsonb where id = ${bot.id}
-  `.execute(tx);
+  const notice = await noticeAtTheEnd(tx, bot, { isEmpty, now: app.clock.now() });
+  if (notice) {
+    await sql`
+      update bots set notice = coalesce(notice, ${JSON.stringify(notice)}::jsonb) where id = ${bot.id}
+    `.execute(tx);
+  }
   await keepMeetings(tx, bot.id);
   if (!isEmpty) await makeDocuments(app, tx, bot, transcript);
 }

@@ -158,7 +158,7 @@ export type BotReason = {
 
 /** @throws {AppError} `not_found` for a meeting that is not theirs. */
 export async function whyBot(
-  app: Pick<App, "db" | "clock">,
+  app: Pick<App, "db" | "clock" | "config">,
   userId: string,
   meetingId: string,
 ): Promise<BotReason> {
@@ -171,6 +171,10 @@ export async function whyBot(
   `.execute(app.db);
   const [why] = rows;
   if (!why) throw new AppError("not_found", `No meeting ${meetingId}`);
+  if (why.decision === "send" && !app.config.attendee.apiKey) {
+    const reason = `${why.reason}; but no bots can be sent: MASTER_ATTENDEE_API_KEY is not set`;
+    return { ...why, rule: "no_key", reason };
+  }
   if (why.decision !== null) return why;
   // One of the older product that has not changed since.
   await app.db.transaction().execute((tx) => decideBots(tx, [meetingId], app.clock.now()));

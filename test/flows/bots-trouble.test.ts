@@ -1,0 +1,211 @@
+import assert from "node:assert/strict";
+import { after, before, beforeEach, describe, test } from "node:test";
+import { sql } from "kysely";
+import { hours, minutes } from "../../sandbox/google/clock.ts";
+import {
+  ana,
+  forgetBots,
+  liveBots,
+  newLink,
+  openStage,
+  pass,
+  signInWithAssistant,
+} from "../bots.ts";
+import { eventIn } from "../calendars.ts";
+import { createTestDatabase } from "../database.ts";
+import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
+
+describe("what goes wrong around a bot", () => {
+  let t: TestApp;
+  let visitor: Visitor;
+  let stage: ReturnType<typeof openStage>;
+  before(async () => {
+    t = await openTestApp({ bots: "polled", push: true });
+    visitor = await signInWithAssistant(t);
+    stage = openStage(t, visitor);
+  });
+  after(() => t[Symbol.asyncDispose]());
+  beforeEach(() => forgetBots(t));
+  const documents = async () =>
+    (await visitor.call("GET", "/api/v1/documents?type=meeting_transcript&limit=200")).body.items;
+  const transcriptOf = async (botId: string) =>
+    (await visitor.call("GET", `/api/v1/attendee/transcript/${botId}`)).body;
+
+  test("is not that it is gone, where something in between answers 404", async () => {
+    const event = await stage.invite(3 * hours);
+    const [made] = liveBots(t);
+    t.attendee.settings.failNext = [404, 404, 404];
+    await pass(t, 20 * minutes, 5 * minutes);
+    assert.deepEqual(
+      [...t.attendee.bots.keys()],
+      [made?.id],
+      "neither a second one nor another in its place",
+    );
+    t.attendee.settings.failNext = [404];
+    const { id } = await stage.meetingOf(event);
+    await visitor.call("PATCH", `/api/v1/meetings/${id}`, { wants_bot: false });
+    await pass(t, 5 * minutes, minutes);
+    assert.equal(t.attendee.bots.size, 0, "one that is called off does not come all the same");
+  });
+
+  test("is that somebody deleted it: another takes its place", async () => {
+    const event = await stage.invite(3 * hours);
+    t.attendee.bots.clear();
+    await pass(t, 20 * minutes, 5 * minutes);
+    assert.equal(liveBots(t).length, 1);
+    assert.equal((await stage.botOf(event)).provider_bot_id, liveBots(t)[0]?.id);
+  });
+
+  test("loses nothing of a meeting that is put off while the bot is in it", async () => {
+    t.attendee.settings.speed = 0.1;
+    const event = await stage.invite(-1 * minutes);
+    await pass(t, 4 * minutes);
+    const first = await stage.botOf(event);
+    assert.ok((await transcriptOf(first.id)).segments.length > 0);
+    const before = await documents();
+    const { start, end } = eventIn(t, 26);
+    t.google.calendar.patchEvent(ana, event, { start, end });
+    await t.idle();
+    t.attendee.settings.speed = 20;
+    await pass(t, 6 * minutes);
+    const second = await stage.botOf(event);
+    assert.notEqual(second.id, first.id);
+    assert.equal(second.state, "scheduled");
+    const after = await documents();
+    assert.equal(after.length, before.length + 1);
+    assert.equal(after[0].source_id, (await stage.meetingOf(event)).id);
+  });
+
+  test("keeps the first transcript of a meeting that is held a second time", async () => {
+    const event = await stage.invite(-1 * minutes);
+    const before = (await documents()).length;
+    await pass(t, 3 * minutes);
+    assert.equal((await documents()).length, before + 1);
+    const { start, end } = eventIn(t, 2);
+    t.google.calendar.patchEvent(ana, event, { start, end });
+    await t.idle();
+    await pass(t, 2 * hours + 5 * minutes, 5 * minutes);
+    await pass(t, 3 * minutes);
+    assert.equal((await documents()).length, before + 2);
+  });
+
+  test("keeps what was heard before it broke down, when it is sent away before it is back", async () => {
+    t.attendee.settings.speed = 1;
+    t.attendee.settings.fates = [["meet.google.com", "crashes"]];
+    const event = await stage.invite(-1 * minutes);
+    while (liveBots(t).length > 0) {
+      t.clock.advance(1_000);
+      t.attendee.run();
+    }
+    t.attendee.settings.fates = [["meet.google.com", "waits"]];
+    t.attendee.settings.admitAfter = 100_000;
+    const before = (await documents()).length;
+    await pass(t, 3 * minutes);
+    const bot = await stage.botOf(event);
+    assert.deepEqual([bot.attempt, bot.state], [2, "waiting_room"]);
+    await visitor.call("POST", "/api/v1/attendee/leave", { bot_id: bot.id });
+    await pass(t, 5 * minutes);
+    assert.equal((await documents()).length, before + 1);
+    assert.equal((await stage.botOf(event)).id, bot.id);
+  });
+
+  test("is not what somebody who comes later has to bear: they get a bot of their own, and nothing of what was said", async () => {
+    const priya = await signInWithAssistant(t, "priya@example.com");
+    const theirs = openStage(t, priya, "priya@example.com");
+    const location = newLink();
+    const mine = await stage.invite(-1 * minutes, { location });
+    await pass(t, 4 * minutes);
+    assert.equal((await stage.botOf(mine)).status, "completed");
+    const late = await theirs.invite(-5 * minutes, { location });
+    const own = await theirs.botOf(late);
+    assert.notEqual(own.id, (await stage.botOf(mine)).id);
+    const foreign = await priya.call(
+      "GET",
+      `/api/v1/attendee/transcript/${(await stage.botOf(mine)).id}`,
+    );
+    assert.equal(foreign.status, 404);
+  });
+
+  test("may be mended until the meeting begins: what is refused is asked for again", async () => {
+    t.attendee.settings.failNext = [400];
+    const event = await stage.invite(30 * hours);
+    const refused = await stage.botOf(event);
+    assert.deepEqual([refused.status, refused.is_over], ["pending", false]);
+    assert.match(refused.last_error, /^Attendee refused/);
+    await pass(t, 7 * hours, hours);
+    assert.deepEqual((await stage.botOf(event)).state, "scheduled");
+  });
+
+  test("of one bot is not the others'", async () => {
+    t.attendee.settings.speed = 0.1;
+    const events = [await stage.invite(-1 * minutes), await stage.invite(-1 * minutes)];
+    await pass(t, minutes);
+    const broken = await stage.botOf(events[0]!);
+    await sql`update bots set sent = '{"meeting_url": 5}' where id = ${broken.id}`.execute(
+      t.app.db,
+    );
+    await pass(t, 10 * minutes);
+    assert.equal((await stage.botOf(events[1]!)).status, "completed");
+    assert.equal((await stage.botOf(events[0]!)).last_error, "Something unexpected");
+    await sql`update bots set sent = null where id = ${broken.id}`.execute(t.app.db);
+    await pass(t, 10 * minutes, minutes);
+    assert.equal((await stage.botOf(events[0]!)).status, "completed");
+  });
+
+  test("is given up days after its meeting, with what was heard until then", async () => {
+    t.attendee.settings.speed = 0.1;
+    const event = await stage.invite(-1 * minutes);
+    await pass(t, 4 * minutes);
+    const bot = await stage.botOf(event);
+    const before = (await documents()).length;
+    t.attendee.settings.failNext = Array.from({ length: 100 }, () => 503);
+    t.clock.advance(4 * 24 * hours);
+    await pass(t, 10 * minutes, 5 * minutes);
+    assert.equal((await stage.botOf(event)).is_over, false, "not at the first trouble");
+    await sql`update bots set failures = 40 where id = ${bot.id}`.execute(t.app.db);
+    await pass(t, 10 * minutes, 5 * minutes);
+    const end = await stage.botOf(event);
+    assert.deepEqual(
+      [end.is_over, end.status, end.notice.code],
+      [true, "completed", "unreachable"],
+    );
+    assert.equal((await documents()).length, before + 1);
+    assert.equal((await transcriptOf(bot.id)).final, true);
+  });
+
+  test("is told to whoever asks by a link that no bot can join", async () => {
+    const event = await stage.invite(3 * hours, { location: "https://acme.webex.com/meet/ana" });
+    assert.equal((await stage.why(event)).rule, "not_joinable");
+    for (const meeting_url of [
+      "https://acme.webex.com/meet/ana",
+      "https://example.com",
+      "room 4",
+    ]) {
+      const { status, body } = await visitor.call("POST", "/api/v1/attendee/send-bot", {
+        meeting_url,
+      });
+      assert.deepEqual([status, body.errors?.[0].path], [422, "meeting_url"], meeting_url);
+    }
+  });
+});
+
+test("without a key no bots are sent, and that is said; with one they are, also to what was decided before", async () => {
+  await using database = await createTestDatabase();
+  {
+    await using t = await openTestApp({ push: true, database });
+    const visitor = await signInWithAssistant(t);
+    const stage = openStage(t, visitor);
+    const event = await stage.invite(3 * hours);
+    const why = await stage.why(event);
+    assert.deepEqual([why.decision, why.rule, why.bot_id], ["send", "no_key", null]);
+    assert.match(why.reason, /MASTER_ATTENDEE_API_KEY is not set/);
+    const { id } = await stage.meetingOf(event);
+    const sent = await visitor.call("POST", "/api/v1/attendee/send-bot", { meeting_id: id });
+    assert.equal(sent.status, 503);
+  }
+  await using later = await openTestApp({ database, bots: "polled" });
+  later.clock.advance(2 * minutes);
+  await later.asService("POST", "/api/v1/attendee/poll-all");
+  await later.idle();
+  assert.equal(liveBots(later).length, 1);
+});
