@@ -1,11 +1,15 @@
 import { randomBytes } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import fastify, { type FastifyReply, type FastifyRequest } from "fastify";
-import { z } from "zod";
+import fastify from "fastify";
 import { type Clock, systemClock } from "../../src/lib/clock.ts";
-import { addRoutes } from "./api.ts";
+import { addBotRoutes } from "./api.ts";
 import { type Bots, openBots, type PlaySettings, usualPlaySettings } from "./bots.ts";
-import { fates } from "./play.ts";
+import { addContentRoutes } from "./contents-api.ts";
+import { addControl } from "./control.ts";
+import { addGate, addWithOthersRefused } from "./gate.ts";
+import { addAttendeePage } from "./page.ts";
+import { openRecordings } from "./recordings.ts";
+import { addSteeringRoutes } from "./steering-api.ts";
 import {
   type Delivered,
   openWebhooks,
@@ -15,7 +19,10 @@ import {
 } from "./webhooks.ts";
 
 export type AttendeeSetup = {
-  /** Where it is reached, path included, when something else listens for it. */
+  /**
+   * Where the API is reached, `/api/v1` included, when something else listens for it. Recordings are then kept beside it;
+   * otherwise at an address that leads nowhere.
+   */
   baseUrl?: string;
   clock?: Clock;
   /** The project's own webhooks, as its dashboard keeps them: used by every bot that brings none. */
@@ -29,9 +36,11 @@ export type AttendeeSettings = PlaySettings &
     failNext: number[];
     /** The next so many answers are lost on the way, after what was asked has happened. */
     cutNext: number;
+    /** So many times the next pausing or resuming is refused, and happens a moment later all the same. */
+    stubbornNext: number;
     postsPerMinute: number;
     mostConcurrent: number;
-    hasCredits: boolean;
+    hasZoomCredentials: boolean;
   };
 
 /** One request, with what was answered. */
@@ -41,7 +50,7 @@ export type Asked = { method: string; path: string; status: number; body: unknow
 export type SandboxAttendee = {
   settings: AttendeeSettings;
   bots: Bots["bots"];
-  /** Every request so far. */
+  /** Every request to the API so far. */
   asked: Asked[];
   /** Every attempt at a webhook. */
   delivered: Delivered[];
@@ -60,25 +69,7 @@ export type SandboxAttendee = {
 };
 
 const tickMs = 50;
-
-const Change = z.strictObject({
-  speed: z.number().min(0.1).max(1_000).optional(),
-  fates: z
-    .array(z.tuple([z.string().max(200), z.enum(fates)]))
-    .max(100)
-    .optional(),
-  transcriptLate: z.number().min(0).optional(),
-  uploadAfter: z.number().min(0).optional(),
-  admitAfter: z.number().min(0).optional(),
-  failNext: z.array(z.number().int().min(400).max(599)).max(100).optional(),
-  cutNext: z.number().int().min(0).optional(),
-  loseNext: z.number().int().min(0).optional(),
-  times: z.number().int().min(0).max(5).optional(),
-  mostDelayMs: z.number().min(0).max(60_000).optional(),
-  postsPerMinute: z.number().int().min(1).optional(),
-  mostConcurrent: z.number().int().min(1).optional(),
-  hasCredits: z.boolean().optional(),
-});
+const version = "/api/v1";
 
 /** Opens the stand-in. Source: `spec/attendee.md`, which was read from Attendee's own code. */
 export async function openSandboxAttendee(setup: AttendeeSetup = {}): Promise<SandboxAttendee> {
@@ -91,9 +82,10 @@ export async function openSandboxAttendee(setup: AttendeeSetup = {}): Promise<Sa
     ...usualWebhooks,
     failNext: [],
     cutNext: 0,
+    stubbornNext: 0,
     postsPerMinute: 3_000,
     mostConcurrent: 2_500,
-    hasCredits: true,
+    hasZoomCredentials: true,
   };
   const webhooks = openWebhooks(settings, secret);
   const engine = openBots(settings, (bot, trigger, data) => {
@@ -103,88 +95,45 @@ export async function openSandboxAttendee(setup: AttendeeSetup = {}): Promise<Sa
       ["trigger", trigger],
       ["data", data],
     ]);
+    // One of its own, and the project's are not used.
     const listening = bot.webhooks.length > 0 ? bot.webhooks : (setup.webhooks ?? []);
     for (const webhook of listening) {
       if (webhook.triggers.includes(trigger)) webhooks.send(webhook, trigger, payload);
     }
   });
-  const base = () => {
+  const api = () => {
     if (baseUrl === undefined) throw new Error("Give `baseUrl`, or let it listen");
     return baseUrl;
   };
+  const site = () => api().replace(/\/api\/v1$/, "");
   const asked: Asked[] = [];
   const server = fastify({
     forceCloseConnections: true,
+    // Mounted or not, the routes are the same: the path of the site is taken off first.
     rewriteUrl: ({ url = "/" }) => {
-      const prefix = new URL(base()).pathname.replace(/\/$/, "");
-      return url.startsWith(prefix) ? url.slice(prefix.length) || "/" : url;
+      const prefix = new URL(site()).pathname.replace(/\/$/, "");
+      const rest = url.startsWith(prefix) ? url.slice(prefix.length) : url;
+      return rest.startsWith("/") ? rest : `/${rest}`;
     },
   });
-  server.removeContentTypeParser("application/json");
-  server.addContentTypeParser("application/json", { parseAs: "string" }, (_request, text, done) => {
-    try {
-      done(null, text === "" ? {} : JSON.parse(String(text)));
-    } catch (error) {
-      done(Object.assign(error as Error, { statusCode: 400 }), undefined);
-    }
-  });
-  server.setErrorHandler((error, _request, reply) =>
-    reply.code(400).send({ detail: `JSON parse error - ${(error as Error).message}` }),
-  );
-  server.setNotFoundHandler((_request, reply) => reply.code(404).send({ error: "Not found" }));
-  server.addHook("onRequest", async (request, reply) => {
-    engine.run(clock.now());
-    if (request.url.startsWith("/_control/")) return;
-    const refusal = authProblem(request, key);
-    if (refusal) {
-      return reply.code(401).header("www-authenticate", "Token").send({ detail: refusal });
-    }
-    const failure = settings.failNext.shift();
-    if (failure)
-      return reply.code(failure).send(failure === 500 ? "<h1>Server Error (500)</h1>" : {});
-    return throttle(request, reply) ?? undefined;
-  });
-  server.addHook("onSend", async (request, reply, payload) => {
-    if (request.url.startsWith("/_control/")) return payload;
-    asked.push({
-      method: request.method,
-      path: request.url,
-      status: reply.statusCode,
-      body: request.body,
-    });
-    if (settings.cutNext > 0 && reply.statusCode < 400) {
-      settings.cutNext -= 1;
-      request.raw.socket.destroy();
-    }
-    return payload;
-  });
-
-  const posts: number[] = [];
-  // Only what makes and steers is counted: leaving is not.
-  const throttle = (request: FastifyRequest, reply: FastifyReply) => {
-    const isCounted =
-      request.method === "POST" && !/\/(leave|delete_data|transcript)$/.test(request.url);
-    if (!isCounted) return null;
-    const now = clock.now().getTime();
-    while (posts[0] !== undefined && posts[0] <= now - 60_000) posts.shift();
-    if (posts.length >= settings.postsPerMinute) {
-      const seconds = Math.ceil(((posts[0] ?? now) + 60_000 - now) / 1000);
-      const detail = `Request was throttled. Expected available in ${seconds} seconds.`;
-      return reply.code(429).header("retry-after", String(seconds)).send({ detail });
-    }
-    posts.push(now);
-    return null;
-  };
-
-  addRoutes(server, { engine, settings, clock, base });
-  server.patch("/_control/settings", ({ body }) => {
-    Object.assign(settings, Change.parse(body));
-    return { ...settings, play: undefined };
-  });
-  server.get("/_control/bots", () =>
-    [...engine.bots.values()].map(({ id, state, meetingUrl, joinAt, metadata }) => {
-      return { id, state, meeting_url: meetingUrl, join_at: joinAt, metadata };
-    }),
+  server.addHook("onRequest", async () => engine.run(clock.now()));
+  server.get("/health/", (_request, reply) => reply.send());
+  server.get("/version/", () => ({ version: "sandbox" }));
+  const storage = setup.baseUrl ? site : () => "https://recordings.example.com";
+  const recordings = openRecordings(server, { engine, clock, site: storage });
+  addControl(server, { engine, settings });
+  await server.register(async (part) => addAttendeePage(part, { engine, settings, clock, site }));
+  await server.register(
+    async (part) => {
+      addGate(part, { settings, clock, key, asked });
+      const parts = { engine, settings, clock, api, recordings };
+      addWithOthersRefused(part, () => {
+        addBotRoutes(part, parts);
+        addContentRoutes(part, parts);
+        addSteeringRoutes(part, parts);
+      });
+    },
+    { prefix: version },
   );
   await server.ready();
   const ticking = setInterval(() => engine.run(clock.now()), tickMs);
@@ -198,12 +147,13 @@ export async function openSandboxAttendee(setup: AttendeeSetup = {}): Promise<Sa
     key,
     webhookSecret: secret.toString("base64"),
     get url() {
-      return base();
+      return api();
     },
     run: () => engine.run(clock.now()),
     settled: webhooks.settled,
     listen: async () => {
-      baseUrl ??= `${await server.listen({ port: 0, host: "127.0.0.1" })}/api/v1`;
+      const origin = await server.listen({ port: 0, host: "127.0.0.1" });
+      baseUrl ??= origin + version;
       return baseUrl;
     },
     handler: (request, response) => server.routing(request, response),
@@ -212,13 +162,4 @@ export async function openSandboxAttendee(setup: AttendeeSetup = {}): Promise<Sa
       await server.close();
     },
   };
-}
-
-function authProblem({ headers }: FastifyRequest, key: string): string | null {
-  if (!headers.authorization) return "Missing Authorization header";
-  const [scheme = "", given, ...rest] = headers.authorization.split(" ");
-  if (scheme.toLowerCase() !== "token" || !given || rest.length > 0) {
-    return "Invalid Authorization header. Should have this format: Token <api_key>";
-  }
-  return given === key ? null : "Invalid or disabled API key";
 }

@@ -1,10 +1,11 @@
-/** Something that happens in a meeting, so many seconds after the bot has come in. */
+/** Something that happens in a meeting, so many seconds after the bot has come in. `edit` is of their last message. */
 export type Scene =
   | { after: number; does: "join" | "leave"; who: string }
   | { after: number; does: "say"; who: string; text: string; seconds: number }
-  | { after: number; does: "chat"; who: string; text: string };
+  | { after: number; does: "chat"; who: string; text: string; to?: "everyone" | "only_bot" }
+  | { after: number; does: "edit"; who: string; text: string };
 
-/** What becomes of a bot. All but `plays` and `silent` end before anybody says a word. */
+/** What becomes of a bot. */
 export const fates = [
   "plays",
   "silent",
@@ -13,12 +14,63 @@ export const fates = [
   "ignored",
   "not_found",
   "no_recording",
+  "breakout",
+  "removed",
+  "ends",
   "crashes",
   "crashes_joining",
 ] as const;
-export type Fate = (typeof fates)[number];
 
-export const people = [
+/** By name, or by the event that ends it or keeps it from recording. */
+export type Fate = (typeof fates)[number] | { type: EndingEvent; sub_type: string };
+
+/** Which sub types come with which event. Source: Attendee, `bots/models.py`. */
+export const subTypes = {
+  could_not_join_meeting: [
+    "request_to_join_denied",
+    "waiting_room_timeout_exceeded",
+    "meeting_not_started_waiting_for_host",
+    "meeting_not_found",
+    "unable_to_connect_to_meeting",
+    "login_required",
+    "bot_login_attempt_failed",
+    "blocked_by_captcha",
+    "zoom_authorization_failed",
+    "zoom_meeting_status_failed",
+    "unpublished_zoom_app",
+    "zoom_sdk_internal_error",
+    "zoom_app_cannot_join_anonymously",
+    "authorized_user_not_in_meeting_timeout_exceeded",
+  ],
+  leave_requested: [
+    "auto_leave_silence",
+    "auto_leave_only_participant_in_meeting",
+    "auto_leave_max_uptime_exceeded",
+    "auto_leave_could_not_enable_closed_captions",
+  ],
+  recording_permission_denied: [
+    "host_denied_permission",
+    "request_timed_out",
+    "host_client_cannot_grant_permission",
+    "webinar_attendee_needs_panelist_promotion",
+  ],
+  fatal_error: [
+    "process_terminated",
+    "attendee_internal_error",
+    "heartbeat_timeout",
+    "bot_not_launched",
+    "global_runtime_timeout",
+    "ui_element_not_found",
+    "rtmp_connection_failed",
+    "out_of_credits",
+  ],
+};
+export type EndingEvent = keyof typeof subTypes;
+
+/** Somebody in a meeting. */
+export type Person = { name: string; uuid: string; isHost: boolean };
+
+export const people: Person[] = [
   { name: "Robin Miller", uuid: "device-robin", isHost: true },
   { name: "Kim Sørensen", uuid: "device-kim", isHost: false },
   { name: "Ada Okafor", uuid: "device-ada", isHost: false },

@@ -35,7 +35,10 @@ export function openWebhooks(settings: WebhookSettings, secret: Buffer) {
     const body = dumps(payload);
     const signature = createHmac("sha256", secret).update(canonical(payload)).digest("base64");
     for (let count = 0; count < 3; count += 1) {
-      if (count > 0) await sleep(settings.retryMs * 2 ** (count - 1), undefined, { ref: false });
+      if (count > 0) {
+        const pause = settings.retryMs * 2 ** (count - 1) * (1 + Math.random() / 4);
+        await sleep(pause, undefined, { ref: false });
+      }
       const status = await fetch(url, {
         method: "POST",
         redirect: "manual",
