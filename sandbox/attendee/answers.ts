@@ -29,7 +29,9 @@ export const ruleBroken = (error: string, status = 400) => new Refusal(status, {
 
 /** @throws {Refusal} where the project has no such bot. */
 export function botIn({ bots }: Bots, request: FastifyRequest): SandboxBot {
-  const bot = bots.get((request.params as { id: string }).id);
+  const { id } = request.params as { id: string };
+  if (id === "") throw ruleBroken("Not found", 404);
+  const bot = bots.get(id);
   if (!bot) throw ruleBroken("Bot not found", 404);
   return bot;
 }

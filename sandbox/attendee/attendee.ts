@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import fastify from "fastify";
+import { z } from "zod";
 import { type Clock, systemClock } from "../../src/lib/clock.ts";
 import { addBotRoutes } from "./api.ts";
 import { type Bots, openBots, type PlaySettings, usualPlaySettings } from "./bots.ts";
@@ -115,6 +116,10 @@ export async function openSandboxAttendee(setup: AttendeeSetup = {}): Promise<Sa
       const rest = url.startsWith(prefix) ? url.slice(prefix.length) : url;
       return rest.startsWith("/") ? rest : `/${rest}`;
     },
+  });
+  server.setErrorHandler((error, _request, reply) => {
+    if (!(error instanceof z.ZodError)) throw error;
+    return reply.code(400).send({ error: z.prettifyError(error) });
   });
   server.addHook("onRequest", async () => engine.run(clock.now()));
   server.get("/health/", (_request, reply) => reply.send());

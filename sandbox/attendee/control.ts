@@ -42,11 +42,9 @@ export function addControl(
   server: FastifyInstance,
   { engine, settings }: { engine: Bots; settings: AttendeeSettings },
 ): void {
-  server.patch("/_control/settings", ({ body }, reply) => {
-    const { data, error } = Change.safeParse(body);
-    if (!data) return reply.code(400).send({ error: z.prettifyError(error) });
-    Object.assign(settings, data);
-    return reply.send({ ...settings, play: undefined });
+  server.patch("/_control/settings", ({ body }) => {
+    Object.assign(settings, Change.parse(body));
+    return { ...settings, play: undefined };
   });
   server.get("/_control/bots", () =>
     [...engine.bots.values()].map(({ id, state, meetingUrl, joinAt, metadata }) => {
