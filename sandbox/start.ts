@@ -54,7 +54,11 @@ export async function startSandbox({
   say("… the sandbox Google is opening");
   const callback = `${url}/api/v1/auth/google/oauth/callback`;
   const google = opened.use(
-    await openSandboxGoogle({ baseUrl: url + googlePath, redirectUris: [callback] }),
+    await openSandboxGoogle({
+      baseUrl: url + googlePath,
+      redirectUris: [callback],
+      neighbours: [{ name: "Meetings", url: `${url}${attendeePath}/` }],
+    }),
   );
   seedCalendars(google.calendar);
   await seedMails(google.gmail);
@@ -141,6 +145,7 @@ export async function startSandbox({
       `  Its calendars    ${google.url}/calendar`,
       `  Its mail         ${google.url}/mail`,
       `  Its Drive        ${google.url}/drive`,
+      `  Meetings         ${url}${attendeePath}/`,
       `  Database         ${embedded.psql}`,
       `  Service key      in ${join(dataDir, "secrets.json")}`,
       "",

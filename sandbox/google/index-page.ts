@@ -5,8 +5,11 @@ import type { State } from "./state.ts";
 
 const shownRequests = 25;
 
+/** Another page of the sandbox. */
+export type Neighbour = { name: string; url: string };
+
 /** The sandbox at a glance, for whoever opens it in a browser. */
-export function indexPage(state: State): string {
+export function indexPage(state: State, neighbours: Neighbour[]): string {
   const base = state.baseUrl();
   const people = state.people.map(
     ({ name, email, emailVerified, hd, isDisabled }) =>
@@ -40,7 +43,7 @@ ${table("Faults", ["Endpoint", "What happens", "Hits", "Id"], faults)}
 ${table("Last requests", ["Time", "Request", "Person", "Status"], requests)}
 <h2>Links</h2>
 <p><a href="${base}/calendar">Calendars</a> · <a href="${base}/mail">Mail</a> ·
-<a href="${base}/drive">Drive</a> ·
+<a href="${base}/drive">Drive</a> · ${neighbours.map(({ name, url }) => html`<a href="${url}">${name}</a> · `)}
 <a href="${base}/.well-known/openid-configuration">Discovery document</a> ·
 <a href="${base}/oauth2/v3/certs">Keys</a> · <a href="${base}/_control/requests">All requests</a></p>`,
     "wide",

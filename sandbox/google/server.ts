@@ -18,7 +18,7 @@ import { apiErrorBody, GoogleError } from "./errors.ts";
 import { openGmail, type SandboxGmail } from "./gmail/gmail.ts";
 import { addGmailPage } from "./gmail/page.ts";
 import { addIdentity } from "./identity.ts";
-import { indexPage } from "./index-page.ts";
+import { indexPage, type Neighbour } from "./index-page.ts";
 import { makeSigningKey } from "./keys.ts";
 import { pageHeaders } from "./pages.ts";
 import { madeUpPeople, type Person } from "./people.ts";
@@ -38,6 +38,8 @@ export type Setup = {
   redirectUris?: string[];
   people?: Person[];
   serviceAccounts?: ServiceAccount[];
+  /** Other pages that its own first page leads to. */
+  neighbours?: Neighbour[];
   log?: Log;
 };
 
@@ -88,10 +90,7 @@ export async function openSandboxGoogle(setup: Setup = {}): Promise<SandboxGoogl
     serviceAccounts: [serviceAccount, ...(setup.serviceAccounts ?? [])],
   });
   const [first = defaultClient] = state.clients;
-  const { server, calendar, drive, gmail, pubsub } = await openServer(
-    state,
-    setup.log ?? openLog("silent"),
-  );
+  const { server, calendar, drive, gmail, pubsub } = await openServer(state, setup);
   const { email, clientId, keyId } = serviceAccount;
   const privateKey = ownKeys.privateKey.export({ type: "pkcs8", format: "pem" }).toString();
   return {
@@ -134,7 +133,7 @@ function ownServiceAccount(publicKey: KeyObject): ServiceAccount {
 
 async function openServer(
   state: State,
-  log: Log,
+  { log = openLog("silent"), neighbours = [] }: Pick<Setup, "log" | "neighbours">,
 ): Promise<
   { server: FastifyInstance } & Pick<SandboxGoogle, "calendar" | "drive" | "gmail" | "pubsub">
 > {
@@ -156,7 +155,9 @@ async function openServer(
     const refusal = new GoogleError(status, status < 500 ? "badRequest" : "backendError", message);
     return reply.code(status).send(apiErrorBody(refusal));
   });
-  server.get("/", (_request, reply) => reply.headers(pageHeaders).send(indexPage(state)));
+  server.get("/", (_request, reply) =>
+    reply.headers(pageHeaders).send(indexPage(state, neighbours)),
+  );
   addConsent(server, state);
   addToken(server, state);
   addIdentity(server, state);
