@@ -31,7 +31,10 @@ button.person { display: flex; gap: .9rem; align-items: center; width: 100%; bor
   color: inherit; padding: .75rem .5rem } button.person:hover { background: var(--hover) }
 .initial { display: inline-grid; place-items: center; width: 2.25rem; height: 2.25rem; border-radius: 50%; flex: none;
   background: var(--accent); color: var(--on-accent); font-weight: 600 }
-.choice { display: flex; gap: .75rem; flex-wrap: wrap; margin-top: 1.5rem }
+.choice { display: flex; gap: .75rem; flex-wrap: wrap; margin-top: 1.5rem; align-items: end }
+.choice > * { min-width: 0; max-width: 100% }
+li span.row > span { overflow-wrap: anywhere }
+section { border-top: 1px solid var(--line); padding: 1rem 0 } h3 { margin: 0; font-size: 1rem }
 :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px }
 table { border-collapse: collapse; width: 100% } .scroll { overflow-x: auto }
 th, td { text-align: left; padding: .4rem .9rem .4rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
