@@ -307,6 +307,12 @@ describe("the sandbox's Attendee", () => {
       [state, events.at(-1)],
       ["joining", { type: "join_requested", created_at: joinAt }],
     );
+    await t.attendee.settled();
+    const told = t.hooks.filter(({ path, body }) => path === "/one" && body.bot_id === id);
+    const metadataOf = (type: string) =>
+      told.find(({ body }) => body.data.event_type === type)?.body.data.event_metadata;
+    assert.deepEqual(metadataOf("staged"), { join_at: joinAt.replace("Z", "+00:00") });
+    assert.deepEqual(metadataOf("join_requested"), { source: "scheduler" });
     const missed = await scheduled(10 * minutes);
     t.clock.advance(15.5 * minutes);
     t.pass(60);

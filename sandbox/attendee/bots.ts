@@ -251,7 +251,7 @@ export function openBots(settings: PlaySettings, tell: Tell) {
     if (!isLate) return;
     bot.transcriptionState = "in_progress";
     later(bot, now, settings.transcriptLate, (at) => {
-      bot.utterances.push(...kept.map((utterance) => ({ ...utterance, updatedAt: at })));
+      for (const utterance of kept) hearing.understand(bot, at, utterance);
       bot.transcriptionState = "complete";
     });
   };

@@ -40,7 +40,8 @@ export function addGate(server: FastifyInstance, { settings, clock, key, asked }
     if (seconds !== null) return tooMany(reply, seconds);
   });
   server.addHook("onSend", async (request, reply, payload) => {
-    const { method, url: path, body } = request;
+    const { method, url, body } = request;
+    const path = url.slice(server.prefix.length);
     asked.push({ method, path, status: reply.statusCode, body });
     if (settings.cutNext > 0 && reply.statusCode < 400) {
       settings.cutNext -= 1;

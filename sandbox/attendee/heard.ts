@@ -32,6 +32,13 @@ export function openHearing(tell: Tell) {
     };
   };
 
+  /** Adds what was understood only after the end. */
+  const understand = (bot: SandboxBot, now: Date, utterance: SandboxBot["utterances"][0]): void => {
+    const late = { ...utterance, updatedAt: now };
+    bot.utterances.push(late);
+    tellUtterance(bot, late);
+  };
+
   /** Notes a message, unless nothing is recorded or paused; what is written then is lost. */
   const write = (
     bot: SandboxBot,
@@ -80,5 +87,5 @@ export function openHearing(tell: Tell) {
     tell(bot, "participant_events.join_leave", event);
   };
 
-  return { caption, write, edit, move };
+  return { caption, understand, write, edit, move };
 }

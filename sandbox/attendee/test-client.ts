@@ -1,4 +1,4 @@
-import { createServer, type Server } from "node:http";
+import { createServer, type IncomingHttpHeaders, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { type MovableClock, openClock } from "../google/clock.ts";
 import { type AttendeeSetup, openSandboxAttendee, type SandboxAttendee } from "./attendee.ts";
@@ -16,6 +16,7 @@ export type Answer = {
 /** One webhook as it came: the bytes, and who signed them. */
 export type Hook = {
   path: string;
+  headers: IncomingHttpHeaders;
   text: string;
   signature: string;
   // biome-ignore lint/suspicious/noExplicitAny: what is told is what a test asserts.
@@ -27,8 +28,8 @@ export type TestClient = {
   clock: MovableClock;
   site: string;
   hooks: Hook[];
-  /** Whether webhooks are answered with an error. */
-  listening: { isBroken: boolean };
+  /** What webhooks are answered with. */
+  listening: { status: number };
   call(method: string, path: string, body?: unknown): Promise<Answer>;
   /** Makes a bot and returns what was answered; `more` goes into its body. */
   create(more?: Record<string, unknown>): Promise<Answer>;
@@ -44,13 +45,14 @@ export type TestClient = {
 export async function openTestClient(): Promise<TestClient> {
   const clock = openClock({ now: () => new Date("2027-03-01T10:00:00.250Z") });
   const hooks: Hook[] = [];
-  const listening = { isBroken: false };
+  const listening = { status: 204 };
   const receiver = createServer(async (request, response) => {
     let text = "";
     for await (const chunk of request) text += chunk;
     const signature = String(request.headers["x-webhook-signature"]);
-    hooks.push({ path: request.url ?? "", text, signature, body: JSON.parse(text) });
-    response.writeHead(listening.isBroken ? 500 : 204).end();
+    const { url: path = "", headers } = request;
+    hooks.push({ path, headers, text, signature, body: JSON.parse(text) });
+    response.writeHead(listening.status, { location: "/elsewhere" }).end();
   });
   const receiverUrl = await listen(receiver);
   const triggers = [

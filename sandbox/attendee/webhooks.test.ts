@@ -17,7 +17,7 @@ describe("the webhooks of the sandbox's Attendee", () => {
     t.attendee.bots.clear();
     t.attendee.delivered.length = 0;
     t.hooks.length = 0;
-    t.listening.isBroken = false;
+    t.listening.status = 204;
     Object.assign(t.attendee.settings, { loseNext: 0, times: 1, fates: [] });
   });
 
@@ -34,7 +34,9 @@ describe("the webhooks of the sandbox's Attendee", () => {
     t.pass(45);
     const hooks = await settled();
     assert.ok(hooks.length > 20);
-    for (const { text, signature } of hooks) {
+    for (const { text, signature, headers } of hooks) {
+      assert.equal(headers["user-agent"], "Attendee-Webhook/1.0");
+      assert.equal(headers["content-type"], "application/json");
       assert.equal(hmac(canonicalOf(text)), signature);
       assert.equal(isSignedByAttendee(secretText(t.attendee.webhookSecret), signature, text), true);
       assert.equal(isSignedByAttendee(secretText("b3RoZXI="), signature, text), false);
@@ -97,15 +99,35 @@ describe("the webhooks of the sandbox's Attendee", () => {
     assert.equal(first("participant_events.join_leave").event_type, "join");
   });
 
-  test("are tried three times with the same key and then lost for good", async () => {
-    t.listening.isBroken = true;
-    await t.create();
-    const hooks = (await settled()).filter(({ path }) => path === "/one");
-    assert.equal(hooks.length, 3);
-    assert.equal(new Set(hooks.map(({ text }) => text)).size, 1);
-    t.listening.isBroken = false;
-    t.pass(1);
-    assert.equal((await settled()).filter(({ path }) => path === "/one").length, 3);
+  test("are tried three times with the same key, redirects not being followed, and then lost for good", async () => {
+    for (const status of [500, 302]) {
+      t.hooks.length = 0;
+      t.attendee.bots.clear();
+      t.listening.status = status;
+      await t.create();
+      const hooks = (await settled()).filter(({ path }) => path !== "/two");
+      assert.deepEqual(new Set(hooks.map(({ path }) => path)), new Set(["/one"]));
+      assert.deepEqual([hooks.length, new Set(hooks.map(({ text }) => text)).size], [3, 1]);
+      t.listening.status = 204;
+      t.pass(1);
+      assert.equal((await settled()).filter(({ path }) => path === "/one").length, 3);
+    }
+  });
+
+  test("tell what was understood only after the end, which is found by its update time", async () => {
+    t.attendee.settings.transcriptLate = 60;
+    const { body } = await t.create();
+    t.pass(45);
+    const bot = await t.bot(body.id);
+    assert.deepEqual([bot.state, bot.transcription_state], ["ended", "in_progress"]);
+    const before = (await settled()).length;
+    const ended = t.clock.now().toISOString();
+    t.pass(60);
+    t.attendee.settings.transcriptLate = 0;
+    const since = await t.call("GET", `/bots/${body.id}/transcript?updated_after=${ended}`);
+    assert.equal(since.body.length, 4);
+    assert.equal((await settled()).length - before, 8, "four of them, at two addresses");
+    assert.equal((await t.bot(body.id)).transcription_state, "complete");
   });
 
   test("go to the bot's own addresses in the place of the project's, for what these are to hear", async () => {
