@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import fastify from "fastify";
+import fastify, { type FastifyInstance } from "fastify";
 import { z } from "zod";
 import { type Clock, systemClock } from "../../src/lib/clock.ts";
 import { addBotRoutes } from "./api.ts";
@@ -72,7 +72,7 @@ export type SandboxAttendee = {
 const tickMs = 50;
 const version = "/api/v1";
 
-/** Opens the stand-in. Source: `spec/attendee.md`, which was read from Attendee's own code. */
+/** Opens the stand-in. Source: the code of Attendee itself, where it differs from what is documented. */
 export async function openSandboxAttendee(setup: AttendeeSetup = {}): Promise<SandboxAttendee> {
   let baseUrl = setup.baseUrl?.replace(/\/+$/, "");
   const clock = setup.clock ?? systemClock;
@@ -108,39 +108,8 @@ export async function openSandboxAttendee(setup: AttendeeSetup = {}): Promise<Sa
   };
   const site = () => api().replace(/\/api\/v1$/, "");
   const asked: Asked[] = [];
-  const server = fastify({
-    forceCloseConnections: true,
-    // Mounted or not, the routes are the same: the path of the site is taken off first.
-    rewriteUrl: ({ url = "/" }) => {
-      const prefix = new URL(site()).pathname.replace(/\/$/, "");
-      const rest = url.startsWith(prefix) ? url.slice(prefix.length) : url;
-      return rest.startsWith("/") ? rest : `/${rest}`;
-    },
-  });
-  server.setErrorHandler((error, _request, reply) => {
-    if (!(error instanceof z.ZodError)) throw error;
-    return reply.code(400).send({ error: z.prettifyError(error) });
-  });
-  server.addHook("onRequest", async () => engine.run(clock.now()));
-  server.get("/health/", (_request, reply) => reply.send());
-  server.get("/version/", () => ({ version: "sandbox" }));
   const storage = setup.baseUrl ? site : () => "https://recordings.example.com";
-  const recordings = openRecordings(server, { engine, clock, site: storage });
-  addControl(server, { engine, settings });
-  await server.register(async (part) => addAttendeePage(part, { engine, settings, clock, site }));
-  await server.register(
-    async (part) => {
-      addGate(part, { settings, clock, key, asked });
-      const parts = { engine, settings, clock, api, recordings };
-      addWithOthersRefused(part, () => {
-        addBotRoutes(part, parts);
-        addContentRoutes(part, parts);
-        addSteeringRoutes(part, parts);
-      });
-    },
-    { prefix: version },
-  );
-  await server.ready();
+  const server = await openServer({ engine, settings, clock, key, asked, api, site, storage });
   const ticking = setInterval(() => engine.run(clock.now()), tickMs);
   ticking.unref();
 
@@ -167,4 +136,52 @@ export async function openSandboxAttendee(setup: AttendeeSetup = {}): Promise<Sa
       await server.close();
     },
   };
+}
+
+type Served = {
+  engine: Bots;
+  settings: AttendeeSettings;
+  clock: Clock;
+  key: string;
+  asked: Asked[];
+  api: () => string;
+  /** Where all of it is reached, the API, the page and the rest, and where its recordings are. */
+  site: () => string;
+  storage: () => string;
+};
+
+async function openServer(served: Served): Promise<FastifyInstance> {
+  const { engine, clock, site } = served;
+  const server = fastify({
+    forceCloseConnections: true,
+    // Mounted or not, the routes are the same: the path of the site is taken off first.
+    rewriteUrl: ({ url = "/" }) => {
+      const prefix = new URL(site()).pathname.replace(/\/$/, "");
+      const rest = url.startsWith(prefix) ? url.slice(prefix.length) : url;
+      return rest.startsWith("/") ? rest : `/${rest}`;
+    },
+  });
+  server.setErrorHandler((error, _request, reply) => {
+    if (!(error instanceof z.ZodError)) throw error;
+    return reply.code(400).send({ error: z.prettifyError(error) });
+  });
+  server.addHook("onRequest", async () => engine.run(clock.now()));
+  server.get("/health/", (_request, reply) => reply.send());
+  server.get("/version/", () => ({ version: "sandbox" }));
+  const recordings = openRecordings(server, { ...served, site: served.storage });
+  addControl(server, served);
+  await server.register(async (part) => addAttendeePage(part, served));
+  await server.register(
+    async (part) => {
+      addGate(part, served);
+      addWithOthersRefused(part, () => {
+        addBotRoutes(part, served);
+        addContentRoutes(part, { ...served, recordings });
+        addSteeringRoutes(part, served);
+      });
+    },
+    { prefix: version },
+  );
+  await server.ready();
+  return server;
 }

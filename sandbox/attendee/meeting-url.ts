@@ -1,4 +1,4 @@
-/** The URL that Attendee keeps of a meeting's: null for what it sends no bot to. Source: `spec/google.md`, 6.4. */
+/** The URL that Attendee keeps of a meeting's: null for what it sends no bot to. Source: Attendee, `bots/meeting_url_utils.py`. */
 export function normalised(link: string): string | null {
   let text = link.trim().replace(/>+$/, "");
   // What is percent-encoded as a whole, or in what matters, is read after decoding.
