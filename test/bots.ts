@@ -1,5 +1,5 @@
 import { sql } from "kysely";
-import { hours, seconds } from "../sandbox/google/clock.ts";
+import { hours, minutes, seconds } from "../sandbox/google/clock.ts";
 import { eventIn } from "./calendars.ts";
 import type { TestApp, Visitor } from "./harness.ts";
 
@@ -77,8 +77,9 @@ export async function pass(t: TestApp, ms: number, stepMs = 30 * seconds): Promi
   }
 }
 
-/** Those of earlier stories are not followed any longer. */
+/** Those of earlier stories are not followed any longer. What is invited next begins at the same minute. */
 export async function forgetBots(t: TestApp): Promise<void> {
+  t.clock.advance(minutes - (t.clock.now().getTime() % minutes));
   await sql`update bots set wish = null, due_at = null`.execute(t.app.db);
   t.attendee.bots.clear();
   t.attendee.asked.length = 0;

@@ -108,8 +108,7 @@ export async function openSandboxAttendee(setup: AttendeeSetup = {}): Promise<Sa
   };
   const site = () => api().replace(/\/api\/v1$/, "");
   const asked: Asked[] = [];
-  const storage = setup.baseUrl ? site : () => "https://recordings.example.com";
-  const server = await openServer({ engine, settings, clock, key, asked, api, site, storage });
+  const server = await openServer({ engine, settings, clock, key, asked, api, site });
   const ticking = setInterval(() => engine.run(clock.now()), tickMs);
   ticking.unref();
 
@@ -147,7 +146,6 @@ type Served = {
   api: () => string;
   /** Where all of it is reached, the API, the page and the rest, and where its recordings are. */
   site: () => string;
-  storage: () => string;
 };
 
 async function openServer(served: Served): Promise<FastifyInstance> {
@@ -168,7 +166,7 @@ async function openServer(served: Served): Promise<FastifyInstance> {
   server.addHook("onRequest", async () => engine.run(clock.now()));
   server.get("/health/", (_request, reply) => reply.send());
   server.get("/version/", () => ({ version: "sandbox" }));
-  const recordings = openRecordings(server, { ...served, site: served.storage });
+  const recordings = openRecordings(server, served);
   addControl(server, served);
   await server.register(async (part) => addAttendeePage(part, served));
   await server.register(

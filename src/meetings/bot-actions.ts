@@ -5,6 +5,7 @@ import { inParallel } from "../lib/parallel.ts";
 import {
   type AttendeeAccess,
   type ChatTo,
+  getBot,
   getRecording,
   listParticipants,
   pauseRecording,
@@ -183,13 +184,19 @@ export async function setRecording(
 ): Promise<OwnBot> {
   const { access, bot, providerId } = await reachBot(app, userId, botId);
   const goal = wish === "paused" ? "joined_recording_paused" : "joined_recording";
-  if (bot.state !== goal) {
-    const ask = wish === "paused" ? pauseRecording : resumeRecording;
+  const ask = wish === "paused" ? pauseRecording : resumeRecording;
+  // What it was told before it may have done since.
+  const seen = await told(getBot(access, providerId));
+  await applySnapshot(app, bot.id, seen);
+  if (seen.state !== goal) {
     // One that does not obey within a second is asked how it is doing a moment later: it may have obeyed by then.
     const startAfter = new Date(app.clock.now().getTime() + 2_000);
-    await app.db
-      .transaction()
-      .execute((tx) => enqueue(app, tx, { ...tendJob(bot.id), startAfter }));
+    await app.db.transaction().execute(async (tx) => {
+      await sql`update bots set due_at = least(due_at, ${startAfter}) where id = ${bot.id}`.execute(
+        tx,
+      );
+      await enqueue(app, tx, { ...tendJob(bot.id), startAfter });
+    });
     await applySnapshot(app, bot.id, await told(ask(access, providerId)));
   }
   return getOwnBot(app, userId, bot.id);

@@ -92,19 +92,19 @@ export async function bring(work: Work, bot: BotRow): Promise<ProviderBot | null
   }
 }
 
-// A language that the provider does not know must not cost the transcript: the meeting's own is better than none.
+// A language that the provider does not know must not cost the transcript: the meeting's own is better than none. And a
+// time that was ahead when it was told may be past when it arrives.
 async function create({ access, signal }: Work, asked: NewBot): Promise<ProviderBot> {
   try {
     return await createBot(access, asked, signal);
   } catch (error) {
-    const isLanguage =
-      error instanceof ProviderError &&
-      error.reason === "refused" &&
-      asked.transcription_settings &&
-      error.message.includes("transcription_settings");
-    if (!isLanguage) throw error;
-    const { transcription_settings: _, ...plain } = asked;
-    return createBot(access, plain, signal);
+    const isRefused = error instanceof ProviderError && error.reason === "refused";
+    const part = (["transcription_settings", "join_at"] as const).find(
+      (name) => isRefused && asked[name] !== undefined && error.message.includes(name),
+    );
+    if (!part) throw error;
+    const { [part]: _, ...rest } = asked;
+    return createBot(access, rest, signal);
   }
 }
 

@@ -180,6 +180,32 @@ describe("a meeting's bot", () => {
     );
   });
 
+  test("that is removed while people are still there says so, and keeps what it heard", async () => {
+    t.attendee.settings.fates = [["meet.google.com", "removed"]];
+    const event = await stage.invite(6 * minutes);
+    await pass(t, 8 * minutes);
+    const bot = await stage.botOf(event);
+    assert.deepEqual(
+      [bot.status, bot.notice.code, bot.notice.fault],
+      ["completed", "removed", "host"],
+    );
+    assert.match(bot.notice.text, /while .* still there$/);
+  });
+
+  test("that does not obey at once is believed when it obeys after all", async () => {
+    t.attendee.settings.speed = 0.1;
+    const event = await stage.invite(-1 * minutes);
+    await pass(t, minutes);
+    const { id } = await stage.botOf(event);
+    t.attendee.settings.stubbornNext = 1;
+    const act = (name: string) =>
+      visitor.call("POST", `/api/v1/attendee/${name}-recording`, { bot_id: id });
+    assert.equal((await act("pause")).status, 409);
+    await pass(t, 3 * minutes);
+    assert.equal((await stage.botOf(event)).is_recording_paused, true);
+    assert.equal((await act("resume")).body.is_recording_paused, false);
+  });
+
   test("that waits says so while it can still be let in", async () => {
     t.attendee.settings.fates = [["meet.google.com", "waits"]];
     t.attendee.settings.admitAfter = 20 * 240;
@@ -204,7 +230,7 @@ describe("a meeting's bot", () => {
     const { body } = await transcript();
     assert.deepEqual([body.final, body.segments.length], [true, 5]);
     assert.deepEqual(body.speakers, ["Robin Miller", "Kim Sørensen", "Ada Okafor"]);
-    assert.match(body.recording_url, /^https:\/\/recordings/);
+    assert.equal((await fetch(body.recording_url)).status, 200);
     assert.match(
       (await transcript("?format=vtt")).body,
       /^WEBVTT\n\n00:00:00\.000 --> .*\n<v Robin Miller>Good morning/,
