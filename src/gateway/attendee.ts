@@ -21,6 +21,9 @@ import {
   listKeptParticipantEvents,
 } from "../meetings/bot-view.ts";
 
+// These answered with whole lists, and none that a meeting makes is longer.
+const mostEntries = 20_000;
+
 // What the old addresses answered is not described further: each had a shape of its own.
 const response = { 200: z.looseObject({}), "4xx": z.looseObject({ error: z.string().optional() }) };
 const Query = z.looseObject({ bot_id: z.string().min(1).max(200).optional().catch(undefined) });
@@ -123,7 +126,7 @@ export const attendeeGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
     };
   });
   ask("chat-messages", "the chat", async (bot) => {
-    const messages = await listKeptMessages(app, bot.id, { after: null, limit: 1_000 });
+    const messages = await listKeptMessages(app, bot.id, { after: null, limit: mostEntries });
     return {
       next: null,
       previous: null,
@@ -137,7 +140,10 @@ export const attendeeGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
     };
   });
   ask("participant-events", "who came and went", async (bot) => {
-    const events = await listKeptParticipantEvents(app, bot.id, { after: null, limit: 1_000 });
+    const events = await listKeptParticipantEvents(app, bot.id, {
+      after: null,
+      limit: mostEntries,
+    });
     return {
       next: null,
       previous: null,
@@ -217,7 +223,11 @@ export const attendeeGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
     async (request) => {
       const userId = request.who?.type === "user" ? request.who.userId : null;
       const { rows } = await sql<Record<string, unknown>>`
-        select meetings.* from meetings join bots on bots.id = meetings.bot_id
+        select meetings.id, meetings.user_id, project_id, google_calendar_event_id, title, meetings.meeting_url,
+          start_time, end_time, attendee_bot_id, meetings.bot_name, bot_chat_message, bot_status, bot_deployment_method,
+          bot_configuration, auto_scheduled_via_email, event_status, meetings.last_polled_at, next_poll_time,
+          meetings.created_at, meetings.updated_at
+        from meetings join bots on bots.id = meetings.bot_id
         where (${userId}::uuid is null or meetings.user_id = ${userId}::uuid) and bots.due_at is not null
         order by meetings.updated_at desc limit 500
       `.execute(app.db);

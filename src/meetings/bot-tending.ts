@@ -14,7 +14,9 @@ import { type BotRow, lockMeetings, tendJob } from "./bots.ts";
 
 type Part = Pick<App, "db" | "clock" | "queue" | "config" | "log">;
 
-const leaseMs = 120_000;
+// Nobody works on a bot for longer than the lease lasts.
+const leaseMs = 60_000;
+const workMs = 50_000;
 const waitMs = 15_000;
 // A bot of which the provider says nothing sensible so often, and so long after its meeting, is given up.
 const hopelessMs = 3 * 86_400_000;
@@ -35,8 +37,10 @@ export async function tendBot(
   const owner = randomUUID();
   const bot = access && (await takeLease(app, botId, owner));
   if (!access || !bot) return { tended: 0 };
+  const deadline = AbortSignal.timeout(workMs);
+  const until = signal ? AbortSignal.any([signal, deadline]) : deadline;
   try {
-    await tend({ app, access, signal, owner }, bot, snapshot);
+    await tend({ app, access, signal: until, owner }, bot, snapshot);
     await letGo(app, bot, { owner });
   } catch (error) {
     // Whoever stops us has somebody else go on.

@@ -77,7 +77,7 @@ export function transcriptOf(utterances: Utterance[]): Transcript {
 /** As WebVTT, with each speaker named. Source: W3C, "WebVTT: The Web Video Text Tracks Format". */
 export function toVtt(segments: Segment[]): string {
   const cues = segments.map(({ speaker, start, end, text }) => {
-    const voice = speaker.replace(/[<>&\n]/g, " ");
+    const voice = speaker.replace(/[<>&\r\n]/g, " ");
     return `${clock(start, ".")} --> ${clock(lasting(start, end), ".")}\n<v ${voice}>${escaped(text)}</v>\n`;
   });
   return ["WEBVTT\n", ...cues].join("\n");
@@ -88,7 +88,7 @@ export function toSrt(segments: Segment[]): string {
   return segments
     .map(
       ({ speaker, start, end, text }, index) =>
-        `${index + 1}\n${clock(start, ",")} --> ${clock(lasting(start, end), ",")}\n${speaker}: ${oneLine(text)}\n`,
+        `${index + 1}\n${clock(start, ",")} --> ${clock(lasting(start, end), ",")}\n${oneLine(`${speaker}: ${text}`)}\n`,
     )
     .join("\n");
 }
@@ -97,7 +97,7 @@ export function toSrt(segments: Segment[]): string {
 const lasting = (start: number, end: number) => Math.max(end, start + 0.5);
 
 // An empty line ends a cue.
-const oneLine = (text: string) => text.replace(/\s*\n\s*/g, " ");
+const oneLine = (text: string) => text.replace(/\s*[\r\n]\s*/g, " ");
 
 const escaped = (text: string) =>
   oneLine(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");

@@ -80,6 +80,15 @@ describe("a meeting's bot", () => {
     await visitor.call("PATCH", `/api/v1/meetings/${id}`, { wants_bot: null });
     await t.idle();
     assert.equal(liveBots(t).length, 1);
+    const answer = async (responseStatus: string) => {
+      const attendees = [{ email: ana, responseStatus }, { email: "ai+ana@example.com" }];
+      t.google.calendar.patchEvent(ana, event, { attendees });
+      await t.idle();
+    };
+    await answer("declined");
+    assert.deepEqual([liveBots(t).length, (await stage.why(event)).rule], [0, "declined"]);
+    await answer("accepted");
+    assert.equal(liveBots(t).length, 1);
     t.google.calendar.deleteEvent(ana, event);
     await t.idle();
     assert.equal(liveBots(t).length, 0);
