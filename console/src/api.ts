@@ -62,49 +62,11 @@ export type Meeting = {
   wants_bot: boolean | null;
   bot_id: string | null;
   bot_status: string | null;
+  bot_configuration: Record<string, unknown> | null;
   auto_scheduled_via_email: boolean;
 };
 
 export type MeetingStatus = "coming" | "over" | "cancelled";
-
-export type Why = { decision: "none" | "send" | "move" | "cancel"; reason: string };
-
-/** A meeting bot with its history, oldest first. */
-export type Bot = {
-  id: string;
-  name: string;
-  status: "pending" | "bot_scheduled" | "bot_joined" | "transcribing" | "completed" | "failed";
-  state: string | null;
-  wish: "attend" | "leave" | null;
-  join_at: string | null;
-  is_over: boolean;
-  is_recording_paused: boolean;
-  notice: { text: string; cure: string | null } | null;
-  last_error: string | null;
-  events: { type: string; sub_type: string | null; at: string }[];
-};
-
-export type Segment = { speaker: string; start: number; end: number; text: string };
-
-export type Transcript = {
-  final: boolean;
-  is_empty: boolean;
-  segments: Segment[];
-  word_count: number;
-  duration_seconds: number;
-  recording_url: string | null;
-  document_id: string | null;
-};
-
-export type ChatMessage = { id: string; sender_name: string | null; text: string; at: string };
-
-export type ParticipantEvent = {
-  id: string;
-  type: string;
-  participant_name: string | null;
-  is_host: boolean;
-  at: string;
-};
 
 export type Feed = {
   id: string;
@@ -275,16 +237,22 @@ export type Detection = {
 export const trustModes = ["only_me", "my_domain", "list", "anyone"] as const;
 export type Trust = { mode: (typeof trustModes)[number]; senders: string[] };
 
-type List<Item> = { items: Item[]; next_cursor: string | null };
+/** One page of a list. */
+export type List<Item> = { items: Item[]; next_cursor: string | null };
+
+type FieldError = { path: string; message: string };
 
 /** A refusal of the API, in its own words. Status 0: it could not be reached. */
 export class ApiError extends Error {
   override readonly name = "ApiError";
   readonly status: number;
+  /** What is wrong with which field, where the API says. */
+  readonly fields: FieldError[];
 
-  constructor(status: number, message: string) {
+  constructor(status: number, message: string, fields: FieldError[] = []) {
     super(message);
     this.status = status;
+    this.fields = fields;
   }
 
   /** Whether the same call may well succeed a moment later. */
@@ -293,7 +261,8 @@ export class ApiError extends Error {
   }
 }
 
-const base = "/api/v1";
+/** Where the API is. */
+export const base = "/api/v1";
 const timeoutMs = 40_000;
 
 /** Who is signed in, or null. @throws {ApiError} */
@@ -322,38 +291,21 @@ export async function fetchEvents({
   return (await call<List<CalendarEvent>>("GET", `/calendar/events?${query}`)).items;
 }
 
-/** One page of meetings, the earliest first. @throws {ApiError} */
-export function fetchMeetings(status: MeetingStatus, cursor: string): Promise<List<Meeting>> {
+/** One page of meetings, the earliest first; `hasBot` may be "true" or "false". @throws {ApiError} */
+export function fetchMeetings(
+  { status, hasBot }: { status: MeetingStatus; hasBot: string },
+  cursor: string,
+): Promise<List<Meeting>> {
   const query = new URLSearchParams({ limit: "50", ...(cursor ? { cursor } : {}) });
+  if (hasBot) query.set("has_bot", hasBot);
   if (status === "coming") query.set("from", startOfMinute().toISOString());
   else query.set("status", status);
   return call("GET", `/meetings?${query}`);
 }
 
-export const fetchMeetingWhy = (id: string) => call<Why>("GET", `/meetings/${id}/why`);
 export const wantBot = (id: string, wish: boolean | null) =>
   call<Meeting>("PATCH", `/meetings/${id}`, { wants_bot: wish });
 export const fetchMeeting = (id: string) => call<Meeting>("GET", `/meetings/${id}`);
-export const fetchBot = (id: string) => call<Bot>("GET", `/attendee/bot-status/${id}`);
-export const fetchBotTranscript = (id: string) =>
-  call<Transcript>("GET", `/attendee/transcript/${id}`);
-export const fetchBotChat = async (id: string) =>
-  (await call<List<ChatMessage>>("GET", `/attendee/chat-messages/${id}?limit=200`)).items;
-export const fetchBotPeople = async (id: string) =>
-  (await call<List<ParticipantEvent>>("GET", `/attendee/participant-events/${id}?limit=200`)).items;
-export const sendBot = (meetingId: string) =>
-  change("POST", "/attendee/send-bot", { meeting_id: meetingId });
-export const callOffBot = (id: string) => change("POST", "/attendee/leave", { bot_id: id });
-export const pauseRecording = (id: string) =>
-  change("POST", "/attendee/pause-recording", { bot_id: id });
-export const resumeRecording = (id: string) =>
-  change("POST", "/attendee/resume-recording", { bot_id: id });
-export const sendBotChat = (id: string, message: string) =>
-  change("POST", "/attendee/send-chat", { bot_id: id, message });
-
-/** Where a transcript can be downloaded. */
-export const transcriptUrl = (id: string, format: "text" | "json" | "vtt" | "srt") =>
-  `${base}/attendee/transcript/${id}?format=${format}`;
 export const fetchFeeds = async () => (await call<{ items: Feed[] }>("GET", "/sync/feeds")).items;
 export const syncFeed = (id: string, full: boolean) =>
   call<Feed>("POST", `/sync/feeds/${id}/sync?wait=true`, { full });
@@ -469,15 +421,19 @@ function startOfMinute(): Date {
 
 const underWay = new Map<string, Promise<void>>();
 
-// The second half of a double click comes before the button looks disabled: it shares the first one's answer.
-function change(method: string, path: string, body?: object): Promise<void> {
+/**
+ * Asks the API for a change. The second half of a double click comes before the button looks disabled: it shares the
+ * first one's answer. @throws {ApiError}
+ */
+export function change(method: string, path: string, body?: object): Promise<void> {
   const key = JSON.stringify([method, path, body]);
   const begun = underWay.get(key) ?? call<void>(method, path, body);
   underWay.set(key, begun);
   return begun.finally(() => underWay.delete(key));
 }
 
-async function call<Answer>(method: string, path: string, body?: object): Promise<Answer> {
+/** Asks the API. @throws {ApiError} */
+export async function call<Answer>(method: string, path: string, body?: object): Promise<Answer> {
   const request = body
     ? { headers: { "content-type": "application/json" }, body: JSON.stringify(body) }
     : {};
@@ -486,6 +442,7 @@ async function call<Answer>(method: string, path: string, body?: object): Promis
     throw new ApiError(0, "Daybook cannot be reached. Check your network, then try again.");
   });
   if (answer.ok) return answer.status === 204 ? (undefined as Answer) : answer.json();
-  const problem: { detail?: string } = await answer.json().catch(() => ({}));
-  throw new ApiError(answer.status, problem.detail ?? `Daybook answered ${answer.status}.`);
+  const problem: { detail?: string; errors?: FieldError[] } = await answer.json().catch(() => ({}));
+  const { detail = `Daybook answered ${answer.status}.`, errors } = problem;
+  throw new ApiError(answer.status, detail, errors);
 }

@@ -10,10 +10,11 @@ import {
 import { HeldMails } from "./held.tsx";
 import { Say } from "./message.tsx";
 import { Moment } from "./moment.tsx";
+import { Preferences } from "./preferences.tsx";
 import { Link } from "./router.tsx";
 import { WhoMayUse } from "./trust.tsx";
 
-/** The assistant's address, who may use it, what waits for its owner, and where it was seen. */
+/** The assistant's address, who may use it, its bots, what waits for its owner, and where it was seen. */
 export function Assistant({ me }: { me: Me }) {
   const { username, virtual_address } = me.user;
   return (
@@ -22,12 +23,16 @@ export function Assistant({ me }: { me: Me }) {
         <h1>Assistant</h1>
       </div>
       {username === null ? (
-        <ChooseUsername />
+        <>
+          <ChooseUsername />
+          <Preferences />
+        </>
       ) : (
         <>
           <Address address={virtual_address} />
           <HeldMails />
           <WhoMayUse />
+          <Preferences />
           <Detections />
         </>
       )}

@@ -2,23 +2,30 @@ import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tansta
 import { useContext, useState } from "react";
 import {
   fetchMeetings,
-  fetchMeetingWhy,
   fetchProjects,
   type Meeting,
   type MeetingStatus,
   moveMeeting,
-  wantBot,
 } from "./api.ts";
+import { BotChoice } from "./bot-choice.tsx";
+import { botWords } from "./bot-words.ts";
 import { dayOf, nameOf, timeOf } from "./days.ts";
 import { Join } from "./join.tsx";
-import { botWords, MeetingPage } from "./meeting.tsx";
+import { MeetingPage } from "./meeting.tsx";
 import { Notice, Say } from "./message.tsx";
 import { goTo, Link, useQueryString } from "./router.tsx";
+import { ShortWhy } from "./why.tsx";
 
 const views: { value: MeetingStatus; name: string }[] = [
   { value: "coming", name: "Coming" },
   { value: "over", name: "Past" },
   { value: "cancelled", name: "Cancelled" },
+];
+
+const botFilters = [
+  { value: "", name: "All" },
+  { value: "true", name: "With a bot" },
+  { value: "false", name: "Without a bot" },
 ];
 
 /** Meetings by day: link, who is invited, whether the assistant comes along, and why. */
@@ -28,11 +35,12 @@ export function Meetings() {
 }
 
 function MeetingList() {
-  const asked = useQueryString().get("show");
-  const view = views.find(({ value }) => value === asked)?.value ?? "coming";
+  const query = useQueryString();
+  const view = views.find(({ value }) => value === query.get("show"))?.value ?? "coming";
+  const hasBot = botFilters.find(({ value }) => value === query.get("bot"))?.value ?? "";
   const meetings = useInfiniteQuery({
-    queryKey: ["meetings", view],
-    queryFn: ({ pageParam }) => fetchMeetings(view, pageParam),
+    queryKey: ["meetings", view, hasBot],
+    queryFn: ({ pageParam }) => fetchMeetings({ status: view, hasBot }, pageParam),
     initialPageParam: "",
     getNextPageParam: (page) => page.next_cursor ?? undefined,
   });
@@ -47,18 +55,29 @@ function MeetingList() {
               key={value}
               type="button"
               aria-pressed={value === view}
-              onClick={() => goTo(value === "coming" ? "/meetings" : `/meetings?show=${value}`)}
+              onClick={() => goTo(addressOf(value, hasBot))}
             >
               {name}
             </button>
           ))}
+          <select
+            aria-label="With or without a bot"
+            value={hasBot}
+            onChange={({ target }) => goTo(addressOf(view, target.value))}
+          >
+            {botFilters.map(({ value, name }) => (
+              <option key={value} value={value}>
+                {name}
+              </option>
+            ))}
+          </select>
         </fieldset>
       </div>
       {meetings.isError && <Notice tone="warn">{meetings.error.message}</Notice>}
       {meetings.isPending && <div className="skeleton card" aria-busy="true" />}
       {meetings.isSuccess && found.length === 0 && (
         <p className="empty">
-          {view === "coming"
+          {view === "coming" && hasBot === ""
             ? "No meetings ahead. An event with a link, wherever it stands, appears here."
             : "There are none."}
         </p>
@@ -129,7 +148,7 @@ function Entry({ meeting }: { meeting: Meeting }) {
               >
                 Why?
               </button>
-              {isAsking && <Why meetingId={meeting.id} />}
+              {isAsking && <ShortWhy meetingId={meeting.id} />}
             </>
           )}
         </div>
@@ -178,56 +197,11 @@ function ProjectChoice({ meeting }: { meeting: Meeting }) {
   );
 }
 
-const choices = [
-  { value: "null", name: "Bot by the rules" },
-  { value: "true", name: "With a bot" },
-  { value: "false", name: "Without a bot" },
-];
-
-function BotChoice({ meeting }: { meeting: Meeting }) {
-  const queries = useQueryClient();
-  const say = useContext(Say);
-  const choosing = useMutation({
-    mutationFn: (wish: boolean | null) => wantBot(meeting.id, wish),
-    onSuccess: () => queries.invalidateQueries({ queryKey: ["meetings"] }),
-    onError: (error) => say({ tone: "warn", text: `Nothing was changed. ${error.message}` }),
-  });
-  return (
-    <select
-      aria-label={`Bot for ${meeting.title}`}
-      value={String(choosing.isPending ? choosing.variables : meeting.wants_bot)}
-      disabled={choosing.isPending}
-      onChange={({ target }) =>
-        choosing.mutate(target.value === "null" ? null : target.value === "true")
-      }
-    >
-      {choices.map(({ value, name }) => (
-        <option key={value} value={value}>
-          {name}
-        </option>
-      ))}
-    </select>
-  );
-}
-
-function Why({ meetingId }: { meetingId: string }) {
-  const why = useQuery({
-    queryKey: ["meetings", "why", meetingId],
-    queryFn: () => fetchMeetingWhy(meetingId),
-  });
-  if (why.isPending) return <p className="faint">Looking …</p>;
-  if (why.isError) return <p className="faint">{why.error.message}</p>;
-  const words = {
-    send: "A bot is to come",
-    move: "The bot is to move",
-    cancel: "The bot is called off",
-    none: "No bot",
-  };
-  return (
-    <p className="faint" role="status">
-      {words[why.data.decision]}: {why.data.reason}.
-    </p>
-  );
+function addressOf(view: MeetingStatus, hasBot: string): string {
+  const query = new URLSearchParams();
+  if (view !== "coming") query.set("show", view);
+  if (hasBot) query.set("bot", hasBot);
+  return query.size > 0 ? `/meetings?${query}` : "/meetings";
 }
 
 function byDay(meetings: Meeting[]): [string, Meeting[]][] {

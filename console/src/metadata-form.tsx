@@ -1,9 +1,9 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { type ReactNode, useContext, useId } from "react";
 import { type Metadata, type Project, projectStates, storeMetadata } from "./api.ts";
+import { Field, listOf, textOf } from "./field.tsx";
 import { Say } from "./message.tsx";
 import { knownOf } from "./metadata.tsx";
-import { Field, listOf, textOf } from "./onboarding-form.tsx";
 
 const stateNames = { active: "Active", in_progress: "In progress", archived: "Archived" };
 const lines = /\n+/;

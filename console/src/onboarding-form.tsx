@@ -1,6 +1,7 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { type ReactNode, useId, useRef } from "react";
+import { type ReactNode, useRef } from "react";
 import { createProject, onboardProject, type Summary } from "./api.ts";
+import { Field, listOf, textOf } from "./field.tsx";
 
 type Props = {
   /** The project that is described anew; without one, a project is made. */
@@ -135,41 +136,6 @@ export function OnboardingForm({ project, summary, onDone, children }: Props) {
   );
 }
 
-type FieldProps = {
-  name: string;
-  label: string;
-  hint?: string;
-  most: number;
-  /** More than one: a larger box. */
-  rows?: number;
-  value?: string | undefined;
-  isRequired?: boolean;
-};
-
-/** A labelled field of a form that is read when it is sent. */
-export function Field({ name, label, hint, most, rows, value, isRequired }: FieldProps) {
-  const id = useId();
-  const shared = {
-    id,
-    name,
-    maxLength: most,
-    defaultValue: value,
-    required: isRequired,
-    ...(hint ? { "aria-describedby": `${id}-hint` } : {}),
-  };
-  return (
-    <div>
-      <label htmlFor={id}>{label}</label>
-      {rows ? <textarea rows={rows} {...shared} /> : <input autoComplete="off" {...shared} />}
-      {hint && (
-        <p id={`${id}-hint`} className="faint">
-          {hint}
-        </p>
-      )}
-    </div>
-  );
-}
-
 function summaryOf(form: FormData): Summary {
   const text = (name: string) => textOf(form, name);
   return {
@@ -186,14 +152,4 @@ function summaryOf(form: FormData): Summary {
     location: text("location"),
     references: text("references"),
   };
-}
-
-export function textOf(form: FormData, name: string): string {
-  return String(form.get(name) ?? "").trim();
-}
-
-/** What stands between commas or on lines of its own, each once. */
-export function listOf(form: FormData, name: string, between = /[,;\n]+/): string[] {
-  const words = textOf(form, name).split(between);
-  return [...new Set(words.map((word) => word.trim()).filter(Boolean))];
 }

@@ -15,6 +15,7 @@ import { Metadata } from "./metadata.tsx";
 import { MetadataForm } from "./metadata-form.tsx";
 import { OnboardingForm } from "./onboarding-form.tsx";
 import { BackToProjects } from "./projects.tsx";
+import { Link } from "./router.tsx";
 
 const isUnderWay = (onboarding: Onboarding | null) =>
   onboarding !== null && onboarding.state !== "stored" && onboarding.state !== "failed";
@@ -198,7 +199,9 @@ function MeetingList({ projectId }: { projectId: string }) {
         {found.map(({ id, title, start_time, status }) => (
           <li key={id} className={status === "cancelled" ? "over declined" : status}>
             <div>
-              <h3>{title}</h3>
+              <h3>
+                <Link href={`/meetings?id=${id}`}>{title}</Link>
+              </h3>
               <p className="faint">
                 <time dateTime={start_time}>
                   {nameOf(dayOf(start_time))}, {timeOf(start_time)}

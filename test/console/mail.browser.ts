@@ -127,10 +127,16 @@ describe("the console's mail", () => {
         await one.waitFor({ state: "detached" });
         await page.getByLabel("Me, and those I name").check();
         await page.getByLabel("Addresses, or @ and a domain, one a line").fill("not an address");
-        await page.getByRole("button", { name: "Save" }).click();
+        await page
+          .getByRole("region", { name: "Who may use it" })
+          .getByRole("button", { name: "Save" })
+          .click();
         await page.getByRole("alert").waitFor();
         await page.getByLabel("Addresses, or @ and a domain, one a line").fill("@example.net");
-        await page.getByRole("button", { name: "Save" }).click();
+        await page
+          .getByRole("region", { name: "Who may use it" })
+          .getByRole("button", { name: "Save" })
+          .click();
         await page.getByText("Saved. Who may use it: Me, and those I name.").waitFor();
         await t.idle();
         await page.getByRole("link", { name: "Document", exact: true }).first().waitFor();
