@@ -1,7 +1,7 @@
 import { useState } from "react";
 import type { Meeting } from "./api.ts";
 import { type BotPreferences, configureBot, recordings } from "./bots.ts";
-import { Choice, errorAt, Field, Refusal, textOf } from "./field.tsx";
+import { Choice, errorAt, Field, Outcome, textOf } from "./field.tsx";
 import { Link } from "./router.tsx";
 import { useWish } from "./wish.tsx";
 
@@ -12,19 +12,14 @@ const older = ["transcription_language", "recording_enabled"];
 /** How the bot is to be in one meeting. Only what is set is kept: the rest is as in the person's preferences. */
 export function BotSettings({ meeting }: { meeting: Meeting }) {
   const kept = meeting.bot_configuration ?? {};
-  const saving = useWish(
-    (form: FormData) => configureBot(meeting.id, configurationOf(kept, form)),
-    {
-      done: "Saved: that is how the bot is to be.",
-    },
-  );
+  const saving = useWish((form: FormData) => configureBot(meeting.id, configurationOf(kept, form)));
   const error = (name: string) => errorAt(saving.error, name);
   return (
     <details>
       <summary>How it is in this meeting</summary>
       <form
-        key={JSON.stringify(kept)}
         className="fields inset"
+        onChange={() => !saving.isPending && saving.reset()}
         onSubmit={(event) => {
           event.preventDefault();
           if (!saving.isPending) saving.mutate(new FormData(event.currentTarget));
@@ -53,7 +48,7 @@ export function BotSettings({ meeting }: { meeting: Meeting }) {
           value={textIn(kept.minutes_early)}
           error={error("minutes_early")}
         />
-        <Refusal error={saving.error} fields={shown} />
+        <Outcome wish={saving} fields={shown} done="Saved: that is how the bot is to be." />
         <div className="actions">
           <button type="submit" aria-disabled={saving.isPending}>
             {saving.isPending ? "Saving …" : "Save"}

@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { type Bot, type ChatMessage, fetchChat, sendChat } from "./bots.ts";
 import { timeOf } from "./days.ts";
-import { Choice, errorAt, Field, Refusal, textOf } from "./field.tsx";
+import { Choice, errorAt, Field, Outcome, textOf } from "./field.tsx";
 import { usePeople } from "./people.tsx";
 import { Tail } from "./tail.tsx";
 import { Waiting } from "./waiting.tsx";
@@ -59,21 +59,31 @@ function Message({ message, bot }: { message: ChatMessage; bot: Bot }) {
 }
 
 function Writing({ bot }: { bot: Bot }) {
-  const [sent, setSent] = useState(0);
   const [to, setTo] = useState("everyone");
-  const { there } = usePeople(bot);
-  const sending = useWish((message: string) => sendChat(bot.id, { message, to }), {
-    done: "Your message is on its way.",
-  });
-  const named = there.filter(({ isHost }) => !isHost);
+  const { there, gone } = usePeople(bot);
+  const sending = useWish((message: string) => sendChat(bot.id, { message, to }));
+  // Who was chosen and has left stays chosen: what was for one is not for everyone.
+  const named = [
+    ...there.filter(({ isHost }) => !isHost),
+    ...gone.filter(({ uuid }) => uuid === to),
+  ];
+  const send = (form: HTMLFormElement) => {
+    const field = form.elements.namedItem("message");
+    const message = textOf(new FormData(form), "message");
+    if (message === "" || sending.isPending || !(field instanceof HTMLInputElement)) return;
+    sending.mutate(message, {
+      onSuccess: () => {
+        field.value = "";
+      },
+    });
+  };
   return (
     <form
       className="fields"
+      onChange={() => !sending.isPending && sending.reset()}
       onSubmit={(event) => {
         event.preventDefault();
-        const message = textOf(new FormData(event.currentTarget), "message");
-        if (message === "" || sending.isPending) return;
-        sending.mutate(message, { onSuccess: () => setSent(sent + 1) });
+        send(event.currentTarget);
       }}
     >
       <div className="writing">
@@ -91,7 +101,6 @@ function Writing({ bot }: { bot: Bot }) {
           error={errorAt(sending.error, "to")}
         />
         <Field
-          key={sent}
           name="message"
           label="Message"
           most={2_000}
@@ -101,7 +110,7 @@ function Writing({ bot }: { bot: Bot }) {
           Send
         </button>
       </div>
-      <Refusal error={sending.error} fields={["to", "message"]} />
+      <Outcome wish={sending} fields={["to", "message"]} done="Your message is on its way." />
     </form>
   );
 }

@@ -37,6 +37,7 @@ export function Field({ most, rows, value, isRequired, placeholder, ...shared }:
 type ChoiceProps = Shared & {
   value: string;
   options: readonly (readonly [value: string, name: string])[];
+  /** With it the choice is `value`, whatever is chosen; without it `value` is what it begins with. */
   onChange?: (value: string) => void;
 };
 
@@ -48,8 +49,9 @@ export function Choice({ value, options, onChange, ...shared }: ChoiceProps) {
       <select
         {...describedBy(id, shared)}
         name={shared.name}
-        defaultValue={value}
-        onChange={({ target }) => onChange?.(target.value)}
+        {...(onChange
+          ? { value, onChange: ({ target }) => onChange(target.value) }
+          : { key: value, defaultValue: value })}
       >
         {options.map(([option, name]) => (
           <option key={option} value={option}>
@@ -107,8 +109,15 @@ export function errorAt(error: Error | null, ...names: string[]): string | undef
   return /^[a-z]/.test(found.message) ? `It ${found.message}.` : `${found.message}.`;
 }
 
-/** A refused form says why: at its fields, the first of which has the focus then, or else in a box of its own. */
-export function Refusal({ error, fields }: { error: Error | null; fields: readonly string[] }) {
+type OutcomeProps = {
+  wish: { error: Error | null; isSuccess: boolean };
+  /** Those that say themselves what is wrong with them. */
+  fields: readonly string[];
+  done: string;
+};
+
+/** How sending a form ended: refused, its fields say why, of which the first has the focus then, or else a box here. */
+export function Outcome({ wish: { error, isSuccess }, fields, done }: OutcomeProps) {
   const place = useRef<HTMLDivElement>(null);
   useEffect(() => {
     if (error)
@@ -116,8 +125,9 @@ export function Refusal({ error, fields }: { error: Error | null; fields: readon
   }, [error]);
   const isAtField = errorAt(error, ...fields) !== undefined;
   return (
-    <div ref={place} role="alert">
+    <div ref={place} aria-live="polite" className="outcome">
       {error && !isAtField && <p className="notice warn">{error.message}</p>}
+      {isSuccess && <p className="state good">{done}</p>}
     </div>
   );
 }

@@ -2,7 +2,7 @@ import { useId } from "react";
 import type { Meeting } from "./api.ts";
 import { sendBotAt } from "./bots.ts";
 import { dayAfter, dayOf, timeOf } from "./days.ts";
-import { describedBy, errorAt, Labelled, Refusal, textOf } from "./field.tsx";
+import { describedBy, errorAt, Labelled, Outcome, textOf } from "./field.tsx";
 import { useWish } from "./wish.tsx";
 
 const minuteMs = 60_000;
@@ -13,9 +13,7 @@ export function JoinTime({ meeting, joinAt }: { meeting: Meeting; joinAt: string
   const id = useId();
   const usual = Date.parse(meeting.start_time) - 2 * minuteMs;
   const shown = joinAt ?? Math.max(usual, Date.now() + 5 * minuteMs);
-  const moving = useWish((at: Date) => sendBotAt(meeting.id, at), {
-    done: joinAt ? "The bot is moved." : "The bot is on its way.",
-  });
+  const moving = useWish((at: Date) => sendBotAt(meeting.id, at));
   const error = errorAt(moving.error, "join_at");
   return (
     <details>
@@ -23,8 +21,8 @@ export function JoinTime({ meeting, joinAt }: { meeting: Meeting; joinAt: string
         {joinAt ? `When it joins: ${timeOf(joinAt)}` : "Send one at a time of your own"}
       </summary>
       <form
-        key={joinAt}
         className="fields inset"
+        onChange={() => !moving.isPending && moving.reset()}
         onSubmit={(event) => {
           event.preventDefault();
           const time = textOf(new FormData(event.currentTarget), "join_at");
@@ -45,7 +43,7 @@ export function JoinTime({ meeting, joinAt }: { meeting: Meeting; joinAt: string
             defaultValue={clockOf(shown)}
           />
         </Labelled>
-        <Refusal error={moving.error} fields={["join_at"]} />
+        <Outcome wish={moving} fields={["join_at"]} done="The bot is moved." />
         <div className="actions">
           <button type="submit" aria-disabled={moving.isPending}>
             {moving.isPending ? "One moment …" : joinAt ? "Move it" : "Send it then"}

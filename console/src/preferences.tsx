@@ -1,7 +1,7 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { BotFields, botFieldsOf } from "./bot-settings.tsx";
 import { type BotPreferences, fetchBotPreferences, setBotPreferences } from "./bots.ts";
-import { Refusal } from "./field.tsx";
+import { Outcome } from "./field.tsx";
 import { Waiting } from "./waiting.tsx";
 import { useWish } from "./wish.tsx";
 
@@ -12,21 +12,20 @@ export function Preferences() {
   return (
     <section className="stacked" aria-labelledby="preferences">
       <h2 id="preferences">Bots in your meetings</h2>
-      <Form key={JSON.stringify(preferences.data)} preferences={preferences.data} />
+      <Form preferences={preferences.data} />
     </section>
   );
 }
 
 function Form({ preferences }: { preferences: BotPreferences }) {
   const queries = useQueryClient();
-  const saving = useWish(
-    async (wanted: BotPreferences) =>
-      queries.setQueryData(["bot preferences"], await setBotPreferences(wanted)),
-    { done: "Saved. Every coming meeting is decided anew." },
+  const saving = useWish(async (wanted: BotPreferences) =>
+    queries.setQueryData(["bot preferences"], await setBotPreferences(wanted)),
   );
   return (
     <form
       className="fields"
+      onChange={() => !saving.isPending && saving.reset()}
       onSubmit={(event) => {
         event.preventDefault();
         if (saving.isPending) return;
@@ -51,7 +50,11 @@ function Form({ preferences }: { preferences: BotPreferences }) {
         </p>
       </div>
       <BotFields wanted={preferences} usual="As usual" error={saving.error} />
-      <Refusal error={saving.error} fields={["bot_name", "greeting", "language", "recording"]} />
+      <Outcome
+        wish={saving}
+        fields={["bot_name", "greeting", "language", "recording"]}
+        done="Saved. Every coming meeting is decided anew."
+      />
       <div className="actions">
         <button type="submit" aria-disabled={saving.isPending}>
           {saving.isPending ? "Saving …" : "Save"}

@@ -2,26 +2,25 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { type ReactNode, useContext, useEffect, useRef } from "react";
 import { Say } from "./message.tsx";
 
-/** What to say afterwards. */
-type Done<Input> = string | ((input: Input) => string);
-
-/** Does something about a meeting's bot, says so, and has everything about it asked for again. */
+/** Does something about a meeting's bot, and has everything about it asked for again. */
 export function useWish<Input = void>(
   act: (input: Input) => Promise<unknown>,
-  { done, onError }: { done: Done<Input>; onError?: (error: Error) => void },
+  hooks: {
+    onSuccess?: (answer: unknown, input: Input) => void;
+    onError?: (error: Error) => void;
+  } = {},
 ) {
   const queries = useQueryClient();
-  const say = useContext(Say);
   return useMutation({
+    ...hooks,
     mutationFn: act,
-    onSuccess: async (_, input) => {
-      say({ tone: "good", text: typeof done === "string" ? done : done(input) });
+    onSuccess: async (answer, input) => {
+      hooks.onSuccess?.(answer, input);
       await Promise.all([
         queries.invalidateQueries({ queryKey: ["bots"] }),
         queries.invalidateQueries({ queryKey: ["meetings"] }),
       ]);
     },
-    ...(onError ? { onError } : {}),
   });
 }
 
@@ -47,7 +46,7 @@ export function WishButton({ act, done, className, children }: WishButtonProps) 
   const say = useContext(Say);
   // The button may mean something else by the time that it is done.
   const wish = useWish((begun: Act) => begun.act(), {
-    done: (begun) => begun.done,
+    onSuccess: (_, begun) => say({ tone: "good", text: begun.done }),
     onError: ({ message }) => say({ tone: "warn", text: message }),
   });
   return (

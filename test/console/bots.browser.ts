@@ -78,6 +78,7 @@ describe("the console's meeting bots", () => {
         await page.getByLabel("Message", { exact: true }).fill("Hello from the console");
         await page.keyboard.press("Enter");
         await messages.getByText("Hello from the console").waitFor();
+        await page.locator("[name=message]:focus").waitFor();
         const { body } = t.attendee.asked.find(({ path }) => path.endsWith("send_chat_message"))!;
         assert.equal((body as { to_user_uuid: string }).to_user_uuid, "device-robin");
         await page.getByLabel("To", { exact: true }).selectOption("Ada Okafor");
@@ -238,6 +239,7 @@ describe("the console's meeting bots", () => {
       await page.keyboard.press("ArrowUp");
       await page.keyboard.press("Enter");
       await page.getByText("The bot is moved.").waitFor();
+      await page.locator("[name=join_at]:focus").waitFor();
       await tabTo(page, page.getByRole("button", { name: "Call it off" }), "Shift+Tab");
       await page.keyboard.press("Enter");
       await page.getByText("The bot is called off.").waitFor();
