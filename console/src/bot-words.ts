@@ -15,6 +15,7 @@ const stateWords: Record<string, string> = {
   staged: "being started",
   joining: "joining",
   waiting_room: "waiting to be let in",
+  joined_recording_paused: "in the meeting",
   joined_recording_permission_denied: "in the meeting, but may not record",
   joining_breakout_room: "moving to a breakout room",
   leaving_breakout_room: "coming back from a breakout room",

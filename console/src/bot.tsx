@@ -81,13 +81,18 @@ function State({ bot, isToCome }: { bot: Bot; isToCome: boolean }) {
   );
 }
 
-function Trouble({ bot: { notice, status, is_over, last_error, next_poll_at } }: { bot: Bot }) {
-  const isGrave = notice !== null && (status === "failed" || !is_over || notice.fault === "host");
+function Trouble({ bot }: { bot: Bot }) {
+  const { notice, status, is_over, last_error, next_poll_at } = bot;
+  const isSentAgain = !is_over && notice?.fault === "attendee";
+  const isGrave = status === "failed" || !is_over || notice?.fault === "host";
   const turn = notice && turnWords[notice.fault];
   return (
     <>
+      {notice && isSentAgain && (
+        <p className="state warn">{notice.text}. Another one takes its place by itself.</p>
+      )}
       {notice && !isGrave && <p className="empty">{notice.text}.</p>}
-      {notice && isGrave && (
+      {notice && isGrave && !isSentAgain && (
         <Notice tone="warn">
           <span>
             <strong>{notice.text}.</strong> {notice.cure}
@@ -97,16 +102,8 @@ function Trouble({ bot: { notice, status, is_over, last_error, next_poll_at } }:
       )}
       {last_error && !is_over && (
         <p className="state warn">
-          <span>
-            {last_error}. It is tried again
-            {next_poll_at && (
-              <>
-                {" "}
-                <Moment at={next_poll_at} />
-              </>
-            )}
-            .
-          </span>
+          {last_error}. It is tried again
+          {next_poll_at ? ` around ${timeOf(next_poll_at)}` : ""}.
         </p>
       )}
     </>

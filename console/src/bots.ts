@@ -1,4 +1,5 @@
 import { base, call, change, type List, type Meeting } from "./api.ts";
+import type { Segment } from "./spoken.ts";
 
 /** A meeting bot with its history, oldest first. */
 export type Bot = {
@@ -26,8 +27,6 @@ export type BotNotice = {
 };
 
 export type BotEvent = { type: string; sub_type: string | null; at: string };
-
-export type Segment = { speaker: string; start: number; end: number; text: string };
 
 export type Transcript = {
   final: boolean;

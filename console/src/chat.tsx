@@ -73,7 +73,8 @@ function Writing({ bot }: { bot: Bot }) {
     if (message === "" || sending.isPending || !(field instanceof HTMLInputElement)) return;
     sending.mutate(message, {
       onSuccess: () => {
-        field.value = "";
+        // The next one may have been begun meanwhile.
+        if (field.value.trim() === message) field.value = "";
       },
     });
   };

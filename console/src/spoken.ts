@@ -1,4 +1,5 @@
-import type { Segment } from "./bots.ts";
+/** One stretch of speech; the times are seconds since the first word. */
+export type Segment = { speaker: string; start: number; end: number; text: string };
 
 /** What one person said without another in between. */
 export type Run = { speaker: string; start: number; segments: Segment[] };

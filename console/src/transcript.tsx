@@ -35,7 +35,9 @@ function Words({ transcript: { segments, final } }: { transcript: Transcript }) 
   const [typed, setTyped] = useState("");
   // Typing stays quick, however much is searched.
   const wanted = useDeferredValue(typed);
-  const [isFollowed] = useState(!final);
+  // Once it has grown before one's eyes it stays as it is shown, also when it is final.
+  const [isFollowed, setFollowed] = useState(!final);
+  if (!final && !isFollowed) setFollowed(true);
   const { found, hits } = useMemo(() => searched(segments, wanted), [segments, wanted]);
   const isSearching = wanted.trim() !== "";
   const places = found.length === 1 ? "one place" : `${found.length} places`;
