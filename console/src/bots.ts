@@ -62,6 +62,7 @@ export type Why = {
   reason: string;
   inputs: Partial<{
     meetingUrl: string | null;
+    isJoinable: boolean;
     startTime: string;
     endTime: string;
     eventStatus: string | null;

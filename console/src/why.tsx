@@ -77,16 +77,8 @@ const verdicts = {
   none: "No bot",
 };
 
-function verdictOf({ decision, rule, reason, inputs }: Why): string {
-  if (!ofItsBot.includes(rule)) return `${verdicts[decision]}: ${reason}.`;
-  const wanted = inputs.wantsBot
-    ? ": one was asked for in Daybook"
-    : inputs.isAssistantInvited
-      ? ": the assistant’s address is invited"
-      : inputs.allMeetings
-        ? ": one is wanted for all meetings"
-        : "";
-  return `${reason}${inputs.wantsBot === false ? "" : wanted}.`;
+function verdictOf({ decision, rule, reason }: Why): string {
+  return ofItsBot.includes(rule) ? `${reason}.` : `${verdicts[decision]}: ${reason}.`;
 }
 
 const answers: Record<string, string> = {
@@ -101,6 +93,7 @@ function factsOf({ rule, inputs, bot_status }: Why): [name: string, value: strin
   const asked = { true: "yes, with a bot", false: "yes, without one" }[String(inputs.wantsBot)];
   return [
     ["Link", inputs.meetingUrl ?? "none"],
+    ["Bots can join by it", yes(inputs.isJoinable)],
     ["Starts", momentOf(inputs.startTime)],
     ["Ends", momentOf(inputs.endTime)],
     ["Cancelled", yes(inputs.isCancelled)],

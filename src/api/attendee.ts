@@ -464,7 +464,10 @@ const TranscriptAnswer = z.object({
   duration_seconds: z.number(),
   speaking_seconds: z.number(),
   language: z.string().nullable(),
-  recording_url: z.string().nullable().describe("Opens for a few minutes; ask again for another"),
+  recording_url: z
+    .string()
+    .nullable()
+    .describe("Opens for 20 minutes at least; ask again for another"),
   retrieved_at: Time.nullable(),
   document_id: z.guid().nullable(),
 });

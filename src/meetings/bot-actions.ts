@@ -218,11 +218,11 @@ export async function sendChat(
     .execute((tx) => noteEvent(tx, bot.id, "wrote_into_chat", app.clock.now()));
 }
 
-/** A link to the recording that still opens; it is fetched anew once it is 25 minutes old. Null while there is none. */
+/** A link to the recording that opens for 20 minutes at least. Null while there is none. */
 export async function recordingLink(app: Part, bot: OwnBot): Promise<string | null> {
   const access = attendeeAccess(app.config);
   const ageMs = app.clock.now().getTime() - (bot.recording_url_at?.getTime() ?? 0);
-  const isFresh = bot.recording_url !== null && ageMs < 25 * 60_000;
+  const isFresh = bot.recording_url !== null && ageMs < 10 * 60_000;
   if (isFresh || !access || !bot.provider_bot_id || !bot.is_over) return bot.recording_url;
   try {
     const recording = await getRecording(access, bot.provider_bot_id);

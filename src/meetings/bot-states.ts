@@ -160,7 +160,9 @@ export async function again(
     state: null,
     status: "pending",
     event_count: 0,
-    notice: isMoved ? null : noticeOf("fatal_error", why),
+    notice: isMoved
+      ? null
+      : { ...noticeOf("fatal_error", why), cure: "Another one is on its way." },
     is_over: false,
   };
   await sql`

