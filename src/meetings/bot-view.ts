@@ -173,7 +173,7 @@ export async function whyBot(
   if (!why) throw new AppError("not_found", `No meeting ${meetingId}`);
   if (why.decision === "send" && !app.config.attendee.apiKey) {
     const reason = `${why.reason}; but no bots can be sent: MASTER_ATTENDEE_API_KEY is not set`;
-    return { ...why, rule: "no_key", reason };
+    return { ...why, reason };
   }
   if (why.decision !== null) return why;
   // One of the older product that has not changed since.

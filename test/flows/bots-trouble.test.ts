@@ -196,7 +196,7 @@ test("without a key no bots are sent, and that is said; with one they are, also 
     const stage = openStage(t, visitor);
     const event = await stage.invite(3 * hours);
     const why = await stage.why(event);
-    assert.deepEqual([why.decision, why.rule, why.bot_id], ["send", "no_key", null]);
+    assert.deepEqual([why.decision, why.rule, why.bot_id], ["send", "invited", null]);
     assert.match(why.reason, /MASTER_ATTENDEE_API_KEY is not set/);
     const { id } = await stage.meetingOf(event);
     const sent = await visitor.call("POST", "/api/v1/attendee/send-bot", { meeting_id: id });
