@@ -106,14 +106,17 @@ export const webhookRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server,
           "Proven by `X-Webhook-Signature`: HMAC-SHA256 of the body's canonical JSON, in base64. What happened is then asked of Attendee; the same message again does nothing.",
         tags: ["webhooks"],
         querystring: z.looseObject({}),
-        body: BotNotification,
+        body: z.unknown().describe("`idempotency_key`, `bot_id`, `trigger` and `data`"),
         response: { 204: z.undefined() },
       },
     },
     async (request, reply) => {
       const signature = [request.headers["x-webhook-signature"] ?? []].flat()[0];
       proveBotNotification(app, signature, request.sentText);
-      await acceptBotNotification(app, request.body);
+      const notification = BotNotification.safeParse(request.body);
+      if (!notification.success)
+        throw new AppError("malformed", "Attendee's webhooks look otherwise");
+      await acceptBotNotification(app, notification.data);
       return reply.code(204).send();
     },
   );

@@ -62,7 +62,7 @@ async function startWorkersOf<App extends { queue: Queue; log: Log }, Name exten
     const work = async (jobs: JobWithMetadata<unknown>[]) => {
       const results = await Promise.all(jobs.map((job) => attemptJob(app, job, options)));
       // pg-boss rests after a job, although there may be a next one.
-      boss.notifyWorker(worker);
+      if (!options.shift.isOver) boss.notifyWorker(worker);
       return results;
     };
     const worker = await boss.work<unknown, void, typeof pace>(options.name, pace, work);

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { hours, minutes, seconds } from "../../sandbox/google/clock.ts";
@@ -333,17 +334,25 @@ test("a webhook of Attendee's is believed only by its signature, which holds for
   assert.ok(t.attendee.delivered.some(({ body }) => body.includes('"credits_consumed": 1.0')));
   assert.deepEqual([...new Set(t.attendee.delivered.map(({ status }) => status))], [204]);
   const [known] = t.attendee.delivered;
-  const forge = (signature?: string) =>
+  const forge = (signature?: string, body = known?.body ?? "") =>
     fetch(`${t.url}/api/v1/webhooks/attendee`, {
       method: "POST",
       headers: {
         "content-type": "application/json",
         ...(signature ? { "x-webhook-signature": signature } : {}),
       },
-      body: known?.body ?? "",
+      body,
     });
   assert.equal((await forge()).status, 401);
   assert.equal((await forge("c2lnbmVk")).status, 401);
+  const signed = (body: string) =>
+    createHmac("sha256", Buffer.from(t.attendee.webhookSecret, "base64"))
+      .update(body)
+      .digest("base64");
+  assert.equal((await forge(signed('{"a":1}'), '{"a":1}')).status, 400);
+  assert.equal((await forge(signed("[]"), "[]")).status, 400);
+  assert.equal((await forge("c2lnbmVk", '{"a":1}')).status, 401);
+  assert.equal((await forge("c2lnbmVk", "{")).status, 400);
 });
 
 function inviteAssistant(t: TestApp, inMs: number, more: Record<string, unknown> = {}): string {
