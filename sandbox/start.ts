@@ -123,7 +123,7 @@ export async function startSandbox({
     PUBLIC_URL: url,
     LOG_LEVEL: "warn",
   });
-  const onProgress = (step: string) => say(`… ${step.charAt(0).toLowerCase()}${step.slice(1)}`);
+  const onProgress = (step: string) => say(`… ${step}`);
   const mounts = [
     { path: googlePath, handler: google.handler },
     { path: n8nPath, handler: n8n.handler },

@@ -13,6 +13,7 @@ const Adding = z.object({
   person: z.string(),
   summary: z.string().trim().min(1).max(200),
   start: z.string().regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d/),
+  when: z.literal("now").optional(),
   minutes: z.coerce.number().int().min(1).max(1440),
   link: z.string().max(2000).default(""),
   invite: z.string().max(2000).default(""),
@@ -36,8 +37,11 @@ export function addCalendarPage(server: FastifyInstance, calendar: SandboxCalend
     return reply.headers(pageHeaders).send(render(calendar, person));
   });
   act("add", (body) => {
-    const { person, summary, start, minutes, link, invite } = Adding.parse(body);
-    const startsAt = instantOf({ dateTime: start.slice(0, 16).concat(":00") }, "Europe/Berlin");
+    const { person, summary, start, when, minutes, link, invite } = Adding.parse(body);
+    const startsAt =
+      when === "now"
+        ? calendar.store.state.clock.now().getTime()
+        : instantOf({ dateTime: start.slice(0, 16).concat(":00") }, "Europe/Berlin");
     const moment = (ms: number) => ({
       dateTime: new Date(ms).toISOString(),
       timeZone: "Europe/Berlin",
@@ -106,7 +110,7 @@ function render(calendar: SandboxCalendar, wanted: string | undefined): string {
 <label>Minutes<br><input type="number" name="minutes" min="1" value="30"></label>
 <label>Link<br><input name="link" value="https://meet.google.com/abc-defg-hij"></label>
 <label>Invite<br><input name="invite" placeholder="ai+name@example.com"></label>
-<button class="main">Add</button></form>
+<button class="main">Add</button><button name="when" value="now">Add, beginning now</button></form>
 <h2>Push</h2>
 <form method="post" action="${base}/calendar/push" class="choice">${who}
 <span>Push is ${push.isOn ? "on" : "off"}; ${calendar.channels().length} channels are open${push.dropNext > 0 ? `; the next ${push.dropNext} messages are lost` : ""}.</span>
