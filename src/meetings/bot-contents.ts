@@ -43,7 +43,7 @@ export async function fetchContents(
   now: Date,
   signal: AbortSignal | undefined,
 ): Promise<Contents | null> {
-  const id = bot.provider_bot_id ?? "";
+  const id = bot.provider_bot_id;
   // Whoever deleted the data at the provider wanted it gone there; what we have stays, and is all there will be.
   if (bot.state === "data_deleted") return nothingMore(now);
   const isIn = /^joined_|breakout|leaving|post_processing/.test(bot.state ?? "");
@@ -51,17 +51,18 @@ export async function fetchContents(
   const readAt = bot.contents_read_at;
   const since = bot.is_over || !readAt ? null : new Date(readAt.getTime() - overlapMs);
   const span = { since, signal };
-  const ids = since ? [id] : [...bot.earlier_bot_ids, id];
+  const ids = [...(since ? [] : bot.earlier_bot_ids), ...(id ? [id] : [])];
   const ofAll = <Item>(list: (one: string) => Promise<Item[]>) =>
     Promise.all(ids.map(async (one) => [one, await list(one).catch(goneIsNull)] as const));
   const [utterances, messages, people, recording] = await Promise.all([
     ofAll((one) => getTranscript(access, one, span)),
     ofAll((one) => listChatMessages(access, one, span)),
     ofAll((one) => listParticipantEvents(access, one, span)),
-    bot.is_over ? getRecording(access, id, signal) : null,
+    bot.is_over && id ? getRecording(access, id, signal) : null,
   ]);
   const waitedMs = now.getTime() - (bot.over_at ?? now).getTime();
-  const isComplete = bot.transcription_state !== "in_progress" || waitedMs > patienceMs;
+  // Of one that the provider no longer has nothing more will come.
+  const isComplete = !id || bot.transcription_state !== "in_progress" || waitedMs > patienceMs;
   return {
     readAt: now,
     spoken: new Map(utterances.flatMap(([one, list]) => (list ? [[one, list]] : []))),

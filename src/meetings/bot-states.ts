@@ -122,8 +122,9 @@ export async function giveUp(
     const next = { ...bot, status, notice, is_over: true };
     await sql`
       update bots set status = ${status}, notice = ${jsonOrNull(notice)}::jsonb, is_over = true, is_active = false,
-        occurrence_key = null,
-        over_at = ${now}, transcript_state = 'final', updated_at = ${now}
+        occurrence_key = null, over_at = ${now}, updated_at = ${now},
+        -- What was heard before is still to become a document.
+        transcript_state = case when transcript_state = 'none' and earlier_bot_ids = '{}' then 'final' else transcript_state end
       where id = ${bot.id}
     `.execute(tx);
     await noteEvent(tx, bot.id, code ?? "ended_before_it_came", now);

@@ -42,18 +42,24 @@ export async function tendBot(
   try {
     await tend({ app, access, signal: until, owner }, bot, snapshot);
     await letGo(app, bot, { owner });
-  } catch (error) {
+  } catch (caught) {
     // Whoever stops us has somebody else go on.
-    if (signal?.aborted) await letGo(app, bot, { owner, isAgain: true });
-    else {
-      if (error instanceof ProviderError && isHopeless(bot, app.clock.now())) {
-        await keepWhatThereIs(app, bot, error.message);
-      }
-      await letGo(app, bot, { owner, error });
+    if (signal?.aborted) {
+      await letGo(app, bot, { owner, isAgain: true });
+      throw caught;
     }
+    const error = deadline.aborted ? tooSlow(caught) : caught;
+    if (error instanceof ProviderError && isHopeless(bot, app.clock.now())) {
+      await keepWhatThereIs(app, bot, error.message);
+    }
+    await letGo(app, bot, { owner, error });
     if (!(error instanceof ProviderError)) throw error;
   }
   return { tended: 1 };
+}
+
+function tooSlow(cause: unknown): ProviderError {
+  return new ProviderError("retry", "Attendee takes too long", { reason: "timeout", cause });
 }
 
 /** Tends a bot now, or once whoever does so has finished; not for longer than people wait. */
@@ -148,18 +154,20 @@ async function tend(work: Work, given: BotRow, snapshot?: ProviderBot): Promise<
   let bot = given;
   const now = () => app.clock.now();
   if (bot.is_over) {
+    if (nextLook(bot, now()) === null) return;
     // What it heard may still be worked on.
-    const seen = bot.provider_bot_id && nextLook(bot, now()) && (await look(work, bot, snapshot));
-    if (!seen) return;
-    bot = await note(work, bot, seen);
+    const seen = bot.provider_bot_id && (await look(work, bot, snapshot));
+    if (seen) bot = await note(work, bot, seen);
+    else bot = { ...bot, provider_bot_id: null };
   } else {
     const seen = bot.provider_bot_id ? await look(work, bot, snapshot) : await bring(work, bot);
     if (!seen) return;
     bot = await note(work, bot, seen);
     const moved = await steer(work, bot);
     if (moved) bot = await note(work, bot, moved);
+    if (!bot.provider_bot_id) return;
   }
-  if (!bot.provider_bot_id || (bot.is_over && nextLook(bot, now()) === null)) return;
+  if (bot.is_over && nextLook(bot, now()) === null) return;
   const contents = await fetchContents(access, bot, now(), signal);
   if (contents) await keepContents(app, bot, contents);
 }
@@ -180,10 +188,7 @@ async function look(
     return await getBot(access, id, signal);
   } catch (error) {
     if (!(error instanceof ProviderError) || error.failure !== "not_found") throw error;
-    if (bot.is_over) {
-      await sql`update bots set transcript_state = 'final' where id = ${bot.id}`.execute(app.db);
-      return null;
-    }
+    if (bot.is_over) return null;
     if (bot.wish === "attend" && bot.retries < mostGone && isStillOn(bot, app.clock.now())) {
       await startAgain(app, bot.id, "gone");
     } else await giveUp(app, bot.id, bot.wish === "leave" ? null : "gone");

@@ -109,6 +109,37 @@ describe("what goes wrong around a bot", () => {
     assert.equal((await stage.botOf(event)).id, bot.id);
   });
 
+  test("does not cost what was heard, when the second bot never comes", async () => {
+    t.attendee.settings.speed = 1;
+    t.attendee.settings.fates = [["meet.google.com", "crashes"]];
+    const event = await stage.invite(-55 * minutes);
+    while (liveBots(t).length > 0) {
+      t.clock.advance(1_000);
+      t.attendee.run();
+    }
+    const before = (await documents()).length;
+    t.attendee.settings.failNext = [];
+    t.attendee.settings.mostConcurrent = 0;
+    await pass(t, 12 * minutes);
+    t.attendee.settings.mostConcurrent = 2_500;
+    const bot = await stage.botOf(event);
+    assert.deepEqual([bot.is_over, bot.notice.code], [true, "too_late"]);
+    assert.equal((await documents()).length, before + 1);
+  });
+
+  test("does not cost what was heard, when somebody deletes the bot that is over", async () => {
+    t.attendee.settings.transcriptLate = 20 * 3_600;
+    const event = await stage.invite(-1 * minutes);
+    await pass(t, 4 * minutes);
+    const bot = await stage.botOf(event);
+    assert.equal((await transcriptOf(bot.id)).final, false);
+    const before = (await documents()).length;
+    t.attendee.bots.delete(bot.provider_bot_id);
+    await pass(t, 3 * minutes, minutes);
+    assert.equal((await transcriptOf(bot.id)).final, true);
+    assert.equal((await documents()).length, before + 1);
+  });
+
   test("is not what somebody who comes later has to bear: they get a bot of their own, and nothing of what was said", async () => {
     const priya = await signInWithAssistant(t, "priya@example.com");
     const theirs = openStage(t, priya, "priya@example.com");
