@@ -6,7 +6,7 @@ import {
   nextLook,
 } from "../../src/sync/cadence.ts";
 import { type ChannelTrust, looked, noChannel, withChannel } from "../../src/sync/channel-trust.ts";
-import type { Outlook } from "../../src/sync/intensity.ts";
+import { hourly, type Outlook } from "../../src/sync/intensity.ts";
 import { epochMs, type World } from "./world.ts";
 
 /** What a look at second `at` found: when the changes came, and what push had told of. */
@@ -107,28 +107,12 @@ export function oracle(world: World, price: number, push: Push | null): Policy {
   };
 }
 
-function outlookOf(world: World, from: number, excitation: number): Outlook {
-  const { decay, followUps } = world;
-  const relax = decay * (1 - followUps);
-  const now = world.rateAt(from);
-  const surplus = now * (1 - followUps) + excitation - now;
-  const ends = [(Math.floor(from / 3600) + 1) * 3600 - from];
-  const sums = [0, now * (ends[0] ?? 0)];
-  const rates = [now];
-  return {
-    perSecond: Math.max(now * (1 - followUps) + excitation, 0),
-    until: (u) => {
-      while ((ends.at(-1) ?? 0) < u) {
-        const end = ends.at(-1) ?? 0;
-        const rate = world.rateAt(from + end + 1);
-        rates.push(rate);
-        ends.push(end + 3600);
-        sums.push((sums.at(-1) ?? 0) + rate * 3600);
-      }
-      const hour = ends.findIndex((end) => u <= end);
-      const begin = hour === 0 ? 0 : (ends[hour - 1] ?? 0);
-      const steady = (sums[hour] ?? 0) + (rates[hour] ?? now) * (u - begin);
-      return Math.max(0, steady + (surplus * (1 - Math.exp(-relax * u))) / relax);
-    },
-  };
+function outlookOf({ followUps, decay, rateAt }: World, from: number, excitation: number): Outlook {
+  return hourly({
+    followUps,
+    decay,
+    excitation,
+    firstHour: (Math.floor(from / 3600) + 1) * 3600 - from,
+    rateAfter: (seconds) => rateAt(from + seconds + 1e-3),
+  });
 }

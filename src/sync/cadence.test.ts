@@ -75,6 +75,16 @@ describe("the cadence", () => {
   });
 
   test("never looks later for one more change, all else equal", () => {
+    const nothing = { changes: 0, announced: 0, hasChannel: false };
+    const acrossTheHour = [
+      { ...nothing, afterS: 86_507 },
+      { ...nothing, afterS: 86_068, changes: 11 },
+      { ...nothing, afterS: 187_066 },
+      { ...nothing, afterS: 113_462 },
+      { ...nothing, afterS: 99_679, changes: 12 },
+      { ...nothing, afterS: 184_426, changes: 16 },
+      { ...nothing, afterS: 52_625 },
+    ];
     fc.assert(
       fc.property(
         fc.constantFrom(...kinds),
@@ -83,26 +93,17 @@ describe("the cadence", () => {
         (kind, looks, share) => {
           const before = play(kind, looks);
           const now = before.intensity.at + 3_600_000;
-          const times = [0.2, 0.5, 0.9].map(
-            (part) => new Date(before.intensity.at + part * 3_600_000),
-          );
-          const extra = new Date(before.intensity.at + share * 3_600_000);
-          const after = (changedAt: Date[]) =>
-            nextLook(
-              kind,
-              afterLook(
-                kind,
-                before,
-                { at: new Date(now), changedAt, announced: 0, channelId: null },
-                usual,
-              ),
-              usual,
-              steady,
-            );
-          // The state is kept with four digits.
-          assert.ok(after([...times, extra]).intervalMs <= after(times).intervalMs * 1.005);
+          const at = (part: number) => new Date(before.intensity.at + part * 3_600_000);
+          const times = [0.2, 0.5, 0.9].map(at);
+          const after = (changedAt: Date[]) => {
+            const look = { at: new Date(now), changedAt, announced: 0, channelId: null };
+            return nextLook(kind, afterLook(kind, before, look, usual), usual, steady).intervalMs;
+          };
+          // The state is kept with six digits.
+          assert.ok(after([...times, at(share)]) <= after(times) * 1.005);
         },
       ),
+      { examples: [["drive", acrossTheHour, 0]], numRuns: 1_000 },
     );
   });
 

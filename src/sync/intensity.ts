@@ -15,8 +15,8 @@ export type Intensity = {
   at: number;
 };
 
-/** The changes to come: how many until `u` seconds from now. */
-export type Outlook = { until(u: number): number; perSecond: number };
+/** The changes to come: how many until `u` seconds from now, and how many a second then. */
+export type Outlook = { until(u: number): number; perSecond(u: number): number };
 
 const hourMs = 3_600_000;
 const daySeconds = 86_400;
@@ -139,36 +139,68 @@ function excitationAt(kind: FeedKind, state: Intensity, changedAt: number[], now
 
 /**
  * What is to come, from `state.at` on. Right after a change more is likely; right after silence, less than on average,
- * since part of what comes in an hour follows something that has not come yet.
+ * since part of what comes in an hour follows something that has not come yet. One more change, now or in any hour of
+ * the week, never means that less is to come.
  */
 export function outlook(kind: FeedKind, state: Intensity, offsetMs: number): Outlook {
   const mood = (moodWeight + state.seen) / (moodWeight + state.expected);
   const usual = habits(kind, state);
-  const relax = decayPerSecond[kind] * (1 - followUps[kind]);
-  const now = usual(binOf(state.at, offsetMs)) * mood;
-  // Of the usual intensity, this share comes by itself; the rest follows changes.
-  const own = now * (1 - followUps[kind]);
-  const surplus = own + state.excitation - now;
   const toNextHour = hourMs - ((((state.at + offsetMs) % hourMs) + hourMs) % hourMs);
-  // Sums of the whole hours ahead, made as they are asked for.
-  const ends = [toNextHour / 1000];
-  const sums = [0, (now * toNextHour) / 1000];
-  const rates = [now];
-  const extend = () => {
-    const end = ends.at(-1) ?? 0;
-    const rate = usual(binOf(state.at + end * 1000 + 1, offsetMs)) * mood;
-    rates.push(rate);
-    ends.push(end + 3600);
-    sums.push((sums.at(-1) ?? 0) + rate * 3600);
+  return hourly({
+    followUps: followUps[kind],
+    decay: decayPerSecond[kind],
+    excitation: state.excitation,
+    firstHour: toNextHour / 1000,
+    rateAfter: (seconds) => usual(binOf(state.at + seconds * 1000 + 1, offsetMs)) * mood,
+  });
+}
+
+/**
+ * What is to come where the rate differs from hour to hour, and each change is followed by others. Of an hour's rate
+ * a share comes by itself; the rest follows changes, and what the latest of them add relaxes towards that rest.
+ */
+export function hourly(feed: {
+  followUps: number;
+  decay: number;
+  excitation: number;
+  /** The seconds until the hour ends, and the rate of the hour that begins after so many, follow-ups included. */
+  firstHour: number;
+  rateAfter: (seconds: number) => number;
+}): Outlook {
+  const { followUps: following, firstHour, rateAfter } = feed;
+  const relax = feed.decay * (1 - following);
+  const begins = [0];
+  const rates = [rateAfter(0)];
+  const excitations = [feed.excitation];
+  const sums = [0];
+  const inHour = (hour: number, seconds: number) => {
+    const rate = rates[hour] ?? 0;
+    const surplus = (excitations[hour] ?? 0) - following * rate;
+    const left = Math.exp(-relax * seconds);
+    return { count: rate * seconds + (surplus * (1 - left)) / relax, surplus: surplus * left };
   };
+  // Whole hours are summed up once, as they are asked for.
+  const reach = (u: number) => {
+    for (let hour = begins.length - 1; firstHour + hour * 3600 < u; hour += 1) {
+      const begin = firstHour + hour * 3600;
+      const { count, surplus } = inHour(hour, begin - (begins[hour] ?? 0));
+      excitations.push(following * (rates[hour] ?? 0) + surplus);
+      sums.push((sums[hour] ?? 0) + count);
+      rates.push(rateAfter(begin));
+      begins.push(begin);
+    }
+  };
+  const hourOf = (u: number) => (u <= firstHour ? 0 : Math.ceil((u - firstHour) / 3600));
   return {
-    perSecond: Math.max(own + state.excitation, 0),
     until: (u) => {
-      while ((ends.at(-1) ?? 0) < u) extend();
-      const hour = u <= (ends[0] ?? 0) ? 0 : 1 + Math.floor((u - (ends[0] ?? 0)) / 3600);
-      const begin = hour === 0 ? 0 : (ends[hour - 1] ?? 0);
-      const steady = (sums[hour] ?? 0) + (rates[hour] ?? now) * (u - begin);
-      return Math.max(0, steady + (surplus * (1 - Math.exp(-relax * u))) / relax);
+      reach(u);
+      const hour = hourOf(u);
+      return Math.max(0, (sums[hour] ?? 0) + inHour(hour, u - (begins[hour] ?? 0)).count);
+    },
+    perSecond: (u) => {
+      reach(u);
+      const hour = hourOf(u);
+      return Math.max(0, (rates[hour] ?? 0) + inHour(hour, u - (begins[hour] ?? 0)).surplus);
     },
   };
 }
