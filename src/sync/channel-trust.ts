@@ -18,14 +18,16 @@ export type PushPrior = { loss: number; deathsPerDay: number };
 export const usualPushPrior: PushPrior = { loss: 0.02, deathsPerDay: 1 / 30 };
 
 const priorMessages = 30;
-const priorDays = 10;
+const priorDays = 5;
+// Of a channel that has just been opened, or has just spoken.
+const livesForSure = 0.999;
 
 export const noChannel: ChannelTrust = { id: null, alive: 0, told: 0, lost: 0, deaths: 0, days: 0 };
 
 /** A channel is opened, or another one in its place, or it is no longer there. What was learnt of its like stays. */
 export function withChannel(trust: ChannelTrust, id: string | null): ChannelTrust {
   if (id === trust.id) return trust;
-  return { ...trust, id, alive: id === null ? 0 : 0.99 };
+  return { ...trust, id, alive: id === null ? 0 : livesForSure };
 }
 
 /** The probability that one message is lost, and that a channel dies within a second. */
@@ -52,17 +54,17 @@ export function looked(
   const { loss, deathRate } = frailty(trust, prior);
   const { seconds, announced, missed } = seen;
   const survival = Math.exp(-deathRate * seconds);
-  const before = announced > 0 ? Math.max(trust.alive, 0.99) : trust.alive * survival;
+  const before = announced > 0 ? Math.max(trust.alive, livesForSure) : trust.alive * survival;
   const likelihood = loss ** missed;
   const alive = (before * likelihood) / (before * likelihood + (1 - before));
-  const hasDied = trust.alive > 0.5 && alive < 0.1;
   return {
     ...trust,
     alive: clamp(alive),
     told: trust.told + announced,
     lost: trust.lost + missed * alive,
-    deaths: trust.deaths + (hasDied ? 1 : 0),
-    days: trust.days + seconds / 86_400,
+    // A death counts as far as it is believed: what a later message disproves is taken back.
+    deaths: Math.max(0, trust.deaths + trust.alive - alive),
+    days: trust.days + (seconds / 86_400) * trust.alive,
   };
 }
 

@@ -38,8 +38,10 @@ const decayPerSecond: Record<FeedKind, number> = {
 };
 const halfLifeHours = 14 * hoursPerDay;
 const moodHalfLifeHours = 3;
-const moodWeight = 6;
-const shapeWeight = 6;
+// How much is assumed before it is seen, in changes that nothing else brought about: those that follow prove nothing.
+const levelWeight = weights(1);
+const moodWeight = weights(3);
+const shapeWeight = weights(3);
 const longestGapHours = 28 * hoursPerDay;
 
 const weekday = Array.from({ length: hoursPerDay }, (_, hour) => {
@@ -51,6 +53,16 @@ const weekday = Array.from({ length: hoursPerDay }, (_, hour) => {
 const weekend = weekday.map((weight) => Math.min(weight, 0.45));
 const meanWeight = (5 * sum(weekday) + 2 * sum(weekend)) / (7 * hoursPerDay);
 const priorWeek = [...weekday, ...weekend].map((weight) => weight / meanWeight);
+
+function weights(independent: number): Record<FeedKind, number> {
+  const of = (kind: FeedKind) => independent / (1 - followUps[kind]);
+  return {
+    calendar: of("calendar"),
+    gmail: of("gmail"),
+    drive: of("drive"),
+    attendee: of("attendee"),
+  };
+}
 
 /** Nothing was watched yet. */
 export function beginIntensity(at: number): Intensity {
@@ -73,7 +85,8 @@ function habits(kind: FeedKind, { changes, hours }: Intensity): (bin: number) =>
   const level = levelPerHour(kind, { changes, hours });
   return (bin) => {
     const usual = level * (priorWeek[bin] ?? 1);
-    return (shapeWeight + (changes[bin] ?? 0)) / (shapeWeight / usual + (hours[bin] ?? 0)) / 3600;
+    const weight = shapeWeight[kind];
+    return (weight + (changes[bin] ?? 0)) / (weight / usual + (hours[bin] ?? 0)) / 3600;
   };
 }
 
@@ -85,7 +98,8 @@ function levelPerHour(kind: FeedKind, state: Pick<Intensity, "changes" | "hours"
     seen += state.changes[bin] ?? 0;
     watched += (state.hours[bin] ?? 0) * (priorWeek[bin] ?? 1);
   }
-  return (1 + seen) / (hoursPerDay / priorPerDay[kind] + watched);
+  const weight = levelWeight[kind];
+  return (weight + seen) / ((weight * hoursPerDay) / priorPerDay[kind] + watched);
 }
 
 /** Takes in what was seen between the last look and `now`: changes by the provider's own times, in ascending order. */
@@ -143,7 +157,7 @@ function excitationAt(kind: FeedKind, state: Intensity, changedAt: number[], now
  * the week, never means that less is to come.
  */
 export function outlook(kind: FeedKind, state: Intensity, offsetMs: number): Outlook {
-  const mood = (moodWeight + state.seen) / (moodWeight + state.expected);
+  const mood = (moodWeight[kind] + state.seen) / (moodWeight[kind] + state.expected);
   const usual = habits(kind, state);
   const toNextHour = hourMs - ((((state.at + offsetMs) % hourMs) + hourMs) % hourMs);
   return hourly({
