@@ -3,6 +3,7 @@ import type { App } from "../app.ts";
 import { offsetOf } from "../meetings/start-of-day.ts";
 import { type CadenceState, nextLook } from "./cadence.ts";
 import { listFeeds } from "./feeds.ts";
+import { listUnanswered } from "./noticed.ts";
 import { priceOf, usualPrice } from "./prices.ts";
 
 export const activityTypes = [
@@ -15,8 +16,8 @@ export const activityTypes = [
 export type ActivityType = (typeof activityTypes)[number];
 
 /**
- * Remembers that a user is here, and brings forward what is worth looking at while they are: waiting weighs more then.
- * Returns how many feeds are looked at earlier.
+ * Remembers that a user is here, and brings forward what is worth looking at while they are: waiting weighs more then,
+ * and what push has told of waits for nothing else. Returns how many feeds are looked at earlier.
  */
 export async function recordActivity(
   app: Pick<App, "db" | "clock">,
@@ -29,6 +30,7 @@ export async function recordActivity(
   const prices = new Map(
     await Promise.all(kinds.map(async (kind) => [kind, await priceOf(app.db, kind)] as const)),
   );
+  const unanswered = await listUnanswered(app.db, userId);
   const earlier = feeds.flatMap(({ id, kind, state, cadence, due_at, user_zone }) => {
     if (state !== "active" || kind === "calendar_list" || !cadence || !due_at) return [];
     const circumstances = {
@@ -38,7 +40,7 @@ export async function recordActivity(
       isPressing: activityType === "virtual_email_detected",
     };
     const { dueAt, reason, intervalMs } = nextLook(kind, cadence as CadenceState, circumstances);
-    const sooner = dueAt < now ? now : dueAt;
+    const sooner = dueAt < now || unanswered.has(id) ? now : dueAt;
     return sooner < due_at ? [{ id, due_at: sooner, due_reason: { ...reason, intervalMs } }] : [];
   });
   await app.db.transaction().execute(async (tx) => {

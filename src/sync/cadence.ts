@@ -156,14 +156,51 @@ export function nextPrice(
   return Math.min(Math.max(price * factor, usual), usual * 10_000);
 }
 
-const longestNoticeMs = 60_000;
+/**
+ * When to look for what push has told of since the last look, the latest of it just now. At once, as long as looks are
+ * cheap for what comes: a change on its own never waits. In a burst it may be worth a moment's wait that further changes
+ * share the look; a minute after the first of them it is over. Of more changes none is looked at later. While somebody
+ * would notice, the price is a tenth, and a wait so much rarer.
+ */
+export function noticedAt(
+  kind: FeedKind,
+  state: CadenceState,
+  toldAt: readonly Date[],
+  { offsetMs, price, isActive, isPressing }: Circumstances,
+): Date {
+  const changedAt = toldAt.map((at) => at.getTime());
+  const now = changedAt.at(-1) ?? state.intensity.at;
+  const lookedAt = state.intensity.at;
+  const seen = watched(kind, state.intensity, {
+    now: Math.max(now, lookedAt),
+    changedAt,
+    offsetMs,
+  });
+  const pending = changedAt.map((at) => Math.max(0, at - lookedAt) / 1000);
+  const weighed = price / (isActive || isPressing ? activeWeight : 1);
+  return new Date(now + 1000 * noticeWait(outlook(kind, seen, offsetMs), pending, weighed));
+}
+
+// The longest that a notification waits for others to share its look.
+const longestNotice = 60;
 
 /**
- * How long a notification waits for others to share its look: not at all at the usual price, and up to a minute when
- * looks are so dear that one change is not worth one.
+ * How many seconds from now a look is worth its price, `pending` being how long after the last look each of the changes
+ * was told of that wait for it, the latest now. Either is enough: that a look pays by how long it is since the last,
+ * M(t) * t - integral of M, to which each change adds its own time; or that those which wait cost more than what the next
+ * one would save by sharing their look. At a steady rate it is best to look at the n-th change, where n (n + 1) / 2
+ * reaches price * rate.
  */
-export function noticeDelayMs(price: number, usual = 60): number {
-  return Math.min(Math.max(0, price / usual - 1) * 10_000, longestNoticeMs);
+export function noticeWait(ahead: Outlook, pending: number[], price: number): number {
+  const [first = 0, now = 0] = [pending[0], pending.at(-1)];
+  const count = pending.length;
+  const longest = Math.max(0, first + longestNotice - now);
+  let gain = pending.reduce((sum, at) => sum + at, 0);
+  for (let wait = 0; wait < longest; wait += 1) {
+    if (gain >= price || (count * (count + 1)) / 2 >= price * ahead.perSecond(wait)) return wait;
+    gain += (now + wait + 0.5) * (ahead.until(wait + 1) - ahead.until(wait));
+  }
+  return longest;
 }
 
 const firstStep = 4;

@@ -88,9 +88,10 @@ function lookForTold(
   };
 }
 
-async function circumstancesOf(
+/** What weighs for a feed now, besides what it does. */
+export async function circumstancesOf(
   tx: Tx,
-  { user_id: userId, kind }: Run["feed"],
+  { user_id: userId, kind }: Pick<Run["feed"], "user_id" | "kind">,
   now: Date,
 ): Promise<Circumstances> {
   const user = await tx

@@ -14,9 +14,9 @@ import {
   verifyPushToken,
 } from "../providers/google/pubsub.ts";
 import { openGoogleRequest } from "../providers/google/request.ts";
-import { enqueue } from "../queue/queue.ts";
+import { enqueue, type NewJob } from "../queue/queue.ts";
 import { afterSilence } from "./look.ts";
-import { noticedJob } from "./prices.ts";
+import { noticedJob } from "./noticed.ts";
 
 type Part = Pick<App, "db" | "clock" | "queue" | "config">;
 
@@ -63,7 +63,7 @@ export async function acceptMailboxMessage(app: Part, message: MailboxMessage): 
     const feeds = await tx
       .selectFrom("feeds")
       .innerJoin("connections", "connections.id", "feeds.connection_id")
-      .select(["feeds.id", "feeds.user_id", "feeds.cursor"])
+      .select(["feeds.id", "feeds.user_id", "feeds.kind", "feeds.cursor", "feeds.cadence"])
       .where("feeds.kind", "=", "gmail")
       .where("feeds.state", "=", "active")
       .where(sql<string>`lower(connections.email)`, "=", message.email.toLowerCase())
@@ -71,23 +71,35 @@ export async function acceptMailboxMessage(app: Part, message: MailboxMessage): 
       .forUpdate("feeds")
       .execute();
     const now = app.clock.now();
-    const behind = feeds.filter(({ cursor }) => cursor === null || isBehind(cursor, message));
-    for (const feed of feeds) await hear(tx, feed, message, now);
-    await sql`
-      update feeds set details = details || ${JSON.stringify(toldBy(message, now))}::jsonb,
-        due_at = case when retry_at > ${now} then due_at else least(due_at, ${afterSilence(now)}) end
-      where id = any(${feeds.map(({ id }) => id)})
-        and coalesce((details->'told'->>'historyId')::numeric, 0) < ${message.historyId}::numeric
-    `.execute(tx);
-    const jobs = behind.map(({ id }) => noticedJob(app, tx, { id, kind: "gmail" }));
-    await enqueue(app, tx, await Promise.all(jobs));
-    return behind.length;
+    const jobs: NewJob[] = [];
+    for (const feed of feeds) {
+      await hear(tx, feed, message, now);
+      const isNews = feed.cursor === null || isBehind(feed.cursor, message);
+      const job = isNews ? await noticedJob(app, tx, feed) : null;
+      if (job) jobs.push(job);
+      await remember(tx, feed.id, message, { now, lookAt: job?.startAfter ?? now });
+    }
+    await enqueue(app, tx, jobs);
+    return jobs.length;
   });
 }
 
-const toldBy = ({ historyId }: MailboxMessage, at: Date) => ({
-  told: { historyId, at: at.getTime() },
-});
+// What Gmail leaves out is found by one more look, or by the first, should that be later.
+async function remember(
+  tx: Tx,
+  feedId: string,
+  { historyId }: MailboxMessage,
+  { now, lookAt }: { now: Date; lookAt: Date },
+): Promise<void> {
+  const told = JSON.stringify({ told: { historyId, at: now.getTime() } });
+  const silence = afterSilence(now);
+  const dueAt = lookAt > silence ? lookAt : silence;
+  await sql`
+    update feeds set details = details || ${told}::jsonb,
+      due_at = case when retry_at > ${now} then due_at else least(due_at, ${dueAt}) end
+    where id = ${feedId} and coalesce((details->'told'->>'historyId')::numeric, 0) < ${historyId}::numeric
+  `.execute(tx);
+}
 
 function isBehind(cursor: string, { historyId }: MailboxMessage): boolean {
   return BigInt(cursor) < BigInt(historyId);

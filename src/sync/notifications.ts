@@ -6,7 +6,7 @@ import type { Tx } from "../db/connection.ts";
 import { AppError } from "../lib/errors.ts";
 import { digest } from "../lib/secrets.ts";
 import { enqueue } from "../queue/queue.ts";
-import { noticedJob } from "./prices.ts";
+import { noticedJob } from "./noticed.ts";
 
 /** What the headers of a channel's message say. Source: Google's guide to push notifications. */
 export type ChannelMessage = {
@@ -50,7 +50,8 @@ export async function acceptNotification(
   await app.db.transaction().execute(async (tx) => {
     const isNew = await record(tx, { ...watch, service }, message, now);
     if (!isNew || watch.feed_state !== "active") return;
-    const feed = { id: watch.feed_id, kind: watch.kind };
+    const { feed_id: id, user_id, kind, cadence } = watch;
+    const feed = { id, user_id, kind, cadence };
     await enqueue(app, tx, await noticedJob(app, tx, feed));
   });
 }
@@ -61,7 +62,7 @@ async function findWatch(app: Part, channelId: string) {
     .selectFrom("watches")
     .innerJoin("feeds", "feeds.id", "watches.feed_id")
     .select(["watches.id", "watches.secret_hash", "watches.feed_id", "watches.user_id"])
-    .select(["feeds.state as feed_state", "feeds.kind"])
+    .select(["feeds.state as feed_state", "feeds.kind", "feeds.cadence"])
     .where("watches.id", "=", channelId)
     .where("watches.expires_at", ">", new Date(app.clock.now().getTime() - graceMs))
     .executeTakeFirst();

@@ -1,9 +1,8 @@
 import { sql } from "kysely";
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
-import type { NewJob } from "../queue/queue.ts";
-import { nextPrice, noticeDelayMs } from "./cadence.ts";
-import { type FeedKind, syncJob } from "./feeds.ts";
+import { nextPrice } from "./cadence.ts";
+import type { FeedKind } from "./feeds.ts";
 
 /** What one look may cost while there is room, in change-seconds of waiting. */
 export const usualPrice = 60;
@@ -29,19 +28,6 @@ export async function priceOf(db: App["db"] | Tx, kind: FeedKind): Promise<numbe
     .where("api", "=", apiOf[kind])
     .executeTakeFirst();
   return row?.price ?? usualPrice;
-}
-
-/** When a feed that was told of is looked at: at once, unless looks are dear. What comes until then shares the look. */
-export async function noticedJob(
-  app: Pick<App, "clock">,
-  tx: Tx,
-  feed: { id: string; kind: FeedKind },
-): Promise<NewJob> {
-  const delayMs = noticeDelayMs(await priceOf(tx, feed.kind), usualPrice);
-  const job = syncJob(feed.id, "push");
-  return delayMs === 0
-    ? job
-    : { ...job, startAfter: new Date(app.clock.now().getTime() + delayMs) };
 }
 
 /**

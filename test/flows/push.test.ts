@@ -296,6 +296,47 @@ describe("push", () => {
     await assertSameAsGoogle(t, ana, visitor.userId);
   });
 
+  test("of a burst while looks are dear shares one look, within a minute of the first, or as soon as somebody asks or comes", async () => {
+    await using story = await pushed();
+    const { t, visitor } = story;
+    await sql`
+      insert into look_prices (api, price, calls, budget, adjusted_at)
+      values ('calendar', 60000, 0, 0, ${t.clock.now()}::timestamptz + interval '1 day')
+      on conflict (api) do update set price = excluded.price, adjusted_at = excluded.adjusted_at
+    `.execute(t.app.db);
+    const waiting = async () => {
+      const { rows } = await sql<{ in_seconds: number }>`
+        select extract(epoch from start_after - now())::float8 as in_seconds from pgboss.job_common
+        where name = 'feeds.sync' and state = 'created' and start_after > now()
+      `.execute(t.app.db);
+      return rows.map(({ in_seconds }) => in_seconds);
+    };
+    const burst = async () => {
+      for (let count = 0; count < 5; count += 1) {
+        t.google.calendar.addEvent(ana, eventIn(t, count));
+        t.clock.advance(1_000);
+        await t.idle();
+      }
+    };
+    const before = await runsOf(t);
+    await burst();
+    const [inSeconds, ...others] = await waiting();
+    assert.ok(inSeconds! > 50 && inSeconds! <= 60, `${inSeconds} s`);
+    assert.deepEqual(others, []);
+    assert.equal(await runsOf(t), before);
+    await visitor.call("POST", `/api/v1/calendar/sync/${visitor.userId}?wait=true`);
+    await t.idle();
+    assert.equal((await keptEvents(t, visitor.userId)).length, 5);
+    assert.equal(await runsOf(t), before + 1);
+
+    await burst();
+    assert.equal(await runsOf(t), before + 1);
+    await visitor.call("POST", "/api/v1/sync/record-activity", { activity_type: "app_load" });
+    await t.idle();
+    assert.equal((await keptEvents(t, visitor.userId)).length, 10);
+    assert.deepEqual(await waiting(), []);
+  });
+
   test("and polling both end while a grant is dead, and are back by signing in again", async () => {
     await using story = await pushed();
     const { t, visitor } = story;
