@@ -1,5 +1,6 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { draw } from "./cadence/picture.ts";
 import {
   backOff,
   every,
@@ -13,54 +14,85 @@ import {
   costOf,
   meanOf,
   type Outcome,
+  peakOf,
   shareOf,
   simulate,
   simulateOldRule,
   together,
 } from "./cadence/simulate.ts";
-import { makeWorld, type SimulatedKind, steadyWorld, type World } from "./cadence/world.ts";
+import {
+  makeSessions,
+  makeWorld,
+  populations,
+  type SimulatedKind,
+  steadyWorld,
+  type World,
+} from "./cadence/world.ts";
 
 // `npm run bench:cadence`: the product's own rule for when to look next beside fixed schedules, the old rule, exponential
-// back-off, and an oracle that knows each feed's true intensity. Costs are ratios to the oracle's.
+// back-off, and an oracle that knows each feed's true intensity. Costs are ratios to the oracle's. BENCH_USERS, BENCH_DAYS,
+// BENCH_SEEDS ("1,2") and BENCH_POPULATIONS ("usual,quiet,busy") change what is played.
 
-const users = Number(process.env.BENCH_USERS ?? 40);
+type PopulationName = keyof typeof populations;
+type Making = (world: World) => Policy;
+type Span = { fromDay?: number; untilDay?: number };
+
+const users = Number(process.env.BENCH_USERS ?? 60);
 const days = Number(process.env.BENCH_DAYS ?? 28);
-const seed = Number(process.env.BENCH_SEED ?? 1);
-const warmUp = 7;
+const seeds = (process.env.BENCH_SEEDS ?? "1,2").split(",").map(Number);
+const names = (process.env.BENCH_POPULATIONS ?? "usual,quiet,busy").split(",") as PopulationName[];
+const afterWarmUp = { fromDay: 7 };
 const prices = [10, 60, 300];
 const kinds: SimulatedKind[] = ["calendar", "gmail", "drive"];
+const crons: Record<SimulatedKind, number> = { calendar: 10, gmail: 5, drive: 15 };
 const good: Push = { loss: 0.01, deathsPerDay: 1 / 60, delaySeconds: 3.5 };
-const dying: Push = { loss: 0.01, deathsPerDay: 1, delaySeconds: 3.5 };
+const dying: Push = { ...good, deathsPerDay: 1 };
 
 prove();
-const worlds = new Map(
-  kinds.map((kind) => [
-    kind,
-    Array.from({ length: users }, (_, user) => makeWorld(kind, seed * 1_000 + user * 7, { days })),
-  ]),
-);
-for (const kind of kinds) compare(kind);
-ratios("polling only", null, { fromDay: warmUp });
-ratios("push, 1 % lost", good, { fromDay: warmUp });
-ratios("push that dies daily", dying, { fromDay: warmUp });
-ratios("cold start, polling, first three days", null, { fromDay: 0, untilDay: 3 });
-atTheirWait();
-besideOldPush();
-decisions();
-draw();
+for (const name of names) {
+  for (const seed of name === "usual" ? seeds : seeds.slice(0, 1)) {
+    const stage = openStage(name, seed);
+    console.log(`\n== Population "${name}", seed ${seed}: ${users} users, ${days} days`);
+    ratios(stage);
+    if (name !== "usual") continue;
+    besideTheTable(stage);
+    atTheirWait(stage);
+    besideOldPush(stage);
+    if (seed !== seeds[0]) continue;
+    atTheScreen(stage);
+    decisions(stage);
+    picture(stage);
+  }
+}
 
-type Span = { fromDay: number; untilDay?: number };
+type Stage = {
+  seed: number;
+  worlds: Record<SimulatedKind, World[]>;
+  run(kind: SimulatedKind, make: Making, push: Push | null, span?: Span): Outcome;
+};
 
-function run(
-  kind: SimulatedKind,
-  make: (world: World) => Policy,
-  push: Push | null,
-  span: Span,
-): Outcome {
-  const outcomes = (worlds.get(kind) ?? []).map((world, user) =>
-    simulate(world, make(world), { push, seed: seed + user, ...span }),
-  );
-  return together(outcomes);
+function openStage(name: PopulationName, seed: number): Stage {
+  const population = populations[name];
+  const worldsOf = (kind: SimulatedKind) =>
+    Array.from({ length: users }, (_, user) =>
+      makeWorld(kind, seedOf(seed, user), { days, population }),
+    );
+  const worlds = {
+    calendar: worldsOf("calendar"),
+    gmail: worldsOf("gmail"),
+    drive: worldsOf("drive"),
+  };
+  const run: Stage["run"] = (kind, make, push, span = afterWarmUp) =>
+    together(
+      worlds[kind].map((world, user) =>
+        simulate(world, make(world), { push, seed: seedOf(seed, user), ...span }),
+      ),
+    );
+  return { seed, worlds, run };
+}
+
+function seedOf(seed: number, user: number): number {
+  return seed * 1_000_003 + user * 7;
 }
 
 // A steady feed looked at every T waits T/2, and is best looked at every sqrt(2 * price / rate).
@@ -74,198 +106,250 @@ function prove(): void {
     simulate(world, oracle(world, price, null), { push: null, seed: 1 }),
     price,
   );
-  const around = [0.7, 1, 1.4].map((factor) => costOf(at(best * factor), price) / knowing);
+  const around = [0.7, 1, 1.4].map((factor) =>
+    (costOf(at(best * factor), price) / knowing).toFixed(3),
+  );
   console.log(
-    `Proof: mean wait / (T/2) = ${wait.toFixed(3)}; cost at 0.7, 1 and 1.4 of the best interval / oracle's = ${around.map((one) => one.toFixed(3)).join(", ")}\n`,
+    `Proof on a steady feed: mean wait / (T/2) = ${wait.toFixed(3)}; cost at 0.7, 1 and 1.4 of the best interval / oracle's = ${around.join(", ")}`,
   );
 }
 
-function compare(kind: SimulatedKind): void {
-  const span = { fromDay: warmUp };
-  const crons = { calendar: 10, gmail: 5, drive: 15 };
-  console.log(`${kind}, polling only, ${users} users, ${days} days`);
-  const policies: [string, (world: World) => Policy][] = [
-    [`every ${crons[kind]} min`, () => every(crons[kind])],
-    ["old 1/5/15 rule", () => oldRule(kind)],
-    ["exponential back-off", () => backOff()],
-    ["Daybook, price 60", (world) => product(world, 60)],
-    ["oracle, price 60", (world) => oracle(world, 60, null)],
+function ratios(stage: Stage): void {
+  console.log("Cost over the oracle's, at prices 10, 60, 300 (wanted: at most)");
+  const start = { fromDay: 0, untilDay: 3 };
+  const rows: [string, Push | null, Span, number][] = [
+    ["polling only", null, afterWarmUp, 1.1],
+    ["push, 1 % lost", good, afterWarmUp, 1.15],
+    ["push that dies daily", dying, afterWarmUp, 1.2],
+    ["cold start, polling, three days", null, start, 1.5],
+    ["cold start, push, three days", good, start, 1.5],
   ];
-  for (const [name, make] of policies) show(name, run(kind, make, null, span));
-  console.log(`${kind}, push, 1 % lost`);
-  show(
-    "Daybook, price 20",
-    run(kind, (world) => product(world, 20), good, span),
-  );
-  show(
-    "oracle, price 20",
-    run(kind, (world) => oracle(world, 20, good), good, span),
-  );
-  console.log();
-}
-
-function show(name: string, { looks, waits, days: total }: Outcome): void {
-  const minutes = (seconds: number) => (seconds / 60).toFixed(1).padStart(7);
-  console.log(
-    `  ${name.padEnd(22)} ${(looks / total).toFixed(1).padStart(7)} calls a day, waits: mean ${minutes(meanOf(waits))} min, median ${minutes(shareOf(waits, 0.5))}, p95 ${minutes(shareOf(waits, 0.95))}, p99 ${minutes(shareOf(waits, 0.99))}`,
-  );
-}
-
-function ratios(what: string, push: Push | null, span: Span): void {
-  console.log(`Cost over the oracle's: ${what}`);
-  for (const kind of kinds) {
-    const shown = prices.map((price) => {
-      const ours = costOf(
-        run(kind, (world) => product(world, price), push, span),
-        price,
-      );
-      const best = costOf(
-        run(kind, (world) => oracle(world, price, push), push, span),
-        price,
-      );
-      return `${price}: ${(ours / best).toFixed(3)}`;
+  for (const [what, push, span, wanted] of rows) {
+    const shown = kinds.map((kind) => {
+      const ofPrices = prices.map((price) => {
+        const ours = costOf(
+          stage.run(kind, (world) => product(world, price), push, span),
+          price,
+        );
+        return (ours / oraclesCost(stage, kind, price, push, span)).toFixed(3);
+      });
+      return `${kind} ${ofPrices.join(" ")}`;
     });
-    console.log(`  ${kind.padEnd(10)} ${shown.join("   ")}`);
+    console.log(`  ${`${what} (${wanted})`.padEnd(39)} ${shown.join("   ")}`);
   }
 }
 
-// The price at which our mean wait is that of the fixed schedule, and what that takes of its calls.
-function atTheirWait(): void {
-  console.log("At the mean wait of a fixed schedule, calls as a share of its calls");
-  for (const [kind, minutes] of [
-    ["calendar", 10],
-    ["gmail", 5],
-    ["drive", 15],
-  ] as const) {
-    const span = { fromDay: warmUp };
-    const wanted = meanOf(run(kind, () => every(minutes), null, span).waits);
-    const callsOf = (make: (price: number) => (world: World) => Policy) => {
-      let [low, high] = [0.5, 10_000];
-      for (let step = 0; step < 12; step += 1) {
-        const middle = Math.sqrt(low * high);
-        if (meanOf(run(kind, make(middle), null, span).waits) < wanted) low = middle;
-        else high = middle;
-      }
-      const { looks, days: total } = run(kind, make(low), null, span);
-      return looks / total;
-    };
-    const ours = callsOf((price) => (world) => product(world, price));
-    const best = callsOf((price) => (world) => oracle(world, price, null));
-    const share = (calls: number) => `${((100 * calls * minutes) / 1440).toFixed(0)} %`;
-    console.log(`  ${kind.padEnd(10)} Daybook ${share(ours)}, oracle ${share(best)}`);
-  }
-}
-
-function besideOldPush(): void {
-  console.log(
-    "With push, price 20, beside the old rule (of all feeds of a user together) with push",
-  );
-  const span = { fromDay: warmUp };
-  const perUser = Array.from({ length: users }, (_, user) =>
-    simulateOldRule(
-      kinds.flatMap((kind) => worlds.get(kind)?.[user] ?? []),
-      { push: good, seed: seed + user, ...span },
+// Which factor on the price does best where push has its accidents is known only in hindsight; an oracle has it.
+function oraclesCost(
+  stage: Stage,
+  kind: SimulatedKind,
+  price: number,
+  push: Push | null,
+  span: Span,
+) {
+  const factors = push ? [0.7, 1, 1.4] : [1];
+  const costs = factors.map((factor) =>
+    costOf(
+      stage.run(kind, (world) => oracle(world, price * factor, push), push, span),
+      price,
     ),
   );
-  for (const [index, kind] of kinds.entries()) {
-    const old = together(perUser.flatMap((ofUser) => ofUser[index] ?? []));
-    const ours = run(kind, (world) => product(world, 20), good, span);
-    console.log(
-      `  ${kind.padEnd(10)} ${((100 * ours.looks) / old.looks).toFixed(0)} % of its ${(old.looks / old.days).toFixed(0)} calls a day at ${(meanOf(ours.waits) / meanOf(old.waits)).toFixed(1)} times its mean wait`,
+  return Math.min(...costs);
+}
+
+function besideTheTable(stage: Stage): void {
+  for (const kind of kinds) {
+    console.log(`${kind}, polling only`);
+    const policies: [string, Making][] = [
+      [`every ${crons[kind]} min`, () => every(crons[kind])],
+      ["old rule, per feed", () => oldRule()],
+      ["exponential back-off", () => backOff()],
+      ["Daybook, price 60", (world) => product(world, 60)],
+      ["oracle, price 60", (world) => oracle(world, 60, null)],
+    ];
+    for (const [name, make] of policies) show(name, stage.run(kind, make, null));
+    console.log(`${kind}, push, 1 % lost`);
+    show(
+      "Daybook, price 20",
+      stage.run(kind, (world) => product(world, 20), good),
+    );
+    show(
+      "oracle, price 20",
+      stage.run(kind, (world) => oracle(world, 20, good), good),
     );
   }
 }
 
-function decisions(): void {
-  const [world] = worlds.get("gmail") ?? [];
+function show(name: string, outcome: Outcome, more = ""): void {
+  const { looks, waits, days: total } = outcome;
+  const minutes = (seconds: number) => (seconds / 60).toFixed(2).padStart(6);
+  const shares = [0.5, 0.95, 0.99].map((share) => minutes(shareOf(waits, share)));
+  console.log(
+    `  ${name.padEnd(24)} ${(looks / total).toFixed(1).padStart(6)} calls a day, ${(looks / waits.length).toFixed(1).padStart(5)} a change; waits, min: mean ${minutes(meanOf(waits))}, median ${shares[0]}, p95 ${shares[1]}, p99 ${shares[2]}${more}`,
+  );
+}
+
+// The price at which a rule's mean wait is what is wanted.
+function priceFor(
+  wanted: number,
+  outcomeAt: (price: number) => Outcome,
+): { price: number; outcome: Outcome } {
+  let [low, high] = [0.5, 50_000];
+  for (let step = 0; step < 11; step += 1) {
+    const middle = Math.sqrt(low * high);
+    if (meanOf(outcomeAt(middle).waits) < wanted) low = middle;
+    else high = middle;
+  }
+  return { price: low, outcome: outcomeAt(low) };
+}
+
+function atTheirWait(stage: Stage): void {
+  console.log(
+    "At the mean wait of a fixed schedule, calls as a share of its calls (wanted: 40 % for calendar and drive)",
+  );
+  for (const kind of kinds) {
+    const theirs = stage.run(kind, () => every(crons[kind]), null);
+    const share = (make: (price: number) => Making) => {
+      const { price, outcome } = priceFor(meanOf(theirs.waits), (one) =>
+        stage.run(kind, make(one), null),
+      );
+      return `${((100 * outcome.looks) / theirs.looks).toFixed(1)} % (price ${price.toFixed(0)})`;
+    };
+    const ours = share((price) => (world) => product(world, price));
+    console.log(
+      `  ${kind.padEnd(10)} Daybook ${ours}, oracle ${share((price) => (world) => oracle(world, price, null))}`,
+    );
+  }
+}
+
+function besideOldPush(stage: Stage): void {
+  console.log(
+    "With push, beside the old rule (of all feeds of a user together) with push (wanted: 15 % of its calls at twice its mean wait, calendar and drive)",
+  );
+  const old = oldRules(stage, good);
+  for (const kind of kinds) {
+    const theirs = together(old[kind]);
+    const wait = meanOf(theirs.waits);
+    const at = (price: number) => stage.run(kind, (world) => product(world, price), good);
+    const told = (outcome: Outcome) =>
+      `${((100 * outcome.looks) / theirs.looks).toFixed(1)} % at ${(meanOf(outcome.waits) / wait).toFixed(2)} times the wait`;
+    const { price, outcome } = priceFor(2 * wait, at);
+    console.log(
+      `  ${kind.padEnd(10)} old ${(theirs.looks / theirs.days).toFixed(0)} calls a day, ${wait.toFixed(0)} s; price 20: ${told(at(20))}; price ${price.toFixed(0)}: ${told(outcome)}`,
+    );
+  }
+}
+
+function oldRules(
+  { worlds, seed }: Stage,
+  push: Push | null,
+  withSessions = false,
+): Record<SimulatedKind, Outcome[]> {
+  const all = Array.from({ length: users }, (_, user) => {
+    const sessions = withSessions ? makeSessions(seedOf(seed, user), days) : [];
+    const ofUser = kinds.flatMap((kind) => worlds[kind][user] ?? []);
+    return simulateOldRule(ofUser, { push, seed: seedOf(seed, user), ...afterWarmUp, sessions });
+  });
+  const of = (index: number) => all.flatMap((ofUser) => ofUser[index] ?? []);
+  return { calendar: of(0), gmail: of(1), drive: of(2) };
+}
+
+// People come several times a day, and look at what is there.
+function atTheScreen(stage: Stage): void {
+  console.log(`With people at the screen, all feeds of ${users} users`);
+  const sessions = Array.from({ length: users }, (_, user) =>
+    makeSessions(seedOf(stage.seed, user), days),
+  );
+  const all = (make: (kind: SimulatedKind) => Making, push: Push | null) =>
+    together(
+      kinds.flatMap((kind) =>
+        stage.worlds[kind].map((world, user) =>
+          simulate(world, make(kind)(world), {
+            push,
+            seed: seedOf(stage.seed, user),
+            sessions: sessions[user] ?? [],
+            ...afterWarmUp,
+          }),
+        ),
+      ),
+    );
+  const old = (push: Push | null) => together(Object.values(oldRules(stage, push, true)).flat());
+  const ours = (price: number) => () => (world: World) => product(world, price);
+  const rows: [string, Outcome][] = [
+    ["crons", all((kind) => () => every(crons[kind]), null)],
+    ["old rule, per user", old(null)],
+    ["exponential back-off", all(() => () => backOff(), null)],
+    ["Daybook, price 60", all(ours(60), null)],
+    ["Daybook, price 300", all(ours(300), null)],
+    ["old rule and push", old(good)],
+    ["Daybook, push, price 60", all(ours(60), good)],
+    ["Daybook, push, price 300", all(ours(300), good)],
+  ];
+  for (const [name, outcome] of rows) {
+    const stale = ((100 * outcome.staleViews) / outcome.views).toFixed(1);
+    show(
+      name,
+      outcome,
+      `; stale at the screen ${stale} %; at most ${peakOf(outcome)} calls a minute`,
+    );
+  }
+}
+
+function decisions({ worlds }: Stage): void {
+  const [world] = worlds.gmail;
   if (!world) return;
   const policy = product(world, 60);
   let at = 0;
   let looks = 0;
   const startedMs = performance.now();
   for (; looks < 50_000; looks += 1) {
-    at += policy.next({
-      at,
-      changes: looks % 3 === 0 ? [at - 1] : [],
-      announced: 0,
-      channel: null,
-    });
+    const changes = looks % 3 === 0 ? [at - 1] : [];
+    at += policy.next({ at, changes, announced: 0, channel: null, isActive: false });
   }
   const microseconds = ((performance.now() - startedMs) * 1000) / looks;
-  console.log(`A decision takes ${microseconds.toFixed(1)} µs`);
+  console.log(
+    `A decision takes ${microseconds.toFixed(1)} µs (wanted: 50), its state ${policy.stateBytes?.()} bytes (wanted: 2048)`,
+  );
 }
 
-// Calls against waiting, one line for each way to decide: what lies lower and further left is better.
-function draw(): void {
-  const span = { fromDay: warmUp };
-  const point = ({ looks, waits, days: total }: Outcome) =>
-    [looks / total, meanOf(waits) / 60] as const;
+function picture({ run }: Stage): void {
+  const point = (make: Making, push: Push | null = null) => {
+    const { looks, waits, days: total } = run("calendar", make, push);
+    return [looks / total, meanOf(waits) / 60] as const;
+  };
   const sweep = [10, 20, 40, 60, 120, 300, 600, 1_200];
-  const lines: { name: string; colour: string; points: (readonly [number, number])[] }[] = [
+  const svg = draw("How long a calendar's change waits, by calls", [
+    {
+      name: "fixed schedules",
+      colour: { light: "#7d8580", dark: "#9aa39d" },
+      points: [2, 5, 10, 15, 30, 60].map((minutes) => point(() => every(minutes))),
+    },
+    {
+      name: "old rule",
+      colour: { light: "#a33b2e", dark: "#e88575" },
+      points: [point(() => oldRule())],
+    },
+    {
+      name: "back-off",
+      colour: { light: "#7a4fa3", dark: "#bb97de" },
+      points: [point(() => backOff())],
+    },
     {
       name: "Daybook",
-      colour: "#2f5d50",
-      points: sweep.map((price) =>
-        point(run("calendar", (world) => product(world, price), null, span)),
-      ),
+      colour: { light: "#1f6f54", dark: "#5cc9a1" },
+      points: sweep.map((price) => point((world) => product(world, price))),
     },
     {
       name: "oracle",
-      colour: "#b9770e",
-      points: sweep.map((price) =>
-        point(run("calendar", (world) => oracle(world, price, null), null, span)),
-      ),
+      colour: { light: "#b9770e", dark: "#e8b04b" },
+      points: sweep.map((price) => point((world) => oracle(world, price, null))),
     },
     {
-      name: "fixed schedules",
-      colour: "#8b938e",
-      points: [2, 5, 10, 15, 30, 60].map((minutes) =>
-        point(run("calendar", () => every(minutes), null, span)),
-      ),
+      name: "Daybook and push",
+      colour: { light: "#2a5db0", dark: "#86aef0" },
+      points: sweep.map((price) => point((world) => product(world, price), good)),
     },
-  ];
-  const [width, height, edge] = [640, 420, 56];
-  const all = lines.flatMap(({ points }) => points);
-  const scale = (values: number[], length: number, isUp: boolean) => {
-    const [low, high] = [Math.log(Math.min(...values)), Math.log(Math.max(...values))];
-    return (value: number) => {
-      const share = (Math.log(value) - low) / (high - low);
-      return edge + (isUp ? 1 - share : share) * (length - 2 * edge);
-    };
-  };
-  const x = scale(
-    all.map(([calls]) => calls),
-    width,
-    false,
-  );
-  const y = scale(
-    all.map(([, wait]) => wait),
-    height,
-    true,
-  );
-  const drawn = lines.map(({ name, colour, points }, index) => {
-    const path = points
-      .map(([calls, wait]) => `${x(calls).toFixed(1)},${y(wait).toFixed(1)}`)
-      .join(" ");
-    return `<polyline points="${path}" fill="none" stroke="${colour}" stroke-width="2"/><text x="${width - 190}" y="${edge + 20 * index}" fill="${colour}">${name}</text>`;
-  });
-  const ticks = [5, 10, 20, 50, 100, 200, 500]
-    .filter((calls) => x(calls) >= edge && x(calls) <= width - edge)
-    .map(
-      (calls) =>
-        `<text x="${x(calls).toFixed(1)}" y="${height - edge + 20}" text-anchor="middle">${calls}</text>`,
-    );
-  const marks = [0.5, 1, 2, 5, 10, 20, 30]
-    .filter((wait) => y(wait) >= edge && y(wait) <= height - edge)
-    .map(
-      (wait) =>
-        `<text x="${edge - 8}" y="${(y(wait) + 4).toFixed(1)}" text-anchor="end">${wait}</text>`,
-    );
-  const svg = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="13"><title>Calls a day against mean waiting time</title><rect width="${width}" height="${height}" fill="#fff"/>
-<text x="${edge}" y="28" font-size="15">Calendars by polling: how long a change waits, by calls a day</text>
-<text x="${width / 2}" y="${height - 12}" text-anchor="middle">calls a day (log)</text><text x="14" y="${edge - 12}">mean wait, minutes (log)</text>
-${[...drawn, ...ticks, ...marks].join("\n")}</svg>\n`;
-  const path = join(import.meta.dirname, "..", "docs", "cadence.svg");
-  writeFileSync(path, svg);
-  console.log(`\nThe picture is in docs/cadence.svg`);
+  ]);
+  writeFileSync(join(import.meta.dirname, "..", "docs", "cadence.svg"), svg);
+  console.log("The picture is in docs/cadence.svg");
 }

@@ -4,21 +4,34 @@ import {
   initialCadence,
   isChannelDead,
   nextLook,
+  noticedAt,
+  noticeWait,
 } from "../../src/sync/cadence.ts";
 import { type ChannelTrust, looked, noChannel, withChannel } from "../../src/sync/channel-trust.ts";
 import { hourly, type Outlook } from "../../src/sync/intensity.ts";
 import { epochMs, type World } from "./world.ts";
 
 /** What a look at second `at` found: when the changes came, and what push had told of. */
-export type Seen = { at: number; changes: number[]; announced: number; channel: string | null };
+export type Seen = {
+  at: number;
+  changes: number[];
+  announced: number;
+  channel: string | null;
+  isActive: boolean;
+};
 
-/** Decides when to look next. Everything that it knows comes by `seen`. */
+/** Decides when to look next. Everything that it knows comes by its arguments. */
 export type Policy = {
   name: string;
   /** Seconds until the next look. */
   next(seen: Seen): number;
   /** Whether the channel should be replaced. */
   doubtsChannel(): boolean;
+  /** When to look for what push has told of since the last look, the latest of it now; at once without this. */
+  noticed?(toldAt: number[], isActive: boolean): number;
+  /** When to look since somebody has come to the screen. */
+  greet?(at: number): number;
+  stateBytes?(): number;
 };
 
 /** How push behaves in truth. */
@@ -31,12 +44,11 @@ export function every(minutes: number): Policy {
   return { name: `every ${minutes} min`, next: () => minutes * 60, doubtsChannel: no };
 }
 
-/** The older product's rule: soon after a change, else every quarter of an hour. */
-export function oldRule(kind: World["kind"]): Policy {
-  const soon = kind === "gmail" ? 60 : 300;
+/** The older product's rule, each feed for itself: five minutes after a change, else every quarter of an hour. */
+export function oldRule(): Policy {
   return {
     name: "old 1/5/15 rule",
-    next: ({ changes }) => (changes.length > 0 ? soon : 900),
+    next: ({ changes }) => (changes.length > 0 ? 300 : 900),
     doubtsChannel: no,
   };
 }
@@ -57,53 +69,63 @@ export function backOff(): Policy {
 /** The product's own function. */
 export function product({ kind }: World, price: number): Policy {
   const usual = { offsetMs: 0, price, isActive: false, isPressing: false };
+  const timeOf = (at: number) => new Date(epochMs + at * 1000);
+  const secondOf = (at: Date) => (at.getTime() - epochMs) / 1000;
+  const steady = () => 0.5;
   let state = initialCadence(new Date(epochMs));
   return {
     name: "Daybook",
-    next: ({ at, changes, announced, channel }) => {
-      const look = {
-        at: new Date(epochMs + at * 1000),
-        changedAt: changes.map((change) => new Date(epochMs + change * 1000)),
-        announced,
-        channelId: channel,
-      };
+    next: ({ at, changes, announced, channel, isActive }) => {
+      const changedAt = changes.map(timeOf);
+      const look = { at: timeOf(at), changedAt, announced, channelId: channel };
       state = afterLook(kind, state, look, usual);
-      return nextLook(kind, state, usual, () => 0.5).intervalMs / 1000;
+      return nextLook(kind, state, { ...usual, isActive }, steady).intervalMs / 1000;
     },
     doubtsChannel: () => isChannelDead(state),
+    noticed: (toldAt, isActive) =>
+      secondOf(noticedAt(kind, state, toldAt.map(timeOf), { ...usual, isActive })),
+    stateBytes: () => JSON.stringify(state).length,
+    greet: () => secondOf(nextLook(kind, state, { ...usual, isActive: true }, steady).dueAt),
   };
 }
 
-/** Knows the true intensity, hour by hour, and how push behaves; not the future. The same rule decides. */
+/**
+ * Knows the true intensity, hour by hour, and how push behaves; not the future. The same rules decide.
+ */
 export function oracle(world: World, price: number, push: Push | null): Policy {
   let excitation = 0;
   let last = 0;
   let trust: ChannelTrust = noChannel;
   const pushPrior = { loss: push?.loss ?? 0.01, deathsPerDay: push?.deathsPerDay ?? 0 };
   const { decay, followUps } = world;
+  const excitationAt = (at: number, changes: number[]) =>
+    changes.reduce(
+      (sum, change) => sum + followUps * decay * Math.exp(-decay * (at - change)),
+      excitation * Math.exp(-decay * (at - last)),
+    );
   return {
     name: "oracle",
     next: ({ at, changes, announced, channel }) => {
-      const fade = Math.exp(-decay * (at - last));
-      excitation = changes.reduce(
-        (sum, change) => sum + followUps * decay * Math.exp(-decay * (at - change)),
-        excitation * fade,
-      );
+      excitation = excitationAt(at, changes);
       const seconds = at - last;
       last = at;
       const missed = changes.length - announced;
+      const isNew = channel !== trust.id;
       trust = withChannel(looked(trust, { seconds, announced, missed }, pushPrior), channel);
-      // It has nothing to learn.
-      trust = { ...trust, told: 0, lost: 0, deaths: 0, days: 0 };
+      // It knows that a channel lives that was just opened, or has just spoken, and has nothing to learn.
+      const alive = channel !== null && (isNew || announced > 0) ? 1 : trust.alive;
+      trust = { ...trust, alive, told: 0, lost: 0, deaths: 0, days: 0 };
       const limit = trust.id !== null && trust.alive > 0.5 ? 6 * 3_600 : 3_600;
-      const wish = bestInterval(outlookOf(world, at, excitation), trust, {
-        price,
-        pushPrior,
-        limit,
-      });
-      return Math.max(wish, 5);
+      const ahead = outlookOf(world, at, excitation);
+      return Math.max(bestInterval(ahead, trust, { price, pushPrior, limit }), 5);
     },
     doubtsChannel: () => trust.id !== null && trust.alive < 0.1,
+    noticed: (toldAt) => {
+      const now = toldAt.at(-1) ?? last;
+      const ahead = outlookOf(world, now, excitationAt(now, toldAt));
+      const pending = toldAt.map((at) => at - last);
+      return now + noticeWait(ahead, pending, price);
+    },
   };
 }
 

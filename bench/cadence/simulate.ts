@@ -1,20 +1,31 @@
 import type { Policy, Push } from "./policies.ts";
-import { openRandom, type World } from "./world.ts";
+import { openRandom, type Session, type World } from "./world.ts";
 
-/** What a policy did in a world, from a day on: how many looks, and how long each change waited for one. */
-export type Outcome = { looks: number; waits: number[]; days: number };
+/** What a policy did in a world, from a day on: its looks, and how long each change waited for one. */
+export type Outcome = {
+  looks: number;
+  waits: number[];
+  days: number;
+  /** How many looks fell into each minute. */
+  minutes: Map<number, number>;
+  /** How often somebody looked at the screen, and how often something there was no longer true. */
+  views: number;
+  staleViews: number;
+};
 
 const daySeconds = 86_400;
 const lateSeconds = 60;
 const renewSeconds = 3.5 * daySeconds;
 const reopenSeconds = 15 * 60;
+// Somebody who was here is taken to be here for so long.
+const activeSeconds = 10 * 60;
 
-type Channel = { id: string; openedAt: number; diesAt: number };
+type Span = { fromDay?: number; untilDay?: number };
 
 /**
  * Runs a policy through a world. With push, each change is told of after a moment, unless the message is lost or the
- * channel has died unnoticed; a message is followed by a look at once. Channels are replaced at half their week, or
- * when the policy doubts them.
+ * channel has died unnoticed. Channels are replaced at half their week, or when the policy doubts them. What befalls
+ * messages and channels is the same for every policy.
  */
 export function simulate(
   world: World,
@@ -22,69 +33,113 @@ export function simulate(
   {
     push,
     seed,
-    fromDay = 0,
-    untilDay = world.days,
-  }: {
-    push: Push | null;
-    seed: number;
-    fromDay?: number;
-    untilDay?: number;
-  },
+    sessions = [],
+    ...span
+  }: Span & { push: Push | null; seed: number; sessions?: Session[] },
 ): Outcome {
-  const random = openRandom(seed ^ 0x9e3779b9);
-  const end = Math.min(untilDay, world.days) * daySeconds;
-  const outcome: Outcome = { looks: 0, waits: [], days: untilDay - fromDay };
-  const open = (at: number): Channel | null =>
-    push && {
-      id: String(at),
-      openedAt: at,
-      diesAt: at + random.exponential(push.deathsPerDay / daySeconds),
-    };
+  const { fromDay = 0, untilDay = world.days } = span;
+  const [from, end] = [fromDay * daySeconds, Math.min(untilDay, world.days) * daySeconds];
+  const outcome = emptyOutcome(untilDay - fromDay);
+  const { arrivals } = world;
+  const fate = push && fateOf(world, push, seed);
+  const open = (at: number) => fate && { id: String(at), openedAt: at, diesAt: fate.diesAfter(at) };
+  const visits = visitsOf(sessions);
   let channel = open(0);
   let doubtedAt: number | null = null;
   // Messages on their way, the next first; changes come in order, and so nearly do their messages.
   const messages: number[] = [];
+  let pending: number[] = [];
   let lastTold = -1;
-  let seen = 0;
-  let told = 0;
-  let due = 0;
+  let [seen, told, visit] = [0, 0, 0];
+  let [due, noticedDue] = [0, Infinity];
   for (;;) {
-    // What comes before the next look may be told of.
-    while (told < world.arrivals.length && (world.arrivals[told] ?? 0) <= due) {
-      const at = world.arrivals[told] ?? 0;
-      told += 1;
-      if (!push || !channel || at > channel.diesAt || random.uniform() < push.loss) continue;
-      messages.push(at + random.exponential(1 / push.delaySeconds));
-      messages.sort((one, other) => one - other);
-      due = Math.min(due, messages[0] ?? due);
+    const planned = Math.min(due, noticedDue);
+    const isHorizon = () =>
+      (arrivals[told] ?? Infinity) > Math.min(planned, messages[0] ?? Infinity);
+    for (; !isHorizon(); told += 1) {
+      const at = arrivals[told] ?? 0;
+      const message = fate && channel && at <= channel.diesAt ? fate.messages[told] : undefined;
+      if (message !== undefined) {
+        messages.push(message);
+        messages.sort((one, other) => one - other);
+      }
     }
-    const at = Math.min(due, messages[0] ?? due);
+    const [message = Infinity, { at: visitAt = Infinity, isFirst = false } = {}] = [
+      messages[0],
+      visits[visit],
+    ];
+    const at = Math.min(planned, message, visitAt);
     if (at >= end) return outcome;
-    const isPushed = messages.length > 0 && (messages[0] ?? 0) <= at;
-    while ((messages[0] ?? at + 1) <= at) lastTold = messages.shift() ?? lastTold;
+    if (visitAt === at) {
+      visit += 1;
+      if (at >= from) {
+        outcome.views += 1;
+        outcome.staleViews += (arrivals[seen] ?? Infinity) <= at ? 1 : 0;
+      }
+      if (isFirst) due = Math.max(at, Math.min(due, policy.greet?.(at) ?? due));
+      continue;
+    }
+    const isActive = at - (visits[visit - 1]?.at ?? -Infinity) < activeSeconds;
+    if (message === at) {
+      messages.shift();
+      lastTold = at;
+      pending.push(at);
+      noticedDue = Math.max(at, Math.min(noticedDue, policy.noticed?.(pending, isActive) ?? at));
+      continue;
+    }
+    const isPushed = noticedDue === at;
     const first = seen;
-    while (seen < world.arrivals.length && (world.arrivals[seen] ?? 0) <= at) seen += 1;
-    const changes = world.arrivals.slice(first, seen);
-    if (at >= fromDay * daySeconds) {
+    while ((arrivals[seen] ?? Infinity) <= at) seen += 1;
+    const changes = arrivals.slice(first, seen);
+    if (at >= from) {
       outcome.looks += 1;
+      const minute = Math.floor(at / 60);
+      outcome.minutes.set(minute, (outcome.minutes.get(minute) ?? 0) + 1);
       outcome.waits.push(...changes.map((change) => at - change));
     }
     const opened = channel?.openedAt ?? at;
-    const missed =
-      isPushed || !channel
-        ? 0
-        : changes.filter(
-            (change) => change > opened && change < at - lateSeconds && change > lastTold,
-          ).length;
+    const isMissed = (change: number) =>
+      change > opened && change < at - lateSeconds && change > lastTold;
+    const missed = isPushed || !channel ? 0 : changes.filter(isMissed).length;
     const announced = channel ? changes.length - missed : 0;
-    const interval = policy.next({ at, changes, announced, channel: channel?.id ?? null });
+    const interval = policy.next({
+      at,
+      changes,
+      announced,
+      channel: channel?.id ?? null,
+      isActive,
+    });
     due = at + Math.max(interval, 1);
+    [pending, noticedDue] = [[], Infinity];
     if (channel && policy.doubtsChannel()) doubtedAt ??= at;
     else doubtedAt = null;
     const isOld = channel !== null && at - channel.openedAt > renewSeconds;
     const isGivenUp = doubtedAt !== null && at - doubtedAt >= reopenSeconds;
-    if (push && (isOld || isGivenUp || doubtedAt === at)) channel = open(at);
+    if (isOld || isGivenUp || doubtedAt === at) channel = open(at);
   }
+}
+
+function emptyOutcome(days: number): Outcome {
+  return { looks: 0, waits: [], days, minutes: new Map(), views: 0, staleViews: 0 };
+}
+
+// Which changes are told of and when, should their channel live; and when channels die that are open then.
+function fateOf({ arrivals, days }: World, push: Push, seed: number) {
+  const random = openRandom(seed ^ 0x9e3779b9);
+  const messages = arrivals.map((at) => {
+    const delay = random.exponential(1 / push.delaySeconds);
+    return random.uniform() < push.loss ? undefined : at + delay;
+  });
+  const deaths: number[] = [];
+  const rate = push.deathsPerDay / daySeconds;
+  for (let at = random.exponential(rate); at < days * daySeconds; at += random.exponential(rate))
+    deaths.push(at);
+  const diesAfter = (opened: number) => deaths.find((at) => at > opened) ?? Infinity;
+  return { messages, diesAfter };
+}
+
+function visitsOf(sessions: Session[]): { at: number; isFirst: boolean }[] {
+  return sessions.flatMap(({ views }) => views.map((at, index) => ({ at, isFirst: index === 0 })));
 }
 
 // Of the mails, those to the assistant, after which the old rule came back in a minute.
@@ -96,7 +151,12 @@ const virtualShare = 0.02;
  */
 export function simulateOldRule(
   worlds: World[],
-  { push, seed, fromDay }: { push: Push | null; seed: number; fromDay: number },
+  {
+    push,
+    seed,
+    fromDay,
+    sessions = [],
+  }: { push: Push | null; seed: number; fromDay: number; sessions?: Session[] },
 ): Outcome[] {
   const random = openRandom(seed ^ 0x51ed270b);
   const days = worlds[0]?.days ?? 0;
@@ -119,37 +179,80 @@ export function simulateOldRule(
   }
   const from = fromDay * daySeconds;
   return worlds.map((world) => {
-    let tick = 0;
-    let looks = ticks.filter((at) => at >= from).length;
-    let diesAt = push ? random.exponential(push.deathsPerDay / daySeconds) : 0;
-    let renewAt = renewSeconds;
-    const waits = world.arrivals.flatMap((at) => {
-      while ((ticks[tick] ?? Infinity) < at) tick += 1;
-      for (; push && renewAt <= at; renewAt += renewSeconds)
-        diesAt = renewAt + random.exponential(push.deathsPerDay / daySeconds);
-      const polled = (ticks[tick] ?? days * daySeconds) - at;
-      const isTold = push !== null && at < diesAt && random.uniform() >= push.loss;
-      if (at < from) return [];
-      if (!isTold) return [polled];
-      looks += 1;
-      return [Math.min(polled, random.exponential(1 / push.delaySeconds))];
+    const fate = push && fateOf(world, push, seed);
+    const told = world.arrivals.flatMap((at, index) => {
+      const renewedAt = Math.floor(at / renewSeconds) * renewSeconds;
+      return (fate && at <= fate.diesAfter(renewedAt) && fate.messages[index]) || [];
     });
-    return { looks, waits, days: days - fromDay };
+    const looks = [...ticks, ...told].sort((one, other) => one - other);
+    return outcomeOf(world, looks, from, sessions);
   });
 }
 
-/** Both together. */
+// What looks at these times find.
+function outcomeOf(
+  { arrivals, days }: World,
+  looks: number[],
+  from: number,
+  sessions: Session[],
+): Outcome {
+  const outcome = emptyOutcome(days - from / daySeconds);
+  let next = 0;
+  const foundAt = arrivals.map((at) => {
+    while ((looks[next] ?? Infinity) < at) next += 1;
+    return looks[next] ?? days * daySeconds;
+  });
+  const counted = looks.filter((at) => at >= from);
+  outcome.looks = counted.length;
+  for (const at of counted) {
+    const minute = Math.floor(at / 60);
+    outcome.minutes.set(minute, (outcome.minutes.get(minute) ?? 0) + 1);
+  }
+  outcome.waits = arrivals.flatMap((at, index) => (at < from ? [] : [(foundAt[index] ?? at) - at]));
+  for (const { at } of visitsOf(sessions).filter((visit) => visit.at >= from)) {
+    outcome.views += 1;
+    const latest = lastAtOrBefore(arrivals, at);
+    if (latest >= 0 && (foundAt[latest] ?? 0) > at) outcome.staleViews += 1;
+  }
+  return outcome;
+}
+
+function lastAtOrBefore(sorted: number[], at: number): number {
+  let [low, high] = [0, sorted.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((sorted[middle] ?? Infinity) <= at) low = middle + 1;
+    else high = middle;
+  }
+  return low - 1;
+}
+
+/** All of them together. */
 export function together(outcomes: Outcome[]): Outcome {
+  const sum = (of: (outcome: Outcome) => number) =>
+    outcomes.reduce((total, outcome) => total + of(outcome), 0);
+  const minutes = new Map<number, number>();
+  for (const outcome of outcomes)
+    for (const [minute, looks] of outcome.minutes)
+      minutes.set(minute, (minutes.get(minute) ?? 0) + looks);
   return {
-    looks: outcomes.reduce((sum, { looks }) => sum + looks, 0),
+    looks: sum(({ looks }) => looks),
     waits: outcomes.flatMap(({ waits }) => waits),
-    days: outcomes.reduce((sum, { days }) => sum + days, 0),
+    days: sum(({ days }) => days),
+    minutes,
+    views: sum(({ views }) => views),
+    staleViews: sum(({ staleViews }) => staleViews),
   };
 }
 
 /** What the looks and the waiting cost, a day. */
 export function costOf({ looks, waits, days }: Outcome, price: number): number {
   return (price * looks + waits.reduce((sum, wait) => sum + wait, 0)) / days;
+}
+
+/** The most looks within one minute. */
+export function peakOf({ minutes }: Outcome): number {
+  return minutes.values().reduce((most, looks) => Math.max(most, looks), 0);
 }
 
 export function shareOf(waits: number[], share: number): number {

@@ -43,16 +43,36 @@ export type Population = {
   dayOffShare: number;
 };
 
-/** Median users as they were measured; the tails are such that an oracle needs about as many calls as it did there. */
-export const usual: Population = {
+/** Median users as they were measured; tails, hours and moods are such that all rules need about the calls that they did. */
+const usual: Population = {
   medianPerDay: { calendar: 5.7, gmail: 93, drive: 11 },
-  sigma: { calendar: 1.4, gmail: 0.9, drive: 1.6 },
+  sigma: { calendar: 1.2, gmail: 0.42, drive: 1.2 },
   followUps: { calendar: 0.5, gmail: 0.3, drive: 0.75 },
   decay: { calendar: 1 / 300, gmail: 1 / 500, drive: 1 / 300 },
-  shapeSigma: 0.3,
-  moodSigma: 0.3,
-  dayOffShare: 0.05,
+  shapeSigma: 0.35,
+  moodSigma: 0.45,
+  dayOffShare: 0.08,
 };
+
+// The others are told nothing of by the measurements: few changes and many days off, and many changes of all moods.
+export const populations = {
+  usual,
+  quiet: {
+    ...usual,
+    medianPerDay: { calendar: 2, gmail: 25, drive: 3 },
+    sigma: { calendar: 1, gmail: 0.8, drive: 1 },
+    moodSigma: 0.3,
+    dayOffShare: 0.15,
+  },
+  busy: {
+    ...usual,
+    medianPerDay: { calendar: 20, gmail: 300, drive: 40 },
+    sigma: { calendar: 0.8, gmail: 0.5, drive: 0.8 },
+    followUps: { calendar: 0.6, gmail: 0.4, drive: 0.7 },
+    shapeSigma: 0.5,
+    moodSigma: 0.6,
+  },
+} satisfies Record<string, Population>;
 
 export type SimulatedKind = keyof Population["medianPerDay"] & FeedKind;
 
@@ -67,29 +87,35 @@ export type World = {
   decay: number;
 };
 
+/** Somebody at the screen, who looks at it at these moments. */
+export type Session = { views: number[] };
+
 /** Where the worlds begin: a Monday, midnight in UTC. */
 export const epochMs = Date.parse("2026-01-05T00:00:00Z");
 const daySeconds = 86_400;
 
-/** One feed of a population. */
+/** One feed of a population. Feeds of the same seed are one person's: lively or not together, at the same hours. */
 export function makeWorld(
   kind: SimulatedKind,
   seed: number,
-  { days, population = usual }: { days: number; population?: Population },
+  { days, population }: { days: number; population: Population },
 ): World {
   const random = openRandom(seed);
-  const { followUps, decay } = population;
+  const { followUps, decay, dayOffShare, moodSigma } = population;
+  const hours = hoursOf(random);
   const perDay = population.medianPerDay[kind] * Math.exp(population.sigma[kind] * random.normal());
-  const week = weekOf(random, population.shapeSigma);
-  const moods = Array.from({ length: days + 1 }, () =>
-    random.uniform() < population.dayOffShare
-      ? 0.05
-      : Math.exp(population.moodSigma * random.normal() - population.moodSigma ** 2 / 2),
-  );
+  const week = weekOf(random, hours, population.shapeSigma);
+  const offDay = 0.05;
+  const moods = Array.from({ length: days + 1 }, () => {
+    const isOff = random.uniform() < dayOffShare;
+    return isOff ? offDay : Math.exp(moodSigma * random.normal() - moodSigma ** 2 / 2);
+  });
+  const meanMood = 1 - dayOffShare * (1 - offDay);
   const rateAt = (t: number) =>
-    (perDay / daySeconds) *
-    (week[binOf(epochMs + t * 1000, 0)] ?? 1) *
-    (moods[Math.floor(t / daySeconds)] ?? 1);
+    ((perDay / daySeconds) *
+      (week[binOf(epochMs + t * 1000, 0)] ?? 1) *
+      (moods[Math.floor(t / daySeconds)] ?? 1)) /
+    meanMood;
   const n = followUps[kind];
   const arrivals: number[] = [];
   for (let hour = 0; hour < days * 24; hour += 1) {
@@ -109,6 +135,25 @@ export function makeWorld(
   return { kind, days, arrivals, rateAt, followUps: n, decay: decay[kind] };
 }
 
+/** When the person of a seed sits at the screen: some six times on a weekday, a quarter of an hour each. */
+export function makeSessions(seed: number, days: number): Session[] {
+  const { from, until } = hoursOf(openRandom(seed));
+  const random = openRandom(seed ^ 0x2545f491);
+  return Array.from({ length: days }, (_, day) => {
+    const count = random.poisson(day % 7 < 5 ? 6 : 1);
+    return Array.from({ length: count }, () => {
+      const begin = day * daySeconds + (from + (until - from) * random.uniform()) * 3600;
+      const end = begin + random.exponential(1 / 900);
+      const views = [begin];
+      for (let at = begin; at < end; at += random.exponential(1 / 90))
+        if (at > begin) views.push(at);
+      return { views };
+    });
+  })
+    .flat()
+    .sort((one, other) => (one.views[0] ?? 0) - (other.views[0] ?? 0));
+}
+
 /** A feed that always changes at the same rate: what closed forms are known for. */
 export function steadyWorld(perDay: number, seed: number, days: number): World {
   const random = openRandom(seed);
@@ -119,16 +164,20 @@ export function steadyWorld(perDay: number, seed: number, days: number): World {
   return { kind: "calendar", days, arrivals, rateAt: () => rate, followUps: 0, decay: 1 / 300 };
 }
 
+type Hours = { from: number; until: number; weekend: number };
+
 // Somebody's own hours: when they begin, how long they work, how they keep weekends.
-function weekOf(random: Random, sigma: number): number[] {
+function hoursOf(random: Random): Hours {
   const from = 7 + 3 * random.uniform();
-  const until = from + 8 + 3 * random.uniform();
-  const weekend = 0.1 + 0.4 * random.uniform();
+  return { from, until: from + 8 + 3 * random.uniform(), weekend: 0.1 + 0.4 * random.uniform() };
+}
+
+function weekOf(random: Random, { from, until, weekend }: Hours, sigma: number): number[] {
   const bins = Array.from({ length: 48 }, (_, bin) => {
     const hour = bin % 24;
-    const usual =
-      hour >= from && hour < until ? 2.1 : hour >= from - 2 && hour < until + 3 ? 0.7 : 0.12;
-    return usual * (bin >= 24 ? weekend : 1) * Math.exp(sigma * random.normal());
+    const isWork = hour >= from && hour < until;
+    const usualWeight = isWork ? 2.1 : hour >= from - 2 && hour < until + 3 ? 0.5 : 0.05;
+    return usualWeight * (bin >= 24 ? weekend : 1) * Math.exp(sigma * random.normal());
   });
   const mean =
     bins.reduce((total, weight, bin) => total + weight * (bin < 24 ? 5 : 2), 0) / (7 * 24);
