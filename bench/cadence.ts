@@ -1,5 +1,11 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import {
+  type ChannelTrust,
+  type PushPrior,
+  pushPriorOf,
+  usualPushPrior,
+} from "../src/sync/channel-trust.ts";
 import { draw } from "./cadence/picture.ts";
 import {
   backOff,
@@ -66,6 +72,7 @@ for (const name of names) {
 }
 
 type Stage = {
+  ours(kind: SimulatedKind, price: number, push: Push | null, span?: Span): Outcome;
   seed: number;
   worlds: Record<SimulatedKind, World[]>;
   run(kind: SimulatedKind, make: Making, push: Push | null, span?: Span): Outcome;
@@ -88,7 +95,31 @@ function openStage(name: PopulationName, seed: number): Stage {
         simulate(world, make(world), { push, seed: seedOf(seed, user), ...span }),
       ),
     );
-  return { seed, worlds, run };
+  const learn = (kind: SimulatedKind, push: Push): PushPrior => {
+    const shown = worlds[kind].flatMap((world, user) => {
+      const policy = product(world, 60);
+      simulate(world, policy, { push, seed: seedOf(seed, user), untilDay: afterWarmUp.fromDay });
+      return policy.channel?.() ?? [];
+    });
+    const sum = (of: (channel: ChannelTrust) => number) =>
+      shown.reduce((total, channel) => total + of(channel), 0);
+    return pushPriorOf({
+      told: sum(({ told }) => told),
+      lost: sum(({ lost }) => lost),
+      deaths: sum(({ deaths }) => deaths),
+      days: sum(({ days: listened }) => listened),
+    });
+  };
+  const priors = new Map<string, PushPrior>();
+  const ours: Stage["ours"] = (kind, price, push, span = afterWarmUp) => {
+    // What all feeds showed of push in the days before is known by then.
+    const key = JSON.stringify([kind, push]);
+    const isLearnt = push !== null && span.fromDay === afterWarmUp.fromDay;
+    const prior = isLearnt ? (priors.get(key) ?? learn(kind, push)) : usualPushPrior;
+    if (isLearnt) priors.set(key, prior);
+    return run(kind, (world) => product(world, price, prior), push, span);
+  };
+  return { seed, worlds, run, ours };
 }
 
 function seedOf(seed: number, user: number): number {
@@ -127,10 +158,7 @@ function ratios(stage: Stage): void {
   for (const [what, push, span, wanted] of rows) {
     const shown = kinds.map((kind) => {
       const ofPrices = prices.map((price) => {
-        const ours = costOf(
-          stage.run(kind, (world) => product(world, price), push, span),
-          price,
-        );
+        const ours = costOf(stage.ours(kind, price, push, span), price);
         return (ours / oraclesCost(stage, kind, price, push, span)).toFixed(3);
       });
       return `${kind} ${ofPrices.join(" ")}`;
@@ -169,10 +197,7 @@ function besideTheTable(stage: Stage): void {
     ];
     for (const [name, make] of policies) show(name, stage.run(kind, make, null));
     console.log(`${kind}, push, 1 % lost`);
-    show(
-      "Daybook, price 20",
-      stage.run(kind, (world) => product(world, 20), good),
-    );
+    show("Daybook, price 20", stage.ours(kind, 20, good));
     show(
       "oracle, price 20",
       stage.run(kind, (world) => oracle(world, 20, good), good),
@@ -230,7 +255,7 @@ function besideOldPush(stage: Stage): void {
   for (const kind of kinds) {
     const theirs = together(old[kind]);
     const wait = meanOf(theirs.waits);
-    const at = (price: number) => stage.run(kind, (world) => product(world, price), good);
+    const at = (price: number) => stage.ours(kind, price, good);
     const told = (outcome: Outcome) =>
       `${((100 * outcome.looks) / theirs.looks).toFixed(1)} % at ${(meanOf(outcome.waits) / wait).toFixed(2)} times the wait`;
     const { price, outcome } = priceFor(2 * wait, at);

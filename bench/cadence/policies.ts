@@ -1,15 +1,21 @@
+import { bestInterval, noticeWait } from "../../src/sync/best-wait.ts";
 import {
   afterLook,
-  bestInterval,
   initialCadence,
   isChannelDead,
   nextLook,
   noticedAt,
-  noticeWait,
 } from "../../src/sync/cadence.ts";
-import { type ChannelTrust, looked, noChannel, withChannel } from "../../src/sync/channel-trust.ts";
+import {
+  type ChannelTrust,
+  looked,
+  noChannel,
+  type PushPrior,
+  usualPushPrior,
+  withChannel,
+} from "../../src/sync/channel-trust.ts";
 import { hourly, type Outlook } from "../../src/sync/intensity.ts";
-import { epochMs, type World } from "./world.ts";
+import { epochMs, openRandom, type World } from "./world.ts";
 
 /** What a look at second `at` found: when the changes came, and what push had told of. */
 export type Seen = {
@@ -31,6 +37,8 @@ export type Policy = {
   noticed?(toldAt: number[], isActive: boolean): number;
   /** When to look since somebody has come to the screen. */
   greet?(at: number): number;
+  /** What was learnt of push, and how much is remembered. */
+  channel?(): ChannelTrust;
   stateBytes?(): number;
 };
 
@@ -67,11 +75,15 @@ export function backOff(): Policy {
 }
 
 /** The product's own function. */
-export function product({ kind }: World, price: number): Policy {
-  const usual = { offsetMs: 0, price, isActive: false, isPressing: false };
+export function product(
+  { kind, arrivals }: World,
+  price: number,
+  pushPrior: PushPrior = usualPushPrior,
+): Policy {
+  const usual = { offsetMs: 0, price, isActive: false, isPressing: false, pushPrior };
   const timeOf = (at: number) => new Date(epochMs + at * 1000);
   const secondOf = (at: Date) => (at.getTime() - epochMs) / 1000;
-  const steady = () => 0.5;
+  const { uniform } = openRandom(arrivals.length);
   let state = initialCadence(new Date(epochMs));
   return {
     name: "Daybook",
@@ -79,13 +91,14 @@ export function product({ kind }: World, price: number): Policy {
       const changedAt = changes.map(timeOf);
       const look = { at: timeOf(at), changedAt, announced, channelId: channel };
       state = afterLook(kind, state, look, usual);
-      return nextLook(kind, state, { ...usual, isActive }, steady).intervalMs / 1000;
+      return nextLook(kind, state, { ...usual, isActive }, uniform).intervalMs / 1000;
     },
     doubtsChannel: () => isChannelDead(state),
     noticed: (toldAt, isActive) =>
       secondOf(noticedAt(kind, state, toldAt.map(timeOf), { ...usual, isActive })),
+    channel: () => state.channel,
     stateBytes: () => JSON.stringify(state).length,
-    greet: () => secondOf(nextLook(kind, state, { ...usual, isActive: true }, steady).dueAt),
+    greet: () => secondOf(nextLook(kind, state, { ...usual, isActive: true }, uniform).dueAt),
   };
 }
 

@@ -479,6 +479,13 @@ export type Tables = {
     budget: number;
     adjusted_at: Date;
   };
+  push_priors: {
+    kind: string;
+    loss: number;
+    deaths_per_day: number;
+    feeds: number;
+    learnt_at: Date;
+  };
   watched_files: {
     id: Generated<string>;
     user_id: string;

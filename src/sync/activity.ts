@@ -2,9 +2,10 @@ import { sql } from "kysely";
 import type { App } from "../app.ts";
 import { offsetOf } from "../meetings/start-of-day.ts";
 import { type CadenceState, nextLook } from "./cadence.ts";
-import { listFeeds } from "./feeds.ts";
+import { type FeedKind, listFeeds } from "./feeds.ts";
 import { listUnanswered } from "./noticed.ts";
 import { priceOf, usualPrice } from "./prices.ts";
+import { findPushPrior } from "./push-priors.ts";
 
 export const activityTypes = [
   "app_load",
@@ -27,15 +28,15 @@ export async function recordActivity(
   const now = app.clock.now();
   const feeds = await listFeeds(app, userId);
   const kinds = [...new Set(feeds.map(({ kind }) => kind))];
-  const prices = new Map(
-    await Promise.all(kinds.map(async (kind) => [kind, await priceOf(app.db, kind)] as const)),
+  const weights = new Map(
+    await Promise.all(kinds.map(async (kind) => [kind, await weightsOf(app, kind)] as const)),
   );
   const unanswered = await listUnanswered(app.db, userId);
   const earlier = feeds.flatMap(({ id, kind, state, cadence, due_at, user_zone }) => {
     if (state !== "active" || kind === "calendar_list" || !cadence || !due_at) return [];
     const circumstances = {
       offsetMs: offsetOf(user_zone ?? "UTC", now),
-      price: prices.get(kind) ?? usualPrice,
+      ...(weights.get(kind) ?? { price: usualPrice }),
       isActive: true,
       isPressing: activityType === "virtual_email_detected",
     };
@@ -56,4 +57,8 @@ export async function recordActivity(
     `.execute(tx);
   });
   return { broughtForward: earlier.length };
+}
+
+async function weightsOf({ db }: Pick<App, "db">, kind: FeedKind) {
+  return { price: await priceOf(db, kind), pushPrior: await findPushPrior(db, kind) };
 }

@@ -1,57 +1,23 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import {
-  afterLook,
-  type CadenceState,
-  initialCadence,
-  isChannelDead,
-  nextLook,
-  nextPrice,
-  noticedAt,
-} from "./cadence.ts";
-import { type FeedKind, levelPerDay, outlook } from "./intensity.ts";
+import { kinds, Looks, play, start, steady, usual } from "../../test/looks.ts";
+import { afterLook, initialCadence, isChannelDead, nextLook, nextPrice } from "./cadence.ts";
+import { levelPerDay, outlook } from "./intensity.ts";
 
-const start = Date.parse("2026-11-02T09:00:00Z");
-const usual = { offsetMs: 0, price: 60, isActive: false, isPressing: false };
-const kinds: FeedKind[] = ["calendar", "gmail", "drive"];
-const steady = () => 0.5;
+const dayMs = 86_400_000;
 
-const Looks = fc.array(
-  fc.record({
-    afterS: fc.integer({ min: 1, max: 200_000 }),
-    changes: fc.integer({ min: 0, max: 20 }),
-    announced: fc.integer({ min: 0, max: 20 }),
-    hasChannel: fc.boolean(),
-  }),
-  { maxLength: 40 },
-);
+/** Numbers from 0 to 1 that look random. */
+function randomOf(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return state / 4_294_967_296;
+  };
+}
 
-function play(
-  kind: FeedKind,
-  looks: { afterS: number; changes: number; announced: number; hasChannel: boolean }[],
-): CadenceState {
-  let state = initialCadence(new Date(start));
-  let now = start;
-  for (const { afterS, changes, announced, hasChannel } of looks) {
-    const changedAt = Array.from(
-      { length: changes },
-      (_, index) => new Date(now + (afterS * 1000 * (index + 1)) / (changes + 1)),
-    );
-    now += afterS * 1000;
-    state = afterLook(
-      kind,
-      state,
-      {
-        at: new Date(now),
-        changedAt,
-        announced: Math.min(announced, changes),
-        channelId: hasChannel ? "a" : null,
-      },
-      usual,
-    );
-  }
-  return state;
+function exponential(random: () => number, perDay: number): number {
+  return (-Math.log(1 - random()) * dayMs) / perDay;
 }
 
 describe("the cadence", () => {
@@ -169,96 +135,86 @@ describe("the cadence", () => {
     assert.equal(nextPrice(60, 0, 1_000), 60);
   });
 
-  const Notices = fc.record({
-    kind: fc.constantFrom(...kinds),
-    looks: Looks,
-    price: fc.integer({ min: 1, max: 100_000 }),
-    isActive: fc.boolean(),
-    gaps: fc.array(fc.integer({ min: 0, max: 40_000 }), { minLength: 1, maxLength: 12 }),
-  });
-  const timesOf = (from: number, gaps: number[]) => {
-    let at = from;
-    return gaps.map((gap) => {
-      at += gap;
-      return new Date(at);
-    });
-  };
-
-  test("a notification waits for others a minute after the first at most, and never into the past", () => {
-    fc.assert(
-      fc.property(Notices, ({ kind, looks, price, isActive, gaps }) => {
-        const state = play(kind, looks);
-        const told = timesOf(state.intensity.at, gaps);
-        const [first, now] = [told[0]!.getTime(), told.at(-1)!.getTime()];
-        const at = noticedAt(kind, state, told, { ...usual, price, isActive }).getTime();
-        assert.ok(at >= now && at <= Math.max(now, first + 60_000));
-      }),
-    );
-  });
-
-  test("a notification on its own is looked at at once: after a pause as long as the price, whatever the rate", () => {
-    fc.assert(
-      fc.property(Notices, ({ kind, looks, price, isActive }) => {
-        const state = play(kind, looks);
-        const told = new Date(state.intensity.at + price * 1000);
-        assert.deepEqual(noticedAt(kind, state, [told], { ...usual, price, isActive }), told);
-      }),
-    );
-    for (const kind of kinds) {
-      const quiet = play(kind, [{ afterS: 7_200, changes: 0, announced: 0, hasChannel: true }]);
-      const soon = new Date(quiet.intensity.at + 1);
-      assert.deepEqual(noticedAt(kind, quiet, [soon], usual), soon);
-    }
-  });
-
-  test("of more notifications none is looked at later, and none for somebody who is here", () => {
+  test("comes to know the rate of a feed, however irregularly it is looked at", () => {
     fc.assert(
       fc.property(
-        Notices,
-        fc.integer({ min: 0, max: 11 }),
-        ({ kind, looks, price, gaps }, which) => {
-          const state = play(kind, looks);
-          const told = timesOf(state.intensity.at, gaps);
-          const at = (toldAt: Date[], isActive = false) =>
-            noticedAt(kind, state, toldAt, { ...usual, price, isActive }).getTime();
-          const doubled = told.toSpliced(which % told.length, 0, told[which % told.length]!);
-          assert.ok(at(told, true) <= at(told));
-          assert.ok(at(doubled) <= at(told) + 1_000, "but for the second that it is counted in");
+        fc.constantFrom(...kinds),
+        fc.double({ min: 0.5, max: 400, noNaN: true }),
+        fc.integer({ min: 60, max: 43_200 }),
+        fc.nat(),
+        (kind, perDay, longestS, seed) => {
+          const random = randomOf(seed);
+          let state = initialCadence(new Date(start));
+          let change = start + exponential(random, perDay);
+          for (let now = start; now < start + 56 * dayMs; ) {
+            now += 1_000 * (60 + random() * (longestS - 60));
+            const changedAt: Date[] = [];
+            for (; change <= now; change += exponential(random, perDay))
+              changedAt.push(new Date(change));
+            const look = { at: new Date(now), changedAt, announced: 0, channelId: null };
+            state = afterLook(kind, state, look, usual);
+          }
+          // What is remembered is worth some twenty days: so many changes, and as much chance in their number.
+          const found = levelPerDay(kind, state.intensity);
+          const chance = 4.5 / Math.sqrt(perDay * 20);
+          assert.ok(
+            Math.abs(found / perDay - 1) < 0.1 + chance + 2 / perDay,
+            `${found} of ${perDay}`,
+          );
         },
       ),
+      { numRuns: 20 },
     );
   });
 
-  test("a burst shares looks: of a hundred changes within a minute, few make one of their own", () => {
-    for (const [price, most] of [
-      [60, 45],
-      [600, 15],
-    ] as const) {
-      let state = play("calendar", [{ afterS: 7_200, changes: 1, announced: 1, hasChannel: true }]);
-      let pending: Date[] = [];
-      let dueAt = Number.POSITIVE_INFINITY;
-      let looks = 0;
-      const look = () => {
-        const announced = pending.length;
-        const at = new Date(dueAt);
-        state = afterLook(
-          "calendar",
-          state,
-          { at, changedAt: pending, announced, channelId: "a" },
-          usual,
-        );
-        [pending, dueAt, looks] = [[], Number.POSITIVE_INFINITY, looks + 1];
-      };
-      for (let count = 1; count <= 100; count += 1) {
-        const at = new Date(start + 7_200_000 + count * 600);
-        if (dueAt <= at.getTime()) look();
-        pending = [...pending, at];
-        const wished = noticedAt("calendar", state, pending, { ...usual, price }).getTime();
-        dueAt = Math.min(dueAt, wished);
-        if (dueAt <= at.getTime()) look();
-      }
-      assert.ok(looks <= most, `${looks} looks at a price of ${price}`);
-    }
+  test("finds what a dead channel does not tell within its bound, and doubts it by the fourth", () => {
+    fc.assert(
+      fc.property(
+        fc.constantFrom(...kinds),
+        fc.double({ min: 1, max: 300, noNaN: true }),
+        fc.constantFrom(10, 60, 300),
+        fc.nat(),
+        (kind, perDay, price, seed) => {
+          const random = randomOf(seed);
+          const circumstances = { ...usual, price };
+          let state = initialCadence(new Date(start));
+          const look = (now: number, changedAt: Date[], announced: number) => {
+            const found = { at: new Date(now), changedAt, announced, channelId: "a" };
+            state = afterLook(kind, state, found, circumstances);
+            return nextLook(kind, state, circumstances, random);
+          };
+          const diesAt = start + 14 * dayMs;
+          let change = start + exponential(random, perDay);
+          let due = look(start, [], 0);
+          while (Math.min(change, due.dueAt.getTime()) < diesAt) {
+            if (change < due.dueAt.getTime()) {
+              due = look(change, [new Date(change)], 1);
+              change += exponential(random, perDay);
+            } else due = look(due.dueAt.getTime(), [], 0);
+          }
+          let missed = 0;
+          while (!isChannelDead(state)) {
+            assert.ok(missed < 4, `${missed} changes were missed`);
+            assert.ok(due.intervalMs <= 6 * 3_600_000);
+            const now = due.dueAt.getTime();
+            const changedAt: Date[] = [];
+            for (; change <= now; change += exponential(random, perDay))
+              changedAt.push(new Date(change));
+            missed += changedAt.length;
+            due = look(now, changedAt, 0);
+          }
+          assert.ok(due.intervalMs <= 3_600_000);
+          const renewed = afterLook(
+            kind,
+            state,
+            { at: due.dueAt, changedAt: [], announced: 0, channelId: "b" },
+            circumstances,
+          );
+          assert.ok(!isChannelDead(renewed), "another channel begins anew");
+        },
+      ),
+      { numRuns: 40 },
+    );
   });
 
   test("decides quickly", () => {

@@ -1,6 +1,6 @@
+import { bestInterval, noticeWait } from "./best-wait.ts";
 import {
   type ChannelTrust,
-  frailty,
   looked,
   noChannel,
   type PushPrior,
@@ -12,7 +12,6 @@ import {
   type FeedKind,
   type Intensity,
   levelPerDay,
-  type Outlook,
   outlook,
   watched,
 } from "./intensity.ts";
@@ -179,80 +178,6 @@ export function noticedAt(
   const pending = changedAt.map((at) => Math.max(0, at - lookedAt) / 1000);
   const weighed = price / (isActive || isPressing ? activeWeight : 1);
   return new Date(now + 1000 * noticeWait(outlook(kind, seen, offsetMs), pending, weighed));
-}
-
-// The longest that a notification waits for others to share its look.
-const longestNotice = 60;
-
-/**
- * How many seconds from now a look is worth its price, `pending` being how long after the last look each of the changes
- * was told of that wait for it, the latest now. Either is enough: that a look pays by how long it is since the last,
- * M(t) * t - integral of M, to which each change adds its own time; or that those which wait cost more than what the next
- * one would save by sharing their look. At a steady rate it is best to look at the n-th change, where n (n + 1) / 2
- * reaches price * rate.
- */
-export function noticeWait(ahead: Outlook, pending: number[], price: number): number {
-  const [first = 0, now = 0] = [pending[0], pending.at(-1)];
-  const count = pending.length;
-  const longest = Math.max(0, first + longestNotice - now);
-  let gain = pending.reduce((sum, at) => sum + at, 0);
-  for (let wait = 0; wait < longest; wait += 1) {
-    if (gain >= price || (count * (count + 1)) / 2 >= price * ahead.perSecond(wait)) return wait;
-    gain += (now + wait + 0.5) * (ahead.until(wait + 1) - ahead.until(wait));
-  }
-  return longest;
-}
-
-const firstStep = 4;
-const stepGrowth = 1.06;
-const longestStep = 300;
-
-/**
- * The best interval in seconds. With S the probability of the silence so far and U the changes expected to wait unseen in
- * it, it ends where M(t) * integral of S - integral of U reaches the price, M being U / S. Without a channel, S is 1 and
- * U all that comes.
- */
-export function bestInterval(
-  ahead: Outlook,
-  channel: ChannelTrust,
-  { price, pushPrior, limit }: { price: number; pushPrior: PushPrior; limit: number },
-): number {
-  const alive = channel.id === null ? 0 : channel.alive;
-  const { loss, deathRate } = frailty(channel, pushPrior);
-  let at = 0;
-  let step = firstStep;
-  let [silence, unseen] = [1, 0];
-  let [areaOfSilence, areaOfUnseen] = [0, 0];
-  // Channels that died on the way, and how many changes they had told of until then.
-  let [newlyDead, toldBefore] = [0, 0];
-  let gain = 0;
-  while (at < limit) {
-    const end = Math.min(at + step, limit);
-    const middle = (at + end) / 2;
-    const width = end - at;
-    const untilMiddle = ahead.until(middle);
-    const dying =
-      alive * deathRate * Math.exp(-deathRate * middle - (1 - loss) * untilMiddle) * width;
-    newlyDead += dying;
-    toldBefore += dying * (1 - loss) * untilMiddle;
-    const changes = ahead.until(end);
-    const living = alive * Math.exp(-deathRate * end - (1 - loss) * changes);
-    const nextSilence = living + newlyDead + (1 - alive);
-    const nextUnseen =
-      living * loss * changes + newlyDead * changes - toldBefore + (1 - alive) * changes;
-    areaOfSilence += ((silence + nextSilence) / 2) * width;
-    areaOfUnseen += ((unseen + nextUnseen) / 2) * width;
-    [silence, unseen] = [nextSilence, Math.max(nextUnseen, 0)];
-    const nextGain = (unseen / Math.max(silence, 1e-12)) * areaOfSilence - areaOfUnseen;
-    if (nextGain >= price) {
-      const share = (price - gain) / Math.max(nextGain - gain, 1e-12);
-      return at + width * Math.min(Math.max(share, 0), 1);
-    }
-    gain = Math.max(gain, nextGain);
-    at = end;
-    step = Math.min(step * stepGrowth, longestStep);
-  }
-  return limit;
 }
 
 type Facts = {

@@ -12,10 +12,27 @@ export type ChannelTrust = {
   days: number;
 };
 
-/** What channels of all feeds of a kind show: the share of messages lost, and deaths a day. */
+/** What is assumed of a channel: the share of its messages that is lost, and how often such channels die a day. */
 export type PushPrior = { loss: number; deathsPerDay: number };
 
 export const usualPushPrior: PushPrior = { loss: 0.02, deathsPerDay: 1 / 30 };
+
+/**
+ * What channels of one kind show together, by what was told, lost and died, and in how many days. Few of them say little
+ * against what is usual.
+ */
+export function pushPriorOf({
+  told,
+  lost,
+  deaths,
+  days,
+}: Pick<ChannelTrust, "told" | "lost" | "deaths" | "days">): PushPrior {
+  const [messages, listened] = [100, 30];
+  return {
+    loss: (usualPushPrior.loss * messages + lost) / (messages + told + lost),
+    deathsPerDay: (usualPushPrior.deathsPerDay * listened + deaths) / (listened + days),
+  };
+}
 
 const priorMessages = 30;
 const priorDays = 5;

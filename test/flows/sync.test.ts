@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { sql } from "kysely";
 import { adjustPrices } from "../../src/sync/prices.ts";
+import { learnPushPriors } from "../../src/sync/push-priors.ts";
 import { eventIn } from "../calendars.ts";
 import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
 
@@ -167,5 +169,82 @@ describe("everything of a user at once", () => {
       [true, 2, 0, null],
     );
     assert.ok(calendar.staleness_seconds >= 0);
+  });
+
+  test("what push is worth is learnt from all feeds of a kind, once an hour", async () => {
+    const priorOf = () =>
+      t.app.db
+        .selectFrom("push_priors")
+        .selectAll()
+        .where("kind", "=", "drive")
+        .executeTakeFirstOrThrow();
+    t.clock.advance(61 * 60_000);
+    await learnPushPriors(t.app);
+    const before = await priorOf();
+    await sql`
+      update feeds set cadence = jsonb_set(cadence, '{channel}',
+        '{"id": null, "alive": 0, "told": 500, "lost": 100, "deaths": 90, "days": 90}') where kind = 'drive'
+    `.execute(t.app.db);
+    await learnPushPriors(t.app);
+    assert.deepEqual(await priorOf(), before);
+    t.clock.advance(61 * 60_000);
+    await learnPushPriors(t.app);
+    const after = await priorOf();
+    assert.equal(after.feeds, 2);
+    assert.ok(after.loss > 0.1 && after.deaths_per_day > 0.5, JSON.stringify(after));
+  });
+
+  test("what people did is remembered for 90 days", async () => {
+    const now = t.clock.now().getTime();
+    const daysAgo = (days: number) => new Date(now - days * 86_400_000);
+    await t.app.db
+      .insertInto("user_activity_logs")
+      .values(
+        [89, 91].map((days) => ({
+          user_id: visitor.userId,
+          activity_type: "general" as const,
+          timestamp: daysAgo(days),
+        })),
+      )
+      .execute();
+    await t.asService("POST", "/api/v1/cron/cleanup");
+    const kept = await t.app.db
+      .selectFrom("user_activity_logs")
+      .select("timestamp")
+      .where("timestamp", "<", daysAgo(2))
+      .execute();
+    assert.deepEqual(
+      kept.map(({ timestamp }) => timestamp),
+      [daysAgo(89)],
+    );
+  });
+
+  test("a service that fails does not hide what the others found", async () => {
+    t.google.calendar.addEvent(ana, eventIn(t, 3));
+    await t.idle();
+    const askedAt = t.clock.now();
+    await fetch(`${t.google.url}/_control/faults`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ endpoint: "calendar.events.list", status: 403, times: 50 }),
+    });
+    const { status, body } = await visitor.call("POST", `/api/v1/sync/sync-all/${visitor.userId}`, {
+      force: true,
+    });
+    assert.equal(status, 200);
+    const [calendar, drive, gmail] = body.results;
+    assert.ok(calendar.error, JSON.stringify(calendar));
+    for (const other of [drive, gmail])
+      assert.deepEqual([other.error, other.is_skipped], [undefined, false]);
+    const metrics = await t.app.db
+      .selectFrom("sync_performance_metrics")
+      .select(["service_type", "success", "sync_duration_ms", "duration_ms"])
+      .where("user_id", "=", visitor.userId)
+      .where("timestamp", ">=", askedAt)
+      .execute();
+    const failed = metrics.filter(({ success }) => !success);
+    assert.deepEqual([...new Set(failed.map(({ service_type }) => service_type))], ["calendar"]);
+    for (const { sync_duration_ms, duration_ms } of metrics)
+      assert.ok(sync_duration_ms! > 0 && duration_ms === sync_duration_ms);
   });
 });
