@@ -390,7 +390,8 @@ export function syncJob(feedId: string, reason: "start" | "poll" | "push" | "per
 
 /**
  * Asks for a run of every feed that is due, in batches, whoever else does the same: each is claimed by one. Its due
- * time moves on at once, so that a wish that is lost is made again.
+ * time moves on at once, so that a wish that is lost is made again. Of a user with very many the first few of a batch
+ * are run in their turn, the others after everybody's.
  *
  * @returns how many were due.
  */
@@ -399,19 +400,19 @@ export async function dispatchDueFeeds(app: Part, batch = 500): Promise<number> 
   for (;;) {
     const count = await app.db.transaction().execute(async (tx) => {
       const now = app.clock.now();
-      const { rows } = await sql<{ id: string }>`
-        update feeds set due_at = ${new Date(now.getTime() + claimMs)}
-        where id in (
-          select id from feeds where state = 'active' and due_at <= ${now}
+      const { rows } = await sql<{ id: string; user_id: string }>`
+        with due as (
+          select id, due_at from feeds where state = 'active' and due_at <= ${now}
           order by due_at limit ${batch} for update skip locked
+        ),
+        claimed as (
+          update feeds set due_at = ${new Date(now.getTime() + claimMs)}
+          from due where feeds.id = due.id
+          returning feeds.id, feeds.user_id, due.due_at
         )
-        returning id
+        select id, user_id from claimed order by due_at
       `.execute(tx);
-      await enqueue(
-        app,
-        tx,
-        rows.map(({ id }) => syncJob(id, "poll")),
-      );
+      await enqueue(app, tx, inTurn(rows));
       return rows.length;
     });
     dispatched += count;
@@ -420,6 +421,19 @@ export async function dispatchDueFeeds(app: Part, batch = 500): Promise<number> 
 }
 
 const claimMs = 10 * 60_000;
+const firstOfUser = 5;
+const afterEverybody = -1;
+
+// Jobs start by priority, then by age.
+function inTurn(feeds: { id: string; user_id: string }[]): NewJob[] {
+  const turns = new Map<string, number>();
+  return feeds.map(({ id, user_id }) => {
+    const turn = (turns.get(user_id) ?? 0) + 1;
+    turns.set(user_id, turn);
+    const job = syncJob(id, "poll");
+    return turn <= firstOfUser ? job : { ...job, priority: afterEverybody };
+  });
+}
 
 function selectFeeds(db: Db | Tx) {
   return db

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { sql } from "kysely";
+import { dispatchDueFeeds } from "../../src/sync/feeds.ts";
 import { adjustPrices } from "../../src/sync/prices.ts";
 import { learnPushPriors } from "../../src/sync/push-priors.ts";
 import { eventIn } from "../calendars.ts";
@@ -246,5 +247,35 @@ describe("everything of a user at once", () => {
     assert.deepEqual([...new Set(failed.map(({ service_type }) => service_type))], ["calendar"]);
     for (const { sync_duration_ms, duration_ms } of metrics)
       assert.ok(sync_duration_ms! > 0 && duration_ms === sync_duration_ms);
+  });
+});
+
+describe("a user with very many feeds", () => {
+  test("does not keep another's waiting", async () => {
+    await using t = await openTestApp({ workers: false });
+    const now = t.clock.now();
+    const feedsOf = async (email: string, count: number, overdueMs: number) => {
+      const { rows } = await sql<{ id: string }>`
+        with person as (
+          insert into users (id, email) values (gen_random_uuid(), ${email}) returning id
+        ),
+        account as (
+          insert into connections (user_id, provider, subject, email, updated_at)
+          select id, 'google', ${email}, ${email}, now() from person returning id, user_id
+        )
+        insert into feeds (user_id, connection_id, kind, resource, due_at)
+        select user_id, id, 'calendar', one::text, ${new Date(now.getTime() - overdueMs)}::timestamptz
+        from account cross join generate_series(1, ${count}::int) as one returning id
+      `.execute(t.app.db);
+      return rows.map(({ id }) => id);
+    };
+    await feedsOf("many@example.com", 10_000, 60_000);
+    const [one] = await feedsOf("one@example.com", 1, 1_000);
+    assert.equal(await dispatchDueFeeds(t.app), 10_001);
+    const first = await t.app.queue.boss.fetch<{ feedId: string }>("feeds.sync", {
+      batchSize: 200,
+    });
+    assert.ok(first.some(({ data }) => data.feedId === one));
+    assert.equal(await dispatchDueFeeds(t.app), 0, "each is asked for once");
   });
 });
