@@ -18,8 +18,8 @@ export type PushPrior = { loss: number; deathsPerDay: number };
 export const usualPushPrior: PushPrior = { loss: 0.02, deathsPerDay: 1 / 30 };
 
 /**
- * What channels of one kind show together, by what was told, lost and died, and in how many days. Few of them say little
- * against what is usual.
+ * What channels of one kind show together, by what was told, lost and died, and in how many days. It may be more than is
+ * usual, never less: a lost message that another one follows, and a death just before a renewal, are not noticed.
  */
 export function pushPriorOf({
   told,
@@ -27,15 +27,19 @@ export function pushPriorOf({
   deaths,
   days,
 }: Pick<ChannelTrust, "told" | "lost" | "deaths" | "days">): PushPrior {
-  const [messages, listened] = [100, 30];
+  const [messages, listened] = [100, 10];
+  const loss = (usualPushPrior.loss * messages + lost) / (messages + told + lost);
+  const deathsPerDay = (usualPushPrior.deathsPerDay * listened + deaths) / (listened + days);
   return {
-    loss: (usualPushPrior.loss * messages + lost) / (messages + told + lost),
-    deathsPerDay: (usualPushPrior.deathsPerDay * listened + deaths) / (listened + days),
+    loss: Math.max(loss, usualPushPrior.loss),
+    deathsPerDay: Math.max(deathsPerDay, usualPushPrior.deathsPerDay),
   };
 }
 
+// However little is noticed of it.
+const leastLoss = usualPushPrior.loss / 2;
 const priorMessages = 30;
-const priorDays = 5;
+const priorDays = 10;
 // Of a channel that has just been opened, or has just spoken.
 const livesForSure = 0.999;
 
@@ -55,7 +59,7 @@ export function frailty(
   const loss =
     (prior.loss * priorMessages + trust.lost) / (priorMessages + trust.told + trust.lost);
   const perDay = (prior.deathsPerDay * priorDays + trust.deaths) / (priorDays + trust.days);
-  return { loss: Math.min(Math.max(loss, 1e-4), 0.9), deathRate: perDay / 86_400 };
+  return { loss: Math.min(Math.max(loss, leastLoss), 0.9), deathRate: perDay / 86_400 };
 }
 
 /**
