@@ -1,21 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import {
-  type ChannelTrust,
-  type PushPrior,
-  pushPriorOf,
-  usualPushPrior,
-} from "../src/sync/channel-trust.ts";
 import { draw } from "./cadence/picture.ts";
-import {
-  backOff,
-  every,
-  oldRule,
-  oracle,
-  type Policy,
-  type Push,
-  product,
-} from "./cadence/policies.ts";
+import { backOff, every, oldRule, oracle, type Push, product } from "./cadence/policies.ts";
 import {
   costOf,
   meanOf,
@@ -23,13 +9,23 @@ import {
   peakOf,
   shareOf,
   simulate,
-  simulateOldRule,
   together,
 } from "./cadence/simulate.ts";
 import {
+  afterWarmUp,
+  kinds,
+  type Making,
+  oldRules,
+  openStage,
+  oraclesCost,
+  priceFor,
+  type Span,
+  type Stage,
+  seedOf,
+} from "./cadence/stage.ts";
+import {
   makeSessions,
-  makeWorld,
-  populations,
+  type populations,
   type SimulatedKind,
   steadyWorld,
   type World,
@@ -39,17 +35,13 @@ import {
 // back-off, and an oracle that knows each feed's true intensity. Costs are ratios to the oracle's. BENCH_USERS, BENCH_DAYS,
 // BENCH_SEEDS ("1,2") and BENCH_POPULATIONS ("usual,quiet,busy") change what is played.
 
-type PopulationName = keyof typeof populations;
-type Making = (world: World) => Policy;
-type Span = { fromDay?: number; untilDay?: number };
-
-const users = Number(process.env.BENCH_USERS ?? 60);
+const users = Number(process.env.BENCH_USERS ?? 40);
 const days = Number(process.env.BENCH_DAYS ?? 28);
 const seeds = (process.env.BENCH_SEEDS ?? "1,2").split(",").map(Number);
-const names = (process.env.BENCH_POPULATIONS ?? "usual,quiet,busy").split(",") as PopulationName[];
-const afterWarmUp = { fromDay: 7 };
+const names = (process.env.BENCH_POPULATIONS ?? "usual,quiet,busy").split(
+  ",",
+) as (keyof typeof populations)[];
 const prices = [10, 60, 300];
-const kinds: SimulatedKind[] = ["calendar", "gmail", "drive"];
 const crons: Record<SimulatedKind, number> = { calendar: 10, gmail: 5, drive: 15 };
 const good: Push = { loss: 0.01, deathsPerDay: 1 / 60, delaySeconds: 3.5 };
 const dying: Push = { ...good, deathsPerDay: 1 };
@@ -57,7 +49,7 @@ const dying: Push = { ...good, deathsPerDay: 1 };
 prove();
 for (const name of names) {
   for (const seed of name === "usual" ? seeds : seeds.slice(0, 1)) {
-    const stage = openStage(name, seed);
+    const stage = openStage(name, { seed, users, days });
     console.log(`\n== Population "${name}", seed ${seed}: ${users} users, ${days} days`);
     ratios(stage);
     if (name !== "usual") continue;
@@ -69,61 +61,6 @@ for (const name of names) {
     decisions(stage);
     picture(stage);
   }
-}
-
-type Stage = {
-  ours(kind: SimulatedKind, price: number, push: Push | null, span?: Span): Outcome;
-  seed: number;
-  worlds: Record<SimulatedKind, World[]>;
-  run(kind: SimulatedKind, make: Making, push: Push | null, span?: Span): Outcome;
-};
-
-function openStage(name: PopulationName, seed: number): Stage {
-  const population = populations[name];
-  const worldsOf = (kind: SimulatedKind) =>
-    Array.from({ length: users }, (_, user) =>
-      makeWorld(kind, seedOf(seed, user), { days, population }),
-    );
-  const worlds = {
-    calendar: worldsOf("calendar"),
-    gmail: worldsOf("gmail"),
-    drive: worldsOf("drive"),
-  };
-  const run: Stage["run"] = (kind, make, push, span = afterWarmUp) =>
-    together(
-      worlds[kind].map((world, user) =>
-        simulate(world, make(world), { push, seed: seedOf(seed, user), ...span }),
-      ),
-    );
-  const learn = (kind: SimulatedKind, push: Push): PushPrior => {
-    const shown = worlds[kind].flatMap((world, user) => {
-      const policy = product(world, 60);
-      simulate(world, policy, { push, seed: seedOf(seed, user), untilDay: afterWarmUp.fromDay });
-      return policy.channel?.() ?? [];
-    });
-    const sum = (of: (channel: ChannelTrust) => number) =>
-      shown.reduce((total, channel) => total + of(channel), 0);
-    return pushPriorOf({
-      told: sum(({ told }) => told),
-      lost: sum(({ lost }) => lost),
-      deaths: sum(({ deaths }) => deaths),
-      days: sum(({ days: listened }) => listened),
-    });
-  };
-  const priors = new Map<string, PushPrior>();
-  const ours: Stage["ours"] = (kind, price, push, span = afterWarmUp) => {
-    // What all feeds showed of push in the days before is known by then.
-    const key = JSON.stringify([kind, push]);
-    const isLearnt = push !== null && span.fromDay === afterWarmUp.fromDay;
-    const prior = isLearnt ? (priors.get(key) ?? learn(kind, push)) : usualPushPrior;
-    if (isLearnt) priors.set(key, prior);
-    return run(kind, (world) => product(world, price, prior), push, span);
-  };
-  return { seed, worlds, run, ours };
-}
-
-function seedOf(seed: number, user: number): number {
-  return seed * 1_000_003 + user * 7;
 }
 
 // A steady feed looked at every T waits T/2, and is best looked at every sqrt(2 * price / rate).
@@ -167,24 +104,6 @@ function ratios(stage: Stage): void {
   }
 }
 
-// Which factor on the price does best where push has its accidents is known only in hindsight; an oracle has it.
-function oraclesCost(
-  stage: Stage,
-  kind: SimulatedKind,
-  price: number,
-  push: Push | null,
-  span: Span,
-) {
-  const factors = push ? [0.7, 1, 1.4] : [1];
-  const costs = factors.map((factor) =>
-    costOf(
-      stage.run(kind, (world) => oracle(world, price * factor, push), push, span),
-      price,
-    ),
-  );
-  return Math.min(...costs);
-}
-
 function besideTheTable(stage: Stage): void {
   for (const kind of kinds) {
     console.log(`${kind}, polling only`);
@@ -214,20 +133,6 @@ function show(name: string, outcome: Outcome, more = ""): void {
   );
 }
 
-// The price at which a rule's mean wait is what is wanted.
-function priceFor(
-  wanted: number,
-  outcomeAt: (price: number) => Outcome,
-): { price: number; outcome: Outcome } {
-  let [low, high] = [0.5, 50_000];
-  for (let step = 0; step < 11; step += 1) {
-    const middle = Math.sqrt(low * high);
-    if (meanOf(outcomeAt(middle).waits) < wanted) low = middle;
-    else high = middle;
-  }
-  return { price: low, outcome: outcomeAt(low) };
-}
-
 function atTheirWait(stage: Stage): void {
   console.log(
     "At the mean wait of a fixed schedule, calls as a share of its calls (wanted: 40 % for calendar and drive)",
@@ -253,30 +158,16 @@ function besideOldPush(stage: Stage): void {
   );
   const old = oldRules(stage, good);
   for (const kind of kinds) {
-    const theirs = together(old[kind]);
+    const theirs = old[kind];
     const wait = meanOf(theirs.waits);
     const at = (price: number) => stage.ours(kind, price, good);
     const told = (outcome: Outcome) =>
-      `${((100 * outcome.looks) / theirs.looks).toFixed(1)} % at ${(meanOf(outcome.waits) / wait).toFixed(2)} times the wait`;
+      `${((100 * outcome.looks * theirs.days) / (outcome.days * theirs.looks)).toFixed(1)} % at ${(meanOf(outcome.waits) / wait).toFixed(2)} times the wait`;
     const { price, outcome } = priceFor(2 * wait, at);
     console.log(
       `  ${kind.padEnd(10)} old ${(theirs.looks / theirs.days).toFixed(0)} calls a day, ${wait.toFixed(0)} s; price 20: ${told(at(20))}; price ${price.toFixed(0)}: ${told(outcome)}`,
     );
   }
-}
-
-function oldRules(
-  { worlds, seed }: Stage,
-  push: Push | null,
-  withSessions = false,
-): Record<SimulatedKind, Outcome[]> {
-  const all = Array.from({ length: users }, (_, user) => {
-    const sessions = withSessions ? makeSessions(seedOf(seed, user), days) : [];
-    const ofUser = kinds.flatMap((kind) => worlds[kind][user] ?? []);
-    return simulateOldRule(ofUser, { push, seed: seedOf(seed, user), ...afterWarmUp, sessions });
-  });
-  const of = (index: number) => all.flatMap((ofUser) => ofUser[index] ?? []);
-  return { calendar: of(0), gmail: of(1), drive: of(2) };
 }
 
 // People come several times a day, and look at what is there.
@@ -298,7 +189,7 @@ function atTheScreen(stage: Stage): void {
         ),
       ),
     );
-  const old = (push: Push | null) => together(Object.values(oldRules(stage, push, true)).flat());
+  const old = (push: Push | null) => together(Object.values(oldRules(stage, push, true)));
   const ours = (price: number) => () => (world: World) => product(world, price);
   const rows: [string, Outcome][] = [
     ["crons", all((kind) => () => every(crons[kind]), null)],

@@ -46,7 +46,7 @@ export type Population = {
 /** Median users as they were measured; tails, hours and moods are such that all rules need about the calls that they did. */
 const usual: Population = {
   medianPerDay: { calendar: 5.7, gmail: 93, drive: 11 },
-  sigma: { calendar: 1.2, gmail: 0.42, drive: 1.2 },
+  sigma: { calendar: 1.45, gmail: 0.42, drive: 1.5 },
   followUps: { calendar: 0.5, gmail: 0.3, drive: 0.75 },
   decay: { calendar: 1 / 300, gmail: 1 / 500, drive: 1 / 300 },
   shapeSigma: 0.35,
@@ -94,16 +94,19 @@ export type Session = { views: number[] };
 export const epochMs = Date.parse("2026-01-05T00:00:00Z");
 const daySeconds = 86_400;
 
-/** One feed of a population. Feeds of the same seed are one person's: lively or not together, at the same hours. */
+/**
+ * One feed of a population. Feeds of the same seed are one person's, at the same hours. `rank` says how lively this person
+ * is among all, from 0 to 1: so that seeds differ in what happens, and not in who is there.
+ */
 export function makeWorld(
   kind: SimulatedKind,
   seed: number,
-  { days, population }: { days: number; population: Population },
+  { days, population, rank }: { days: number; population: Population; rank: number },
 ): World {
   const random = openRandom(seed);
   const { followUps, decay, dayOffShare, moodSigma } = population;
   const hours = hoursOf(random);
-  const perDay = population.medianPerDay[kind] * Math.exp(population.sigma[kind] * random.normal());
+  const perDay = population.medianPerDay[kind] * Math.exp(population.sigma[kind] * normalAt(rank));
   const week = weekOf(random, hours, population.shapeSigma);
   const offDay = 0.05;
   const moods = Array.from({ length: days + 1 }, () => {
@@ -162,6 +165,25 @@ export function steadyWorld(perDay: number, seed: number, days: number): World {
   for (let at = random.exponential(rate); at < days * daySeconds; at += random.exponential(rate))
     arrivals.push(at);
   return { kind: "calendar", days, arrivals, rateAt: () => rate, followUps: 0, decay: 1 / 300 };
+}
+
+// The normal distribution's quantile, by bisection of its distribution function (Abramowitz and Stegun, 7.1.26).
+function normalAt(rank: number): number {
+  const below = (z: number) => {
+    const t = 1 / (1 + (0.3275911 * Math.abs(z)) / Math.SQRT2);
+    const series =
+      ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) *
+      t;
+    const tail = (series * Math.exp((-z * z) / 2)) / 2;
+    return z > 0 ? 1 - tail : tail;
+  };
+  let [low, high] = [-6, 6];
+  for (let step = 0; step < 40; step += 1) {
+    const middle = (low + high) / 2;
+    if (below(middle) < rank) low = middle;
+    else high = middle;
+  }
+  return low;
 }
 
 type Hours = { from: number; until: number; weekend: number };

@@ -1,0 +1,143 @@
+import {
+  type ChannelTrust,
+  type PushPrior,
+  pushPriorOf,
+  usualPushPrior,
+} from "../../src/sync/channel-trust.ts";
+import { oracle, type Policy, type Push, product } from "./policies.ts";
+import { costOf, meanOf, type Outcome, simulate, simulateOldRule, together } from "./simulate.ts";
+import { makeSessions, makeWorld, populations, type SimulatedKind, type World } from "./world.ts";
+
+export type Making = (world: World) => Policy;
+export type Span = { fromDay?: number; untilDay?: number };
+
+export const kinds: SimulatedKind[] = ["calendar", "gmail", "drive"];
+/** By then every policy has settled. */
+export const afterWarmUp = { fromDay: 7 };
+
+const fatesPlayed = 2;
+
+/** A population at work, and what policies do in it. */
+export type Stage = {
+  seed: number;
+  users: number;
+  days: number;
+  worlds: Record<SimulatedKind, World[]>;
+  /** All feeds of a kind under one policy. */
+  run(kind: SimulatedKind, make: Making, push: Push | null, span?: Span): Outcome;
+  /** Under the product's own, which knows by then what all feeds showed of push in the days before. */
+  ours(kind: SimulatedKind, price: number, push: Push | null, span?: Span): Outcome;
+};
+
+/** Opens one; what is measured begins after a week. */
+export function openStage(
+  name: keyof typeof populations,
+  { seed, users, days }: { seed: number; users: number; days: number },
+): Stage {
+  const population = populations[name];
+  const worldsOf = (kind: SimulatedKind) =>
+    Array.from({ length: users }, (_, user) =>
+      makeWorld(kind, seedOf(seed, user), { days, population, rank: (user + 0.5) / users }),
+    );
+  const worlds = {
+    calendar: worldsOf("calendar"),
+    gmail: worldsOf("gmail"),
+    drive: worldsOf("drive"),
+  };
+  const run: Stage["run"] = (kind, make, push, span = afterWarmUp) =>
+    together(
+      worlds[kind].flatMap((world, user) =>
+        fatesOf(push).map((fate) =>
+          simulate(world, make(world), { push, seed: seedOf(seed, user) + fate, ...span }),
+        ),
+      ),
+    );
+  const learn = (kind: SimulatedKind, push: Push): PushPrior => {
+    const shown = worlds[kind].flatMap((world, user) => {
+      const policy = product(world, 60);
+      simulate(world, policy, { push, seed: seedOf(seed, user), untilDay: afterWarmUp.fromDay });
+      return policy.channel?.() ?? [];
+    });
+    const sum = (of: (channel: ChannelTrust) => number) =>
+      shown.reduce((total, channel) => total + of(channel), 0);
+    return pushPriorOf({
+      told: sum(({ told }) => told),
+      lost: sum(({ lost }) => lost),
+      deaths: sum(({ deaths }) => deaths),
+      days: sum(({ days: listened }) => listened),
+    });
+  };
+  const priors = new Map<string, PushPrior>();
+  const ours: Stage["ours"] = (kind, price, push, span = afterWarmUp) => {
+    const key = JSON.stringify([kind, push]);
+    const isLearnt = push !== null && span.fromDay === afterWarmUp.fromDay;
+    const prior = isLearnt ? (priors.get(key) ?? learn(kind, push)) : usualPushPrior;
+    if (isLearnt) priors.set(key, prior);
+    return run(kind, (world) => product(world, price, prior), push, span);
+  };
+  return { seed, users, days, worlds, run, ours };
+}
+
+/** What befalls a user of a stage. */
+export function seedOf(seed: number, user: number): number {
+  return seed * 1_000_003 + user * 7;
+}
+
+/** What the oracle pays. Which factor on the price does best where push has its accidents is known only in hindsight; it has it. */
+export function oraclesCost(
+  stage: Stage,
+  kind: SimulatedKind,
+  price: number,
+  push: Push | null,
+  span: Span,
+) {
+  const factors = push ? [0.7, 1, 1.4] : [1];
+  const costs = factors.map((factor) =>
+    costOf(
+      stage.run(kind, (world) => oracle(world, price * factor, push), push, span),
+      price,
+    ),
+  );
+  return Math.min(...costs);
+}
+
+/** The price at which a rule's mean wait is what is wanted. */
+export function priceFor(
+  wanted: number,
+  outcomeAt: (price: number) => Outcome,
+): { price: number; outcome: Outcome } {
+  let [low, high] = [10, 3_000];
+  for (let step = 0; step < 9; step += 1) {
+    const middle = Math.sqrt(low * high);
+    if (meanOf(outcomeAt(middle).waits) < wanted) low = middle;
+    else high = middle;
+  }
+  return { price: low, outcome: outcomeAt(low) };
+}
+
+/** The old rule for all feeds of each user together; with people at the screen, in one course of things. */
+export function oldRules(
+  { worlds, seed, users, days }: Stage,
+  push: Push | null,
+  withSessions = false,
+): Record<SimulatedKind, Outcome> {
+  const all = Array.from({ length: users }, (_, user) => {
+    const sessions = withSessions ? makeSessions(seedOf(seed, user), days) : [];
+    const ofUser = kinds.flatMap((kind) => worlds[kind][user] ?? []);
+    return fatesOf(withSessions ? null : push).map((fate) =>
+      simulateOldRule(ofUser, {
+        push,
+        seed: seedOf(seed, user) + fate,
+        ...afterWarmUp,
+        sessions,
+      }),
+    );
+  }).flat();
+  const of = (index: number) => together(all.flatMap((ofUser) => ofUser[index] ?? []));
+  return { calendar: of(0), gmail: of(1), drive: of(2) };
+}
+
+// Channels die so seldom that one course of things says little.
+function fatesOf(push: Push | null): number[] {
+  return Array.from({ length: push ? fatesPlayed : 1 }, (_, fate) => fate * 7_919);
+}
