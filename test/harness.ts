@@ -259,7 +259,9 @@ async function idle(app: App, { google, n8n, attendee }: Busy): Promise<void> {
       select exists (select from feeds where state = 'active' and (due_at <= ${app.clock.now()}
           or lease_until is not null or (is_push_wanted and kind = any(${pushedKinds(app.config)}) and watch_due_at <= ${app.clock.now()})))
         or exists (select from pgboss.job_common where name <> 'dead-letters' and
-          (state = 'active' or (state < 'active' and start_after <= now() + interval '1 second'))) as busy
+          (state = 'active' or (state < 'active' and start_after <= now() + interval '1 second'
+            -- What push told of may wait a few seconds for more.
+            * case when name = 'feeds.sync' and data ->> 'reason' = 'push' then 6 else 1 end))) as busy
     `.execute(app.db);
     if (rows[0]?.busy === false) return;
   }

@@ -53,8 +53,17 @@ export function bestInterval(
   return limit;
 }
 
-// The longest that a notification waits for others to share its look.
-const longestNotice = 60;
+// The longest that a notification waits for others to share its look: a few seconds while looks cost the usual, which is
+// as good as a minute then, and up to a minute as they become dear.
+const shortestPatience = 5;
+const longestPatience = 60;
+const usualPrice = 60;
+const dearPrice = 300;
+
+function patienceAt(price: number): number {
+  const dearness = Math.min(Math.max((price - usualPrice) / (dearPrice - usualPrice), 0), 1);
+  return shortestPatience + dearness * (longestPatience - shortestPatience);
+}
 
 /**
  * How many seconds from now a look is worth its price, `pending` being how long after the last look each of the changes
@@ -66,7 +75,7 @@ const longestNotice = 60;
 export function noticeWait(ahead: Outlook, pending: number[], price: number): number {
   const [first = 0, now = 0] = [pending[0], pending.at(-1)];
   const count = pending.length;
-  const longest = Math.max(0, first + longestNotice - now);
+  const longest = Math.max(0, first + patienceAt(price) - now);
   let gain = pending.reduce((sum, at) => sum + at, 0);
   for (let wait = 0; wait < longest; wait += 1) {
     if (gain >= price || (count * (count + 1)) / 2 >= price * ahead.perSecond(wait)) return wait;

@@ -158,8 +158,8 @@ export function nextPrice(
 /**
  * When to look for what push has told of since the last look, the latest of it just now. At once, as long as looks are
  * cheap for what comes: a change on its own never waits. In a burst it may be worth a moment's wait that further changes
- * share the look; a minute after the first of them it is over. Of more changes none is looked at later. While somebody
- * would notice, the price is a tenth, and a wait so much rarer.
+ * share the look: five seconds after the first of them it is over at the usual price, and a minute where looks are dear. Of
+ * more changes none is looked at later. While somebody would notice, the price is a tenth, and a wait so much rarer.
  */
 export function noticedAt(
   kind: FeedKind,

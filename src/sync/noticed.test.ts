@@ -20,14 +20,15 @@ const timesOf = (from: number, gaps: number[]) => {
 };
 
 describe("what push tells of", () => {
-  test("a notification waits for others a minute after the first at most, and never into the past", () => {
+  test("a notification waits for others five seconds at most, a minute where looks are dear, and never into the past", () => {
     fc.assert(
       fc.property(Notices, ({ kind, looks, price, isActive, gaps }) => {
         const state = play(kind, looks);
         const told = timesOf(state.intensity.at, gaps);
         const [first, now] = [told[0]!.getTime(), told.at(-1)!.getTime()];
         const at = noticedAt(kind, state, told, { ...usual, price, isActive }).getTime();
-        assert.ok(at >= now && at <= Math.max(now, first + 60_000));
+        const patienceMs = price <= 60 ? 5_000 : 60_000;
+        assert.ok(at >= now && at <= Math.max(now, first + patienceMs));
       }),
     );
   });
