@@ -160,43 +160,32 @@ export function simulateOldRule(
 ): Outcome[] {
   const random = openRandom(seed ^ 0x51ed270b);
   const days = worlds[0]?.days ?? 0;
-  const messages = worlds
-    .flatMap((world, index) => messagesOf(world, push, seed).map((at) => ({ at, index })))
-    .sort((one, other) => one.at - other.at);
-  const seen = worlds.map(() => 0);
-  const looks = worlds.map((): number[] => []);
-  // Looks at one feed. How soon the next sync of all comes after what it finds.
-  const look = (index: number, at: number): number => {
-    const { arrivals = [], kind } = worlds[index] ?? {};
-    looks[index]?.push(at);
+  const ticks: number[] = [];
+  const next = worlds.map(() => 0);
+  for (let at = 0; at < days * daySeconds; ) {
+    ticks.push(at);
     let wait = 900;
-    for (; (arrivals[seen[index] ?? 0] ?? Infinity) <= at; seen[index] = (seen[index] ?? 0) + 1) {
-      const isVirtual = kind === "gmail" && random.uniform() < virtualShare;
-      wait = Math.min(wait, isVirtual ? 60 : 300);
+    for (const [index, world] of worlds.entries()) {
+      for (
+        ;
+        (world.arrivals[next[index] ?? 0] ?? Infinity) <= at;
+        next[index] = (next[index] ?? 0) + 1
+      ) {
+        const isVirtual = world.kind === "gmail" && random.uniform() < virtualShare;
+        wait = Math.min(wait, isVirtual ? 60 : 300);
+      }
     }
-    return wait;
-  };
-  let told = 0;
-  for (let tick = 0; tick < days * daySeconds; ) {
-    const message = messages[told];
-    if (message && message.at < tick) {
-      told += 1;
-      tick = Math.min(tick, message.at + look(message.index, message.at));
-      continue;
-    }
-    tick += Math.min(...worlds.map((_, index) => look(index, tick)));
+    at += wait;
   }
   const from = fromDay * daySeconds;
-  return worlds.map((world, index) => outcomeOf(world, looks[index] ?? [], from, sessions));
-}
-
-// When push tells of the changes of a feed: of those that it does not lose, while its channel lives.
-function messagesOf(world: World, push: Push | null, seed: number): number[] {
-  if (!push) return [];
-  const fate = fateOf(world, push, seed);
-  return world.arrivals.flatMap((at, index) => {
-    const renewedAt = Math.floor(at / renewSeconds) * renewSeconds;
-    return (at <= fate.diesAfter(renewedAt) && fate.messages[index]) || [];
+  return worlds.map((world) => {
+    const fate = push && fateOf(world, push, seed);
+    const told = world.arrivals.flatMap((at, index) => {
+      const renewedAt = Math.floor(at / renewSeconds) * renewSeconds;
+      return (fate && at <= fate.diesAfter(renewedAt) && fate.messages[index]) || [];
+    });
+    const looks = [...ticks, ...told].sort((one, other) => one - other);
+    return outcomeOf(world, looks, from, sessions);
   });
 }
 
