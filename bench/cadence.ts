@@ -35,9 +35,9 @@ import {
 // back-off, and an oracle that knows each feed's true intensity. Costs are ratios to the oracle's. BENCH_USERS, BENCH_DAYS,
 // BENCH_SEEDS ("1,2") and BENCH_POPULATIONS ("usual,quiet,busy") change what is played.
 
-const users = Number(process.env.BENCH_USERS ?? 40);
+const users = Number(process.env.BENCH_USERS ?? 20);
 const days = Number(process.env.BENCH_DAYS ?? 28);
-const seeds = (process.env.BENCH_SEEDS ?? "1,2").split(",").map(Number);
+const seeds = (process.env.BENCH_SEEDS ?? "1").split(",").map(Number);
 const names = (process.env.BENCH_POPULATIONS ?? "usual,quiet,busy").split(
   ",",
 ) as (keyof typeof populations)[];
@@ -164,8 +164,11 @@ function besideOldPush(stage: Stage): void {
     const told = (outcome: Outcome) =>
       `${((100 * outcome.looks * theirs.days) / (outcome.days * theirs.looks)).toFixed(1)} % at ${(meanOf(outcome.waits) / wait).toFixed(2)} times the wait`;
     const { price, outcome } = priceFor(2 * wait, at);
+    const best = priceFor(2 * wait, (one) =>
+      stage.run(kind, (world) => oracle(world, one, good), good),
+    ).outcome;
     console.log(
-      `  ${kind.padEnd(10)} old ${(theirs.looks / theirs.days).toFixed(0)} calls a day, ${wait.toFixed(0)} s; price 20: ${told(at(20))}; price ${price.toFixed(0)}: ${told(outcome)}`,
+      `  ${kind.padEnd(10)} old ${(theirs.looks / theirs.days).toFixed(0)} calls a day, ${wait.toFixed(0)} s; price 20: ${told(at(20))}; price ${price.toFixed(0)}: ${told(outcome)}; oracle: ${told(best)}`,
     );
   }
 }
