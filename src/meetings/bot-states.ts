@@ -83,6 +83,19 @@ export async function applySnapshot(
   });
 }
 
+/** Whether an answer says nothing that the row does not say. */
+export function isKnown(bot: BotRow, snapshot: ProviderBot, now: Date): boolean {
+  return (
+    snapshot.id === bot.provider_bot_id &&
+    snapshot.state === bot.state &&
+    snapshot.events.length === bot.event_count &&
+    snapshot.recording_state === bot.recording_state &&
+    snapshot.transcription_state === bot.transcription_state &&
+    bot.meeting_url !== null &&
+    (bot.is_over || isDeepStrictEqual(bot.notice, noticeAt(snapshot, now)))
+  );
+}
+
 /** Ends a bot that the provider has none of, or none any longer. `code` says what went wrong, if anything did. */
 export async function giveUp(
   app: Part,

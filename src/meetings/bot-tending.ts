@@ -8,7 +8,7 @@ import { type AttendeeAccess, getBot, type ProviderBot } from "../providers/atte
 import { enqueue } from "../queue/queue.ts";
 import { fetchContents, keepContents, nothingMore } from "./bot-contents.ts";
 import { nextLook } from "./bot-pace.ts";
-import { applySnapshot, giveUp, startAgain } from "./bot-states.ts";
+import { applySnapshot, giveUp, isKnown, startAgain } from "./bot-states.ts";
 import { bring, isStillOn, steer, type Work } from "./bot-steering.ts";
 import { type BotRow, lockMeetings, tendJob } from "./bots.ts";
 
@@ -173,7 +173,7 @@ async function tend(work: Work, given: BotRow, snapshot?: ProviderBot): Promise<
 }
 
 async function note({ app }: Work, bot: BotRow, snapshot: ProviderBot): Promise<BotRow> {
-  return applySnapshot(app, bot.id, snapshot);
+  return isKnown(bot, snapshot, app.clock.now()) ? bot : applySnapshot(app, bot.id, snapshot);
 }
 
 // A bot that is not there any longer, though nobody called it off, is made anew.
