@@ -14,6 +14,7 @@ import {
 } from "../bots.ts";
 import { eventIn } from "../calendars.ts";
 import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
+import { listen } from "../listen.ts";
 
 const meet = "https://meet.google.com/abc-defg-hij";
 
@@ -21,6 +22,7 @@ test("an invited assistant comes by itself, is followed by webhooks, and its tra
   await using t = await openTestApp({ bots: "told", push: true });
   t.attendee.settings.speed = 40;
   const visitor = await signInWithAssistant(t);
+  const stream = await listen(t, visitor);
   inviteAssistant(t, 10 * minutes);
   const meeting = await until(t, async () => {
     const [found] = await meetings(visitor);
@@ -36,6 +38,19 @@ test("an invited assistant comes by itself, is followed by webhooks, and its tra
     return found?.has_transcript ? found : null;
   });
   assert.equal(done.bot_status, "completed");
+  await t.idle();
+  await stream.leave();
+  const told = stream.told.filter(({ event }) => event === "bot.changed").map(({ data }) => data);
+  assert.deepEqual(
+    [...new Set(told.map(({ status }) => status))].filter((status) => status !== undefined),
+    ["pending", "bot_scheduled", "bot_joined", "transcribing", "completed"].filter((status) =>
+      told.some((one) => one.status === status),
+    ),
+    "each state is told of, in its order",
+  );
+  assert.ok(
+    ["bot_scheduled", "completed"].every((one) => told.some(({ status }) => status === one)),
+  );
   const { body: documents } = await visitor.call(
     "GET",
     "/api/v1/documents?type=meeting_transcript",
@@ -315,6 +330,20 @@ describe("a meeting's bot", () => {
     await t.idle();
     assert.equal(liveBots(t).length, 0);
   });
+});
+
+test("a bot is made once its meeting is within what the provider takes, three years ahead", async () => {
+  await using t = await openTestApp({ bots: "polled", push: true });
+  await signInWithAssistant(t);
+  inviteAssistant(t, 1_100 * 24 * hours);
+  await t.idle();
+  assert.equal(liveBots(t).length, 0);
+  t.clock.advance(150 * 24 * hours);
+  await pass(t, 2 * hours, hours);
+  assert.deepEqual(
+    liveBots(t).map(({ state }) => state),
+    ["scheduled"],
+  );
 });
 
 test("a webhook of Attendee's is believed only by its signature, which holds for Python's floats; twice it does nothing", async () => {

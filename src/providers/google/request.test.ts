@@ -1,28 +1,11 @@
 import assert from "node:assert/strict";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { z } from "zod";
+import { serve } from "../../../test/serve.ts";
 import { systemClock } from "../../lib/clock.ts";
 import { ProviderError } from "../../lib/errors.ts";
 import { expectAnswer, type GoogleCall, openGoogleRequest } from "./request.ts";
-
-type Respond = (request: IncomingMessage, response: ServerResponse, body: string) => void;
-
-async function serve(t: TestContext, respond: Respond): Promise<string> {
-  const server = createServer(async (request, response) => {
-    let body = "";
-    for await (const chunk of request) body += chunk;
-    respond(request, response, body);
-  });
-  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
-  t.after(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-}
 
 const call: GoogleCall = { purpose: "list events", api: "calendar", path: "/calendar/v3/x" };
 
