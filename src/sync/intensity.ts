@@ -42,6 +42,9 @@ const moodHalfLifeHours = 3;
 const levelWeight = weights(1);
 const moodWeight = weights(3);
 const shapeWeight = weights(3);
+// How far the hours before and after an hour speak for it, and how many changes it takes until they do.
+const nearShares = [1, 1, 0.5];
+const nearWeight = 4;
 const longestGapHours = 28 * hoursPerDay;
 
 const weekday = Array.from({ length: hoursPerDay }, (_, hour) => {
@@ -80,12 +83,21 @@ export function levelPerDay(kind: FeedKind, state: Intensity): number {
   return levelPerHour(kind, state) * hoursPerDay;
 }
 
-// The level is the same for all hours, and summed up once.
+// The level is the same for all hours, and summed up once. An hour is taken to be like those around it, until it has shown
+// enough of its own.
 function habits(kind: FeedKind, { changes, hours }: Intensity): (bin: number) => number {
   const level = levelPerHour(kind, { changes, hours });
+  const weight = shapeWeight[kind];
   return (bin) => {
-    const usual = level * (priorWeek[bin] ?? 1);
-    const weight = shapeWeight[kind];
+    const day = bin - (bin % hoursPerDay);
+    let [seen, expected] = [nearWeight, nearWeight];
+    for (let away = 1 - nearShares.length; away < nearShares.length; away += 1) {
+      const other = day + ((bin + away + 2 * hoursPerDay) % hoursPerDay);
+      const share = nearShares[Math.abs(away)] ?? 0;
+      seen += share * (changes[other] ?? 0);
+      expected += share * level * (priorWeek[other] ?? 1) * (hours[other] ?? 0);
+    }
+    const usual = level * (priorWeek[bin] ?? 1) * (seen / expected);
     return (weight + (changes[bin] ?? 0)) / (weight / usual + (hours[bin] ?? 0)) / 3600;
   };
 }
