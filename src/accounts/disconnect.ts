@@ -61,10 +61,13 @@ export async function deleteUser(
       .forUpdate()
       .execute();
     for (const connection of connections) await revokeLater(app, tx, connection);
-    // Their bots may be on their way, or somebody else's too: the rows end when the bots do. Meetings are locked first, as
-    // everybody does.
+    // Their bots may be on their way, or somebody else's too: the rows end when the bots do, and what they heard is deleted
+    // at the provider. Meetings are locked first, as everybody does.
     await sql`select from meetings where user_id = ${userId} order by id for update`.execute(tx);
-    await sql`update bots set user_id = null where user_id = ${userId}`.execute(tx);
+    await sql`
+      update bots set user_id = null, is_orphaned = true, wish = coalesce(wish, 'leave'), due_at = ${app.clock.now()}
+      where user_id = ${userId}
+    `.execute(tx);
     return deleteUserRows(tx, userId);
   });
 }

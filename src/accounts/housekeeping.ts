@@ -35,6 +35,12 @@ export async function deleteExpiredRows(
     db.deleteFrom("notifications").where("received_at", "<", before(8)).executeTakeFirst(),
     db.deleteFrom("sync_runs").where("started_at", "<", before(30)).executeTakeFirst(),
     sql`delete from bot_notifications where received_at < ${before(8)}`.execute(db),
+    // Called off before they came; what has been in a meeting stays with it.
+    sql`
+      delete from bots where is_over and wish is not null and not is_orphaned and updated_at < ${before(30)}
+        and not exists (select from meetings where bot_id = bots.id)
+        and not exists (select from bot_meetings where bot_id = bots.id)
+    `.execute(db),
   ]);
   const count = (result: { numDeletedRows: bigint }) => Number(result.numDeletedRows);
   return {

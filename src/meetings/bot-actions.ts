@@ -1,4 +1,5 @@
 import { sql } from "kysely";
+import { z } from "zod";
 import type { App } from "../app.ts";
 import { AppError, ProviderError } from "../lib/errors.ts";
 import { inParallel } from "../lib/parallel.ts";
@@ -14,7 +15,7 @@ import {
 } from "../providers/attendee.ts";
 import { enqueue } from "../queue/queue.ts";
 import { assignBot } from "./bot-assignment.ts";
-import { decideBots } from "./bot-plans.ts";
+import { decideBots, sharersOf } from "./bot-plans.ts";
 import { again, applySnapshot } from "./bot-states.ts";
 import { attendeeAccess, tendBotNow } from "./bot-tending.ts";
 import { type BotRow, lockBot, lockMeetings, noteEvent, tendJob } from "./bots.ts";
@@ -40,6 +41,7 @@ export type BotRequest = {
 const usualLengthMs = 3_600_000;
 const earliestMs = 15 * 60_000;
 const earlierMs = 60 * 60_000;
+const latestMs = 12 * 60 * 60_000;
 
 /** A bot by our id or the provider's, if one of the user's meetings has it. @throws {AppError} `not_found` */
 export async function getOwnBot(
@@ -47,12 +49,13 @@ export async function getOwnBot(
   userId: string,
   botId: string,
 ): Promise<OwnBot> {
+  const ownId = z.guid().safeParse(botId).data ?? null;
   const { rows } = await sql<OwnBot>`
     select bots.*, meetings.id as meeting_id, meetings.title as meeting_title
-    from meetings join bots on bots.id = meetings.bot_id
-    where meetings.user_id = ${userId}
-      and (bots.id::text = ${botId.toLowerCase()} or bots.provider_bot_id = ${botId})
-    order by meetings.start_time desc limit 1
+    from bots join meetings on meetings.bot_id = bots.id
+      or meetings.id in (select meeting_id from bot_meetings where bot_meetings.bot_id = bots.id)
+    where (bots.id = ${ownId}::uuid or bots.provider_bot_id = ${botId}) and meetings.user_id = ${userId}
+    order by meetings.bot_id = bots.id desc nulls last, meetings.start_time desc limit 1
   `.execute(app.db);
   if (!rows[0]) throw new AppError("not_found", `No bot ${botId}`);
   return rows[0];
@@ -82,6 +85,7 @@ export async function sendBot(
       ? await requireMeeting(tx, userId, request.meetingId, joinAt)
       : await meetingAt(tx, userId, request, now);
     requireAccess(app);
+    if (joinAt || request.name || request.greeting) await requireOwn(tx, id);
     const revived = request.isAgain ? await sendAgain(app, tx, id) : false;
     const { rows } = await sql<{ had: boolean }>`
       update meetings set wants_bot = true, updated_at = ${now},
@@ -102,6 +106,20 @@ export async function sendBot(
   return { bot: await getOwnBot(app, userId, bot.id), isNew };
 }
 
+// What others share cannot be otherwise for one of them.
+async function requireOwn(tx: Tx, meetingId: string): Promise<void> {
+  const { rows } = await sql<{ bot_id: string }>`
+    select bot_id from meetings join bots on bots.id = bot_id where meetings.id = ${meetingId} and not is_over
+  `.execute(tx);
+  const sharers = rows[0] ? await sharersOf(tx, rows[0].bot_id) : [];
+  if (sharers.some((id) => id !== meetingId)) {
+    throw new AppError(
+      "conflict",
+      "Others here share this bot: ask for one of your own, by share: false in the meeting's bot_configuration",
+    );
+  }
+}
+
 // The same row goes on, with what it heard before.
 async function sendAgain(app: Part, tx: Tx, meetingId: string): Promise<boolean> {
   const { rows } = await sql<{ bot_id: string; end_time: Date }>`
@@ -113,7 +131,7 @@ async function sendAgain(app: Part, tx: Tx, meetingId: string): Promise<boolean>
   const bot = await lockBot(tx, botId);
   if (!bot) return false;
   if (!bot.is_over) {
-    if (bot.wish !== "leave") return false;
+    if (bot.wish !== "leave" && !/^(leaving|post_processing)$/.test(bot.state ?? "")) return false;
     throw new AppError("conflict", "The bot is still leaving: try again in a moment");
   }
   if (end_time <= app.clock.now()) throw new AppError("conflict", "The meeting is over");
@@ -159,14 +177,18 @@ export async function leave(app: Part, userId: string, botId: string): Promise<O
   const bot = await getOwnBot(app, userId, botId);
   await app.db.transaction().execute(async (tx) => {
     const now = app.clock.now();
-    await sql`
-      update meetings set wants_bot = false, updated_at = ${now}
-      where id = ${bot.meeting_id} and wants_bot is distinct from false
-        and exists (select from bots where bots.id = bot_id and not is_over)
+    // Meetings before the bot, as everybody locks them; of two of theirs in one place both give it up.
+    const { rows } = await sql<{ id: string; wants_bot: boolean | null }>`
+      select id, wants_bot from meetings where user_id = ${userId} and bot_id = ${bot.id} order by id for update
     `.execute(tx);
-    if (bot.is_over) return;
+    const asking = rows.filter(({ wants_bot }) => wants_bot !== false).map(({ id }) => id);
+    if (bot.is_over || asking.length === 0) return;
+    await sql`
+      update meetings set wants_bot = false, updated_at = ${now} where id = any(${asking}::uuid[])
+    `.execute(tx);
+    await decideBots(tx, asking, now);
     await noteEvent(tx, bot.id, "asked_to_leave", now);
-    await enqueue(app, tx, await assignBot(app, tx, bot.meeting_id));
+    for (const id of asking) await enqueue(app, tx, await assignBot(app, tx, id));
   });
   await tendBotNow(app, bot.id);
   return getOwnBot(app, userId, bot.id).catch((error: unknown) => {
@@ -293,8 +315,9 @@ async function requireMeeting(
   `.execute(tx);
   if (!rows[0]) throw new AppError("not_found", `No meeting ${id}`);
   const { start_time, end_time } = rows[0];
-  if (joinAt && (joinAt >= end_time || joinAt.getTime() < start_time.getTime() - earlierMs)) {
-    throw invalid("join_at", "lies outside of the meeting: at most an hour before it begins");
+  const lateMs = joinAt ? joinAt.getTime() - start_time.getTime() : 0;
+  if (joinAt && (joinAt >= end_time || lateMs < -earlierMs || lateMs > latestMs)) {
+    throw invalid("join_at", "lies outside of the meeting, or more than an hour before it begins");
   }
   return id;
 }
@@ -309,22 +332,34 @@ async function meetingAt(tx: Tx, userId: string, request: BotRequest, now: Date)
   const { rows } = await sql<{ id: string; meeting_url: string }>`
     select id, meeting_url from meetings
     where user_id = ${userId} and meeting_url is not null and cancelled_at is null and end_time > ${at}
-      and start_time < ${new Date(at.getTime() + earliestMs)}
+      and start_time <= ${new Date(at.getTime() + (request.joinAt ? earlierMs : earliestMs))}
     order by start_time limit 200
   `.execute(tx);
   const same = rows.find(({ meeting_url }) => isSameMeeting(meeting_url, link.url));
   if (same) return same.id;
-  // A bot comes two minutes before the start.
-  const start = request.joinAt ? new Date(at.getTime() + 120_000) : at;
+  // A bot comes two minutes before the start. Where one is there already, it is the same meeting.
+  const there = await placeAt(tx, link.url, at);
+  const start = there?.starts_at ?? (request.joinAt ? new Date(at.getTime() + 120_000) : at);
+  const end = there?.ends_at ?? new Date(start.getTime() + usualLengthMs);
   const { rows: made } = await sql<{ id: string }>`
     insert into meetings (user_id, title, meeting_url, start_time, end_time, event_status, bot_status, created_at, updated_at)
-    values (${userId}, 'Meeting', ${link.url}, ${start}, ${new Date(start.getTime() + usualLengthMs)}, 'accepted',
+    values (${userId}, 'Meeting', ${link.url}, ${start}, ${end}, 'accepted',
       'pending', ${now}, ${now})
     returning id
   `.execute(tx);
   const id = made[0]?.id ?? "";
   await decideBots(tx, [id], now);
   return id;
+}
+
+async function placeAt(tx: Tx, link: string, at: Date) {
+  const { rows } = await sql<{ meeting_url: string; starts_at: Date; ends_at: Date }>`
+    select meeting_url, starts_at, ends_at from bots
+    where wish = 'attend' and not is_over and occurrence_key is not null and meeting_url is not null
+      and starts_at <= ${new Date(at.getTime() + earliestMs)} and ends_at > ${at}
+    order by starts_at limit 2000
+  `.execute(tx);
+  return rows.find(({ meeting_url }) => isSameMeeting(meeting_url, link)) ?? null;
 }
 
 async function botOfMeeting(app: Part, userId: string, meetingId: string) {

@@ -138,10 +138,7 @@ async function botFor(
   // One that is sent once more has given up its place, and takes it again.
   const isBack = isOwn && current.occurrence_key === null;
   const isSame = isOwn && (isBack || there[0]?.id === current.id);
-  if (
-    isSame ||
-    (isOwn && canMove(current, meeting, now) && !(await isShared(tx, current, meeting)))
-  ) {
+  if (isSame || (isOwn && isEarly(current) && !(await isShared(tx, current, meeting)))) {
     await place(tx, current, meeting, now);
     if (!isBack) await noteEvent(tx, current.id, "moved", now);
     return current;
@@ -186,15 +183,6 @@ function joinsAtOf({ start_time }: MeetingRow, { minutesEarly }: BotSettings): D
   return new Date(start_time.getTime() - minutesEarly * 60_000);
 }
 
-const nearMs = 10 * 60_000;
-
-// A bot that is on its way is not moved, but leaves and comes anew; unless it is where it should be anyway.
-function canMove(bot: BotRow, meeting: MeetingRow, now: Date): boolean {
-  if (isEarly(bot)) return true;
-  const isThere = bot.meeting_url === meeting.meeting_url;
-  return isThere && meeting.start_time.getTime() - now.getTime() < nearMs && now < meeting.end_time;
-}
-
 async function isShared(tx: Tx, bot: BotRow, { id }: MeetingRow): Promise<boolean> {
   return (await sharersOf(tx, bot.id)).some((other) => other !== id);
 }
@@ -217,15 +205,20 @@ async function refresh(tx: Tx, meeting: MeetingRow, bot: BotRow, now: Date): Pro
   return [tendJob(bot.id)];
 }
 
-// One that has been in the meeting stays the meeting's, with all that it heard.
+// Others who want it keep it. The last one's, if it has been in the meeting, stays the meeting's with all that it heard.
 async function callOff(tx: Tx, meeting: MeetingRow, bot: BotRow, now: Date): Promise<NewJob[]> {
   const isThere = bot.status === "bot_joined" || bot.status === "transcribing";
-  if (isThere || bot.transcript_state !== "none" || bot.earlier_bot_ids.length > 0) {
+  const hasHeard = bot.transcript_state !== "none" || bot.earlier_bot_ids.length > 0;
+  if ((isThere || hasHeard) && !(await isShared(tx, bot, meeting))) {
     await sql`
       update bots set wish = 'leave', occurrence_key = null, due_at = ${now} where id = ${bot.id} and wish = 'attend'
     `.execute(tx);
     return [tendJob(bot.id)];
   }
+  // What is said from now on is not for them.
+  await sql`delete from bot_meetings where bot_id = ${bot.id} and meeting_id = ${meeting.id}`.execute(
+    tx,
+  );
   await sql`
     update meetings set bot_id = null, bot_link = null, updated_at = ${now},
       bot_status = case when cancelled_at is null then 'pending' else 'failed' end

@@ -19,7 +19,7 @@ const coming: PlannedMeeting = {
   isPrivate: false,
   bot: null,
 };
-const sent = { meetingUrl: url, startTime: at(2), isOver: false, isStaying: false };
+const sent = { meetingUrl: url, startTime: at(2), isOver: false, isLeaving: false };
 
 type Case = [decision: string, rule: string, meeting: Partial<PlannedMeeting>, all?: boolean];
 const cases: Case[] = [
@@ -48,8 +48,9 @@ const cases: Case[] = [
   ["cancel", "cancelled", { isCancelled: true, isAssistantInvited: true, bot: sent }],
   ["cancel", "declined", { eventStatus: "declined", wantsBot: true, bot: sent }],
   ["cancel", "no_link", { meetingUrl: null, wantsBot: true, bot: sent }],
-  ["none", "shared", { wantsBot: false, bot: { ...sent, isStaying: true } }],
-  ["none", "served", { isAssistantInvited: true, bot: { ...sent, isStaying: true } }],
+  ["none", "leaving", { wantsBot: true, bot: { ...sent, isLeaving: true } }],
+  ["cancel", "refused", { wantsBot: false, bot: { ...sent, isLeaving: true } }],
+  ["move", "moved", { wantsBot: true, bot: { ...sent, startTime: at(1), isLeaving: true } }],
   ["none", "had_bot", { isAssistantInvited: true, bot: { ...sent, isOver: true } }],
   ["none", "had_bot", { bot: { ...sent, isOver: true } }],
   ["move", "moved", { wantsBot: true, bot: { ...sent, startTime: at(-4), isOver: true } }],

@@ -21,8 +21,8 @@ export type PlannedMeeting = {
     meetingUrl: string | null;
     startTime: Date;
     isOver: boolean;
-    /** It is in the meeting already, and other people here want it too. */
-    isStaying: boolean;
+    /** It was sent away, and has not left yet. */
+    isLeaving: boolean;
   } | null;
 };
 
@@ -52,13 +52,10 @@ export function botPlan(meeting: PlannedMeeting, preference: BotPreference, now:
   if (bot?.isOver && (!isMoved || meeting.endTime <= now)) {
     return plan("none", "had_bot", "The meeting has had its bot");
   }
-  if (!isWanted && bot?.isStaying) {
-    const others = "others here have the bot in the meeting, and keep it";
-    return plan("none", "shared", `${why.reason}; ${others}`);
-  }
   if (!isWanted) return plan(bot && !bot.isOver ? "cancel" : "none", why.rule, why.reason);
   if (!bot) return plan("send", why.rule, why.reason);
   if (isMoved) return plan("move", "moved", `${why.reason}; it has another time or link now`);
+  if (bot.isLeaving) return plan("none", "leaving", `${why.reason}; but its bot is leaving`);
   return plan("none", "served", `${why.reason}; it has its bot`);
 }
 

@@ -29,11 +29,12 @@ export async function decideBots(
     select meeting.id, meeting.meeting_url, meeting.start_time, meeting.end_time, meeting.event_status,
       meeting.cancelled_at, meeting.wants_bot, meeting.auto_scheduled_via_email, bots.id as bot_id,
       coalesce(meeting.bot_link, meeting.meeting_url) as bot_meeting_url,
-      coalesce(bots.starts_at, meeting.start_time) as bot_starts_at, coalesce(bots.is_over or bots.wish is null, false) as bot_is_over,
-      coalesce(bots.status in ('bot_joined', 'transcribing') and exists (
-        select from meetings as other join bot_plans on bot_plans.meeting_id = other.id and bot_plans.is_wanted
-        where other.bot_id = bots.id and other.id <> meeting.id
-      ), false) as bot_is_staying,
+      coalesce(bots.is_over or bots.wish is null, false) as bot_is_over,
+      coalesce(bots.wish = 'leave', false) as bot_is_leaving,
+      -- One that is on its way or there need not be moved by a few minutes: it is where it should be.
+      case when bots.starts_at is null or (bots.state <> 'scheduled' and bots.wish = 'attend' and not bots.is_over
+          and meeting.start_time < ${new Date(now.getTime() + nearMs)} and meeting.end_time > ${now})
+        then meeting.start_time else bots.starts_at end as bot_starts_at,
       coalesce(bot_preferences.all_meetings, false) as all_meetings,
       coalesce(event.is_own, meeting.google_calendar_event_id is null) as is_own,
       coalesce(event.has_others, false) as has_others, coalesce(event.is_private, false) as is_private
@@ -79,6 +80,8 @@ export async function sharersOf(tx: Tx, botId: string): Promise<string[]> {
   return rows.map(({ id }) => id);
 }
 
+const nearMs = 10 * 60_000;
+
 type MeetingToPlan = {
   id: string;
   meeting_url: string | null;
@@ -92,7 +95,7 @@ type MeetingToPlan = {
   bot_meeting_url: string | null;
   bot_starts_at: Date;
   bot_is_over: boolean;
-  bot_is_staying: boolean;
+  bot_is_leaving: boolean;
   all_meetings: boolean;
   is_own: boolean;
   has_others: boolean;
@@ -116,7 +119,7 @@ function decide(row: MeetingToPlan, now: Date) {
       meetingUrl: row.bot_meeting_url,
       startTime: row.bot_starts_at,
       isOver: row.bot_is_over,
-      isStaying: row.bot_is_staying,
+      isLeaving: row.bot_is_leaving,
     },
   };
   const preference = { allMeetings: row.all_meetings };

@@ -6,6 +6,7 @@ import { inParallel } from "../lib/parallel.ts";
 import {
   type AttendeeAccess,
   deleteBotData,
+  getBot,
   listLiveBots,
   type ProviderBot,
 } from "../providers/attendee.ts";
@@ -17,7 +18,6 @@ import { tendJob } from "./bots.ts";
 type Part = Pick<App, "db" | "clock" | "queue" | "config" | "log">;
 
 const portion = 500;
-const keptMs = 30 * 86_400_000;
 // Attendee lists so many bots a call.
 const perPage = 25;
 
@@ -39,9 +39,11 @@ export async function pollBots(
   { signal, userId }: { signal?: AbortSignal; userId?: string } = {},
 ): Promise<Polled[]> {
   const access = attendeeAccess(app.config);
-  if (!userId) await eraseOrphans(app, access);
   if (!access) return [];
-  if (!userId) await sweep(app);
+  if (!userId) {
+    await sweep(app);
+    await eraseOrphans(app, access);
+  }
   const before = new Map<string, Claimed>();
   let seen: Map<string, ProviderBot> | null = null;
   while (!signal?.aborted) {
@@ -115,7 +117,8 @@ async function listLive(
   try {
     return new Map((await listLiveBots(access, signal)).map((bot) => [bot.id, bot]));
   } catch (error) {
-    if (!(error instanceof ProviderError)) throw error;
+    // Whoever is in no hurry asks for each, or not at all.
+    if (!(error instanceof ProviderError) && !signal?.aborted) throw error;
     return new Map();
   }
 }
@@ -127,7 +130,7 @@ async function sweep(app: Part): Promise<void> {
     // Locked first, looked at afterwards: somebody may be giving one of them to a meeting.
     const { rows: alone } = await sql<{ id: string }>`
       select id from bots where wish = 'attend' and not is_over and created_at < now() - interval '1 minute'
-        and not exists (select from meetings where bot_id = bots.id)
+        and (select id from meetings where bot_id = bots.id limit 1) is null
       order by id limit 1000 for update skip locked
     `.execute(tx);
     const { rows: orphans } = await sql<{ id: string }>`
@@ -141,27 +144,22 @@ async function sweep(app: Part): Promise<void> {
       order by meetings.start_time limit 1000
     `.execute(tx);
     await enqueue(app, tx, [...orphans.map(({ id }) => tendJob(id)), ...waiting.map(reconcileJob)]);
-    // Called off long ago; what has been in a meeting stays with it.
-    await sql`
-      delete from bots where is_over and wish is not null and updated_at < ${new Date(now.getTime() - keptMs)}
-        and user_id is not null and not exists (select from meetings where bot_id = bots.id)
-        and not exists (select from bot_meetings where bot_id = bots.id)
-    `.execute(tx);
   });
 }
 
 // Whoever deletes their account takes along what their bots heard, unless somebody else has it too.
-async function eraseOrphans(app: Part, access: AttendeeAccess | null): Promise<void> {
+async function eraseOrphans(app: Part, access: AttendeeAccess): Promise<void> {
   const { rows } = await sql<{ id: string; provider_ids: string[] }>`
     select id, array_remove(earlier_bot_ids || provider_bot_id, null) as provider_ids from bots
-    where user_id is null and (is_over or wish is null) and not exists (select from meetings where bot_id = bots.id)
+    where is_orphaned and (is_over or wish is null) and provider = 'attendee'
+      and not exists (select from meetings where bot_id = bots.id)
       and not exists (select from bot_meetings where bot_id = bots.id)
     limit 50
   `.execute(app.db);
   await inParallel(rows, 4, async ({ id, provider_ids }) => {
     try {
       for (const providerId of provider_ids) await erase(access, providerId);
-      await sql`delete from bots where id = ${id} and user_id is null`.execute(app.db);
+      await sql`delete from bots where id = ${id} and is_orphaned`.execute(app.db);
     } catch (error) {
       // It is tried again with the next look.
       if (!(error instanceof ProviderError)) throw error;
@@ -170,13 +168,16 @@ async function eraseOrphans(app: Part, access: AttendeeAccess | null): Promise<v
   });
 }
 
-async function erase(access: AttendeeAccess | null, providerId: string): Promise<void> {
-  if (!access) return;
-  await deleteBotData(access, providerId).catch((error: unknown) => {
-    const isGone =
-      error instanceof ProviderError && (error.failure === "not_found" || error.reason === "state");
-    if (!isGone) throw error;
-  });
+async function erase(access: AttendeeAccess, providerId: string): Promise<void> {
+  try {
+    await deleteBotData(access, providerId);
+  } catch (error) {
+    if (!(error instanceof ProviderError)) throw error;
+    if (error.failure === "not_found") return;
+    const isDeleted =
+      error.reason === "state" && (await getBot(access, providerId)).state === "data_deleted";
+    if (!isDeleted) throw error;
+  }
 }
 
 async function resultsOf(app: Part, before: Map<string, Claimed>): Promise<Polled[]> {

@@ -4,6 +4,7 @@ import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
 import type { ProviderBot } from "../providers/attendee.ts";
 import { enqueue } from "../queue/queue.ts";
+import { decideBots } from "./bot-plans.ts";
 import {
   type BotStatus,
   isWorthRetrying,
@@ -79,6 +80,7 @@ export async function applySnapshot(
     const isNews =
       bot.state !== next.state || bot.status !== status || !isDeepStrictEqual(bot.notice, notice);
     if (isNews) await tellStatus(tx, next, now);
+    if (isOver && !bot.is_over) await decideAnew(tx, bot.id, now);
     return next;
   });
 }
@@ -142,6 +144,7 @@ export async function giveUp(
     `.execute(tx);
     await noteEvent(tx, bot.id, code ?? "ended_before_it_came", now);
     await tellStatus(tx, next, now);
+    await decideAnew(tx, bot.id, now);
   });
 }
 
@@ -222,6 +225,17 @@ async function keepLink(tx: Tx, bot: BotRow, link: string): Promise<void> {
   await sql`
     update meetings set meeting_url = ${link}, bot_link = ${link} where bot_id = ${bot.id} and meeting_url is null
   `.execute(tx);
+}
+
+async function decideAnew(tx: Tx, botId: string, now: Date): Promise<void> {
+  const { rows } = await sql<{
+    id: string;
+  }>`select id from meetings where bot_id = ${botId}`.execute(tx);
+  await decideBots(
+    tx,
+    rows.map(({ id }) => id),
+    now,
+  );
 }
 
 async function tellStatus(tx: Tx, bot: BotRow, now: Date): Promise<void> {

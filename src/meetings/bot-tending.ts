@@ -81,7 +81,6 @@ function isHopeless(bot: BotRow, now: Date): boolean {
 
 async function keepWhatThereIs(app: Part, bot: BotRow, message: string): Promise<void> {
   await giveUp(app, bot.id, "unreachable", message);
-  if (bot.transcript_state === "none") return;
   await keepContents(app, { ...bot, status: "completed" }, nothingMore(app.clock.now()));
 }
 

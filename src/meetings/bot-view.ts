@@ -88,10 +88,10 @@ export type KeptTranscript = {
   document_id: string | null;
 };
 
-/** What a bot's meeting holds; while it grows, what was heard up to the last reading. */
+/** What a bot heard up to the last reading; of one of the older product, what its meeting holds. */
 export async function getTranscriptOf(
   app: Pick<App, "db">,
-  bot: { id: string; meeting_id: string; transcript_state: string },
+  bot: { id: string; meeting_id: string; wish: string | null },
 ): Promise<KeptTranscript> {
   const { rows } = await sql<KeptTranscript>`
     select title, start_time, coalesce(transcript, real_time_transcript ->> 'text') as text,
@@ -103,12 +103,14 @@ export async function getTranscriptOf(
   `.execute(app.db);
   const [kept] = rows;
   if (!kept) throw new Error(`Meeting ${bot.meeting_id} was deleted`);
-  if (bot.transcript_state !== "growing") return kept;
+  // One that was never followed from here has only what the older product kept.
+  if (bot.wish === null) return kept;
   const transcript = transcriptOf(await listUtterances(app.db, bot.id));
   const { text, segments, speakers, durationSeconds, speakingSeconds, wordCount } = transcript;
   return {
     ...kept,
     text,
+    summary: transcript.summary || null,
     segments,
     speakers,
     participants: await participantsOf(app.db, bot.id, transcript),

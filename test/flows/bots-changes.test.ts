@@ -155,6 +155,23 @@ describe("what is changed about a bot", () => {
     assert.deepEqual([late.status, late.body.detail], [409, "The meeting is over"]);
   });
 
+  test("may be that it is wanted again while it leaves: that is said, and it is sent once it has left", async () => {
+    t.attendee.settings.speed = 0.1;
+    const event = await stage.invite(-1 * minutes);
+    await pass(t, minutes);
+    const { id } = await stage.meetingOf(event);
+    await visitor.call("PATCH", `/api/v1/meetings/${id}`, { wants_bot: false });
+    await visitor.call("PATCH", `/api/v1/meetings/${id}`, { wants_bot: true });
+    await t.idle();
+    assert.equal((await stage.why(event)).rule, "leaving");
+    assert.equal((await send(event, { again: true })).status, 409);
+    t.attendee.settings.speed = 20;
+    await pass(t, 2 * minutes);
+    assert.equal((await stage.why(event)).rule, "had_bot");
+    assert.equal((await send(event, { again: true })).status, 201);
+    assert.equal(liveBots(t).length, 1);
+  });
+
   test("that breaks down after its meeting was made longer is still sent once more", async () => {
     t.attendee.settings.speed = 1;
     t.attendee.settings.fates = [["meet.google.com", "crashes"]];

@@ -44,24 +44,93 @@ describe("two people in the same meeting", () => {
     assert.equal(liveBots(t).length, 0);
   });
 
-  test("are each asked before it leaves a meeting that it is in, and told why it stays", async () => {
+  test("are each asked before it leaves a meeting that it is in, and what is said then is not for who did not want it", async () => {
     t.attendee.settings.speed = 0.1;
     const [mine, other] = await both(-1 * minutes);
     await pass(t, minutes);
     const bot = await hers.botOf(mine);
     assert.equal(bot.status, "transcribing");
-    const left = await ana.call("POST", "/api/v1/attendee/leave", { bot_id: bot.id });
-    assert.equal(left.status, 200);
+    const leave = (who: Visitor) => who.call("POST", "/api/v1/attendee/leave", { bot_id: bot.id });
+    assert.deepEqual((await leave(ana)).body, { left: true, bot: null });
+    assert.equal((await leave(ana)).status, 404, "the second click finds none");
     await pass(t, minutes);
     assert.equal(liveBots(t)[0]?.state.startsWith("joined_"), true);
-    const why = await hers.why(mine);
-    assert.deepEqual([why.decision, why.rule], ["none", "shared"]);
-    assert.match(why.reason, /turned off.*others here .* keep it/);
-    await priya.call("POST", "/api/v1/attendee/leave", { bot_id: (await theirs.botOf(other)).id });
+    assert.equal((await hers.why(mine)).rule, "refused");
+    assert.equal((await ana.call("GET", `/api/v1/attendee/transcript/${bot.id}`)).status, 404);
+    assert.equal((await leave(priya)).status, 200);
     t.attendee.settings.speed = 20;
     await pass(t, 2 * minutes);
     assert.equal(liveBots(t).length, 0);
     assert.equal((await theirs.botOf(other)).status, "completed");
+  });
+
+  test("keep it when one of them is taken off the event while it is there, and it goes with the other", async () => {
+    t.attendee.settings.speed = 0.1;
+    const [mine, other] = await both(-1 * minutes);
+    await pass(t, minutes);
+    t.google.calendar.deleteEvent("ana@example.com", mine);
+    await t.idle();
+    assert.equal(liveBots(t).length, 1);
+    const { start, end } = moved(t, 6 * hours);
+    t.google.calendar.patchEvent("priya@example.com", other, { start, end });
+    await t.idle();
+    t.attendee.settings.speed = 20;
+    await pass(t, 5 * minutes);
+    assert.deepEqual(
+      liveBots(t).map(({ state }) => state),
+      ["scheduled"],
+    );
+  });
+
+  test("keep it through a breakdown when one of them leaves before it is back", async () => {
+    t.attendee.settings.speed = 1;
+    t.attendee.settings.fates = [["meet.google.com", "crashes"]];
+    const [mine, other] = await both(-1 * minutes);
+    while (liveBots(t).length > 0) {
+      t.clock.advance(1_000);
+      t.attendee.run();
+    }
+    Object.assign(t.attendee.settings, {
+      fates: [["meet.google.com", "waits"]],
+      admitAfter: 100_000,
+    });
+    await pass(t, 3 * minutes);
+    const bot = await hers.botOf(mine);
+    assert.deepEqual([bot.attempt, bot.state], [2, "waiting_room"]);
+    await ana.call("POST", "/api/v1/attendee/leave", { bot_id: bot.id });
+    await pass(t, minutes);
+    assert.equal((await theirs.botOf(other)).wish, "attend");
+    assert.equal(liveBots(t)[0]?.state, "waiting_room");
+  });
+
+  test("keep it when a running meeting is moved by a few minutes", async () => {
+    t.attendee.settings.speed = 0.1;
+    const [mine, other] = await both(-10 * minutes);
+    await pass(t, minutes);
+    const bot = await hers.botOf(mine);
+    const { start, end } = moved(t, -4 * minutes);
+    t.google.calendar.patchEvent("ana@example.com", mine, { start, end });
+    t.google.calendar.patchEvent("priya@example.com", other, { start, end });
+    await t.idle();
+    await pass(t, 2 * minutes);
+    assert.equal(t.attendee.bots.size, 1);
+    assert.equal((await hers.botOf(mine)).id, bot.id);
+    assert.equal((await theirs.botOf(other)).id, bot.id);
+  });
+
+  test("who paste its link at about the same time have one bot, and none can make it otherwise for both", async () => {
+    t.attendee.settings.speed = 0.1;
+    const meeting_url = newLink();
+    const send = (who: Visitor, more: Record<string, unknown> = {}) =>
+      who.call("POST", "/api/v1/attendee/send-bot", { meeting_url, ...more });
+    const first = await send(ana);
+    t.clock.advance(3_000);
+    const second = await send(priya);
+    assert.deepEqual([second.status, second.body.id], [201, first.body.id]);
+    const otherwise = await send(priya, { bot_name: "Mine" });
+    assert.equal(otherwise.status, 409);
+    assert.match(otherwise.body.detail, /share: false/);
+    assert.equal(t.attendee.bots.size, 1);
   });
 
   test("have one each where one of them wants that, and one again when it is shared again", async () => {

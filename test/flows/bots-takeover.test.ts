@@ -38,7 +38,7 @@ test("bots of the older product keep their time, are followed whatever it though
   await meeting("done long ago", -20 * 24 * hours, ids[2] ?? null, "completed");
   // The last was sent by a link alone.
   await finish(database);
-  await using t = await openTestApp({ database, bots: "polled", workers: false });
+  await using t = await openTestApp({ database, bots: "polled" });
   t.attendee.settings.speed = 0.1;
   const ahead = await send(t, link(5), 50 * hours - 2 * minutes);
   const running = await send(t, link(6));
@@ -48,6 +48,7 @@ test("bots of the older product keep their time, are followed whatever it though
   }
   for (let count = 0; count < 3; count += 1) {
     await t.asService("POST", "/api/v1/attendee/poll-all");
+    await t.idle();
     t.clock.advance(minutes);
     t.attendee.run();
   }

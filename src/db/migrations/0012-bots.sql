@@ -30,6 +30,8 @@ alter table bots
   add column transcript_written_at timestamptz,
   add column notice jsonb,
   add column is_over boolean not null default false,
+  -- Its owner's account was deleted: what it heard goes too, once nobody else has it.
+  add column is_orphaned boolean not null default false,
   add column over_at timestamptz,
   add column recording_url text,
   add column recording_url_at timestamptz,
@@ -48,8 +50,7 @@ alter table bots add constraint bots_user_id_fkey foreign key (user_id) referenc
 create index bots_due on bots (due_at) where due_at is not null;
 create index bots_provider_id on bots (provider_bot_id) where provider_bot_id is not null;
 create index bots_attending on bots (created_at) where wish = 'attend' and not is_over;
-create index bots_ownerless on bots (id) where user_id is null and is_over;
-create index bots_ended on bots (updated_at) where is_over and wish is not null;
+create index bots_orphaned on bots (id) where is_orphaned;
 alter table bot_plans add column is_wanted boolean not null default false;
 create index bot_plans_to_do on bot_plans (meeting_id) where decision <> 'none';
 
@@ -79,7 +80,8 @@ begin
       for each row execute function daybook_mirror_bot();
   elsif to_regclass('meeting_bots') is not null then
     insert into bots (user_id, name, provider, provider_bot_id, created_at)
-    select user_id, bot_name, 'attendee', bot_id, coalesce(created_at, now()) from meeting_bots;
+    select user_id, bot_name, 'attendee', bot_id, coalesce(created_at, now()) from meeting_bots
+    where not exists (select from bots where bots.provider_bot_id = meeting_bots.bot_id);
     update meetings set bot_id = bots.id from bots where bots.provider_bot_id = meetings.attendee_bot_id::text;
   end if;
 end
@@ -170,7 +172,14 @@ from (
   where bot_id is not null and end_time > now() - interval '7 days' and transcript_retrieved_at is null
   order by bot_id, start_time desc
 ) as meeting
-where meeting.bot_id = bots.id and bots.provider = 'attendee' and bots.provider_bot_id is not null;
+where meeting.bot_id = bots.id and bots.provider = 'attendee' and bots.provider_bot_id is not null
+  and not exists (select from bots as twin where twin.provider_bot_id = bots.provider_bot_id and twin.id < bots.id);
+
+-- Whoever had a bot wanted it, however they had asked; and one that nobody can follow is none.
+update meetings set wants_bot = true from bots
+where bots.id = meetings.bot_id and bots.wish is not null and meetings.wants_bot is null;
+update meetings set bot_id = null from bots
+where bots.id = meetings.bot_id and bots.wish is null and meetings.end_time > now() and meetings.transcript_retrieved_at is null;
 
 -- Those that were sent by a link alone had no meeting: they get one, whose link the provider tells.
 with lone as (
@@ -178,6 +187,7 @@ with lone as (
     joins_at = created_at + interval '2 minutes', occurrence_key = 'older:' || id, due_at = now(), asked_at = created_at
   where provider = 'attendee' and provider_bot_id is not null and user_id is not null and wish is null
     and created_at > now() - interval '7 days' and not exists (select from meetings where bot_id = bots.id)
+    and not exists (select from bots as twin where twin.provider_bot_id = bots.provider_bot_id and twin.id <> bots.id)
   returning id, user_id, name, starts_at, ends_at
 )
 insert into meetings (user_id, title, start_time, end_time, event_status, wants_bot, bot_id)
