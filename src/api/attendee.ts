@@ -2,17 +2,16 @@ import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import type { App } from "../app.ts";
 import {
-  autoSchedule,
   getOwnBot,
   leave,
   type OwnBot,
   recordingLink,
-  sendBot,
   sendChat,
   setRecording,
 } from "../meetings/bot-actions.ts";
 import { pollBots } from "../meetings/bot-polling.ts";
 import { setBotPreferences } from "../meetings/bot-preferences.ts";
+import { autoSchedule, sendBot } from "../meetings/bot-sending.ts";
 import { Language, meetingText, Recording } from "../meetings/bot-settings.ts";
 import {
   getBotPreferences,

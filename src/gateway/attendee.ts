@@ -4,15 +4,14 @@ import { z } from "zod";
 import type { App } from "../app.ts";
 import { AppError } from "../lib/errors.ts";
 import {
-  autoSchedule,
   getOwnBot,
   type OwnBot,
   recordingLink,
-  sendBot,
   sendChat,
   setRecording,
 } from "../meetings/bot-actions.ts";
 import { pollBots } from "../meetings/bot-polling.ts";
+import { autoSchedule, sendBot } from "../meetings/bot-sending.ts";
 import { tendBotNow } from "../meetings/bot-tending.ts";
 import {
   getTranscriptOf,
