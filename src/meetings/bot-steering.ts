@@ -4,12 +4,12 @@ import type { App } from "../app.ts";
 import { ProviderError } from "../lib/errors.ts";
 import {
   type AttendeeAccess,
-  type BotState,
   createBot,
   deleteBot,
   findBots,
   getBot,
   leaveMeeting,
+  liveStates,
   moveBot,
   type NewBot,
   type ProviderBot,
@@ -197,16 +197,10 @@ function transcriptionIn(language: string, link: string): Record<string, unknown
   };
 }
 
-const leavable: BotState[] = [
-  "joining",
-  "waiting_room",
-  "joined_not_recording",
-  "joined_recording",
-  "joined_recording_paused",
-  "joined_recording_permission_denied",
-  "joining_breakout_room",
-  "leaving_breakout_room",
-];
+// Before it joins it hears nothing, and afterwards it goes by itself.
+const leavable = liveStates.filter(
+  (state) => !["scheduled", "staged", "leaving", "post_processing"].includes(state),
+);
 
 /** Makes the provider's bot do what is wanted of ours. Returns what it became, where something was done. */
 export async function steer(work: Work, bot: BotRow): Promise<ProviderBot | null> {

@@ -239,3 +239,27 @@ test("without a key no bots are sent, and that is said; with one they are, also 
   await later.idle();
   assert.equal(liveBots(later).length, 1);
 });
+
+test("whoever asks for it has every coming meeting that should have a bot given one, and is told of each", async () => {
+  await using database = await createTestDatabase();
+  {
+    await using t = await openTestApp({ push: true, database });
+    const stage = openStage(t, await signInWithAssistant(t));
+    for (const ahead of [3, 5]) await stage.invite(ahead * hours);
+    await stage.invite(7 * hours, { attendees: [] });
+  }
+  await using t = await openTestApp({ database, bots: "polled", workers: false });
+  const visitor = await t.signIn(ana);
+  const ask = async () =>
+    (await visitor.call("POST", "/api/v1/attendee/auto-schedule")).body.results;
+  const results = await ask();
+  assert.deepEqual(
+    results.map(({ success, error }: { success: boolean; error: string }) => [success, error]),
+    [
+      [true, null],
+      [true, null],
+    ],
+  );
+  assert.equal(liveBots(t).length, 2);
+  assert.deepEqual(await ask(), [], "what has its bot needs none");
+});

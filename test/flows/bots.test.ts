@@ -288,6 +288,24 @@ describe("a meeting's bot", () => {
     assert.equal((await act("send-chat", { message: "Hello" })).status, 202);
     assert.equal((await act("send-chat", { message: "Hello 👋" })).status, 422);
     assert.equal((await act("send-chat", { message: "Hello", to: "nobody" })).status, 422);
+    const { body: people } = await visitor.call("GET", `/api/v1/attendee/participant-events/${id}`);
+    assert.ok(people.items.length >= 2);
+    const [kim] = people.items.filter((one: { is_host: boolean }) => !one.is_host);
+    assert.equal((await act("send-chat", { message: "For the host", to: "host" })).status, 202);
+    const one = { message: "For Kim", to: kim.participant_uuid };
+    assert.equal((await act("send-chat", one)).status, 202);
+    const written = t.attendee.asked
+      .filter(({ path }) => path.endsWith("/send_chat_message"))
+      .map(({ body }) => body as { to: string; to_user_uuid?: string });
+    const host = people.items.find((other: { is_host: boolean }) => other.is_host);
+    assert.deepEqual(
+      written.map(({ to, to_user_uuid }) => [to, to_user_uuid ?? null]),
+      [
+        ["everyone", null],
+        ["specific_user", host.participant_uuid],
+        ["specific_user", kim.participant_uuid],
+      ],
+    );
     await pass(t, 2 * minutes);
     const { body: chat } = await visitor.call("GET", `/api/v1/attendee/chat-messages/${id}`);
     assert.ok(chat.items.some(({ text }: { text: string }) => text === "Hello"));
@@ -306,6 +324,8 @@ describe("a meeting's bot", () => {
     const ordinary = await stage.invite(30 * hours, { attendees: others });
     const hidden = await stage.invite(31 * hours, { attendees: others, visibility: "private" });
     const alone = await stage.invite(32 * hours, { attendees: [] });
+    const room = { email: "room-1@resource.calendar.example.com", resource: true };
+    const inRoom = await stage.invite(33 * hours, { attendees: [{ email: ana }, room] });
     assert.equal(liveBots(t).length, 0);
     const wanted = {
       all_meetings: true,
@@ -321,9 +341,10 @@ describe("a meeting's bot", () => {
       [["Minutes", null, "mp3"]],
     );
     const why = async (event: string) => (await stage.why(event)).rule;
-    assert.deepEqual(await Promise.all([ordinary, hidden, alone].map(why)), [
+    assert.deepEqual(await Promise.all([ordinary, hidden, alone, inRoom].map(why)), [
       "served",
       "private",
+      "alone",
       "alone",
     ]);
     await visitor.call("PUT", "/api/v1/attendee/preferences", { ...wanted, all_meetings: false });
