@@ -22,7 +22,12 @@ import { type BotRow, noteEvent, tendJob } from "./bots.ts";
 type Part = Pick<App, "db" | "clock" | "queue" | "config" | "log">;
 
 /** A bot with the caller's meeting. */
-export type OwnBot = BotRow & { meeting_id: string; meeting_title: string };
+export type OwnBot = BotRow & {
+  meeting_id: string;
+  meeting_title: string;
+  /** The meeting has this bot now; it had others before, where it was moved. */
+  is_current: boolean;
+};
 
 /** A bot by our id or the provider's, if one of the user's meetings has it. @throws {AppError} `not_found` */
 export async function getOwnBot(
@@ -32,11 +37,12 @@ export async function getOwnBot(
 ): Promise<OwnBot> {
   const ownId = z.guid().safeParse(botId).data ?? null;
   const { rows } = await sql<OwnBot>`
-    select bots.*, meetings.id as meeting_id, meetings.title as meeting_title
+    select bots.*, meetings.id as meeting_id, meetings.title as meeting_title,
+      coalesce(meetings.bot_id = bots.id, false) as is_current
     from bots join meetings on meetings.bot_id = bots.id
       or meetings.id in (select meeting_id from bot_meetings where bot_meetings.bot_id = bots.id)
     where (bots.id = ${ownId}::uuid or bots.provider_bot_id = ${botId}) and meetings.user_id = ${userId}
-    order by meetings.bot_id = bots.id desc nulls last, meetings.start_time desc limit 1
+    order by is_current desc, meetings.start_time desc limit 1
   `.execute(app.db);
   if (!rows[0]) throw new AppError("not_found", `No bot ${botId}`);
   return rows[0];
@@ -156,7 +162,7 @@ async function addressOf(access: AttendeeAccess, providerId: string, to: string)
 async function reachBot(app: Part, userId: string, botId: string) {
   const access = requireAccess(app);
   const bot = await getOwnBot(app, userId, botId);
-  if (!bot.provider_bot_id || bot.is_over) {
+  if (!bot.provider_bot_id || bot.is_over || !bot.is_current) {
     throw new AppError("conflict", "The bot is not in the meeting");
   }
   return { access, bot, providerId: bot.provider_bot_id };

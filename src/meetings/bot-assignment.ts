@@ -127,9 +127,7 @@ async function botFor(
   `.execute(tx);
   if (there[0] && there[0].id !== current?.id) {
     await sql`
-      update bots set ends_at = greatest(ends_at, ${meeting.end_time}), due_at = ${now}, updated_at = ${now},
-        -- Whoever comes late is given what was said so far.
-        transcript_state = case when transcript_state = 'final' then 'growing' else transcript_state end
+      update bots set ends_at = greatest(ends_at, ${meeting.end_time}), due_at = ${now}, updated_at = ${now}
       where id = ${there[0].id}
     `.execute(tx);
     return there[0];

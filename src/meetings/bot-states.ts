@@ -115,11 +115,6 @@ export async function giveUp(
         cure: null,
         fault: "attendee",
       },
-      gone: {
-        text: "Somebody deleted the bot at Attendee",
-        cure: "Send another one if the meeting still runs.",
-        fault: "operator",
-      },
       unreachable: {
         text: `Attendee says nothing of the bot: ${text ?? "no answer"}`,
         cure: "What was kept until then is all there is.",

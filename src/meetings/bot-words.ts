@@ -148,6 +148,11 @@ const notices: Record<string, Omit<Notice, "code">> = {
     "Send another one if the meeting still runs.",
     "attendee",
   ),
+  gone: notice(
+    "Somebody deleted the bot at Attendee",
+    "Send another one if the meeting still runs.",
+    "operator",
+  ),
   process_terminated: broke,
   attendee_internal_error: broke,
   heartbeat_timeout: broke,

@@ -71,6 +71,12 @@ describe("what goes wrong around a bot", () => {
     const second = await stage.botOf(event);
     assert.notEqual(second.id, first.id);
     assert.equal(second.state, "scheduled");
+    const earlier = await visitor.call("POST", "/api/v1/attendee/send-chat", {
+      bot_id: first.id,
+      message: "Still here",
+    });
+    assert.equal(earlier.status, 409, "what it heard is theirs; to steer it is not");
+    assert.ok((await transcriptOf(first.id)).segments.length > 0);
     const after = await documents();
     assert.equal(after.length, before.length + 1);
     assert.equal(after[0].source_id, (await stage.meetingOf(event)).id);
