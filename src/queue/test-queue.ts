@@ -65,14 +65,17 @@ export async function listJobs({ database }: TestQueue) {
 }
 
 /** Makes what waits due. */
-export async function skipWaiting({ database }: TestQueue): Promise<void> {
+export async function skipWaiting({ database }: Pick<TestQueue, "database">): Promise<void> {
   await sql`update pgboss.job_common set start_after = now() where state < 'active'`.execute(
     database.db,
   );
 }
 
 /** Lets the time pass that a worker may be silent, and looks after the jobs of those that were. */
-export async function letLeasesRunOut({ database, queue }: TestQueue): Promise<void> {
+export async function letLeasesRunOut({
+  database,
+  queue,
+}: Pick<TestQueue, "database" | "queue">): Promise<void> {
   await sql`update pgboss.job_common set heartbeat_on = heartbeat_on - interval '1 hour'`.execute(
     database.db,
   );
