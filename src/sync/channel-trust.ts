@@ -17,10 +17,10 @@ export type PushPrior = { loss: number; deathsPerDay: number };
 
 export const usualPushPrior: PushPrior = { loss: 0.02, deathsPerDay: 1 / 30 };
 
-/**
- * What channels of one kind show together, by what was told, lost and died, and in how many days. It may be more than is
- * usual, never less: a lost message that another one follows, and a death just before a renewal, are not noticed.
- */
+// However little is noticed: a lost message that another one follows, and a death just before a renewal, are not.
+const leastPushPrior: PushPrior = { loss: 0.01, deathsPerDay: 1 / 60 };
+
+/** What channels of one kind show together, by what was told, lost and died, and in how many days: half of what is usual, or more. */
 export function pushPriorOf({
   told,
   lost,
@@ -31,17 +31,15 @@ export function pushPriorOf({
   const loss = (usualPushPrior.loss * messages + lost) / (messages + told + lost);
   const deathsPerDay = (usualPushPrior.deathsPerDay * listened + deaths) / (listened + days);
   return {
-    loss: Math.max(loss, usualPushPrior.loss),
-    deathsPerDay: Math.max(deathsPerDay, usualPushPrior.deathsPerDay),
+    loss: Math.max(loss, leastPushPrior.loss),
+    deathsPerDay: Math.max(deathsPerDay, leastPushPrior.deathsPerDay),
   };
 }
 
-// However little is noticed of it.
-const leastLoss = usualPushPrior.loss / 2;
 const priorMessages = 30;
 const priorDays = 10;
 // Of a channel that has just been opened, or has just spoken.
-const livesForSure = 0.999;
+const livesForSure = 0.9999;
 
 export const noChannel: ChannelTrust = { id: null, alive: 0, told: 0, lost: 0, deaths: 0, days: 0 };
 
@@ -59,7 +57,7 @@ export function frailty(
   const loss =
     (prior.loss * priorMessages + trust.lost) / (priorMessages + trust.told + trust.lost);
   const perDay = (prior.deathsPerDay * priorDays + trust.deaths) / (priorDays + trust.days);
-  return { loss: Math.min(Math.max(loss, leastLoss), 0.9), deathRate: perDay / 86_400 };
+  return { loss: Math.min(Math.max(loss, leastPushPrior.loss), 0.9), deathRate: perDay / 86_400 };
 }
 
 /**
