@@ -142,12 +142,13 @@ function visitsOf(sessions: Session[]): { at: number; isFirst: boolean }[] {
   return sessions.flatMap(({ views }) => views.map((at, index) => ({ at, isFirst: index === 0 })));
 }
 
-// Of the mails, those to the assistant, after which the old rule came back in a minute.
+// Of the mails, those to the assistant. The old rule counted those of the last hour, and came back in a minute for so long.
 const virtualShare = 0.02;
+const virtualSeconds = 3_600;
 
 /**
- * The older product's rule: all of a user's feeds together, a minute after a mail to the assistant, five after any
- * change, else every quarter of an hour. With push, each message brings a look at its own feed besides.
+ * The older product's rule: all of a user's feeds together, every minute for an hour after a mail to the assistant, five
+ * minutes after any change, else every quarter of an hour. With push, each message brings a look at its own feed besides.
  */
 export function simulateOldRule(
   worlds: World[],
@@ -162,6 +163,7 @@ export function simulateOldRule(
   const days = worlds[0]?.days ?? 0;
   const ticks: number[] = [];
   const next = worlds.map(() => 0);
+  let virtualAt = -Infinity;
   for (let at = 0; at < days * daySeconds; ) {
     ticks.push(at);
     let wait = 900;
@@ -171,11 +173,11 @@ export function simulateOldRule(
         (world.arrivals[next[index] ?? 0] ?? Infinity) <= at;
         next[index] = (next[index] ?? 0) + 1
       ) {
-        const isVirtual = world.kind === "gmail" && random.uniform() < virtualShare;
-        wait = Math.min(wait, isVirtual ? 60 : 300);
+        wait = 300;
+        if (world.kind === "gmail" && random.uniform() < virtualShare) virtualAt = at;
       }
     }
-    at += wait;
+    at += at - virtualAt < virtualSeconds ? 60 : wait;
   }
   const from = fromDay * daySeconds;
   return worlds.map((world) => {

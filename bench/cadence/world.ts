@@ -29,28 +29,30 @@ export function openRandom(seed: number): Random {
   };
 }
 
+type PerKind = Record<"calendar" | "gmail" | "drive", number>;
+
 /** How a population of feeds behaves. */
 export type Population = {
   /** Changes a day of the median user; users differ by a log-normal with this sigma. */
-  medianPerDay: Record<"calendar" | "gmail" | "drive", number>;
-  sigma: Record<"calendar" | "gmail" | "drive", number>;
+  medianPerDay: PerKind;
+  sigma: PerKind;
   /** Follow-ups of each change, and how fast they come. */
-  followUps: Record<"calendar" | "gmail" | "drive", number>;
-  decay: Record<"calendar" | "gmail" | "drive", number>;
+  followUps: PerKind;
+  decay: PerKind;
   /** How much hours of a week differ from user to user, and days from each other. */
-  shapeSigma: number;
-  moodSigma: number;
+  shapeSigma: PerKind;
+  moodSigma: PerKind;
   dayOffShare: number;
 };
 
-/** Median users as they were measured; tails, hours and moods are such that all rules need about the calls that they did. */
+/** Median users as they were measured. Tails, hours and moods are such that each rule needs about the calls that it did. */
 const usual: Population = {
   medianPerDay: { calendar: 5.7, gmail: 93, drive: 11 },
-  sigma: { calendar: 1.45, gmail: 0.42, drive: 1.5 },
+  sigma: { calendar: 1.5, gmail: 0.4, drive: 1.25 },
   followUps: { calendar: 0.5, gmail: 0.3, drive: 0.75 },
   decay: { calendar: 1 / 300, gmail: 1 / 500, drive: 1 / 300 },
-  shapeSigma: 0.35,
-  moodSigma: 0.45,
+  shapeSigma: { calendar: 0.6, gmail: 0.3, drive: 1.1 },
+  moodSigma: { calendar: 0.45, gmail: 0.45, drive: 0.45 },
   dayOffShare: 0.08,
 };
 
@@ -61,7 +63,7 @@ export const populations = {
     ...usual,
     medianPerDay: { calendar: 2, gmail: 25, drive: 3 },
     sigma: { calendar: 1, gmail: 0.8, drive: 1 },
-    moodSigma: 0.3,
+    moodSigma: { calendar: 0.3, gmail: 0.3, drive: 0.3 },
     dayOffShare: 0.15,
   },
   busy: {
@@ -69,8 +71,8 @@ export const populations = {
     medianPerDay: { calendar: 20, gmail: 300, drive: 40 },
     sigma: { calendar: 0.8, gmail: 0.5, drive: 0.8 },
     followUps: { calendar: 0.6, gmail: 0.4, drive: 0.7 },
-    shapeSigma: 0.5,
-    moodSigma: 0.6,
+    shapeSigma: { calendar: 0.5, gmail: 0.5, drive: 0.5 },
+    moodSigma: { calendar: 0.6, gmail: 0.6, drive: 0.6 },
   },
 } satisfies Record<string, Population>;
 
@@ -104,10 +106,11 @@ export function makeWorld(
   { days, population, rank }: { days: number; population: Population; rank: number },
 ): World {
   const random = openRandom(seed);
-  const { followUps, decay, dayOffShare, moodSigma } = population;
+  const { followUps, decay, dayOffShare } = population;
+  const moodSigma = population.moodSigma[kind];
   const hours = hoursOf(random);
   const perDay = population.medianPerDay[kind] * Math.exp(population.sigma[kind] * normalAt(rank));
-  const week = weekOf(random, hours, population.shapeSigma);
+  const week = weekOf(random, hours, population.shapeSigma[kind]);
   const offDay = 0.05;
   const moods = Array.from({ length: days + 1 }, () => {
     const isOff = random.uniform() < dayOffShare;
