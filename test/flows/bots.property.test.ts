@@ -140,7 +140,7 @@ test("at any end each wanted meeting has exactly one bot at the right time, and 
       await look();
       await assertOneEach();
     }),
-    { numRuns: Number(process.env.PROPERTY_RUNS ?? 6), endOnFailure: true },
+    { numRuns: Number(process.env.PROPERTY_RUNS ?? 12), endOnFailure: true },
   );
 
   async function assertOneEach(): Promise<void> {

@@ -98,7 +98,7 @@ test("whatever happens, our tables end equal to the provider's", async () => {
       await t.idle();
       await assertSameAsGoogle(t, ana, userId);
     }),
-    { numRuns: Number(process.env.PROPERTY_RUNS ?? 6), endOnFailure: true },
+    { numRuns: Number(process.env.PROPERTY_RUNS ?? 12), endOnFailure: true },
   );
 });
 

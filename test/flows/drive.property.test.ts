@@ -48,7 +48,7 @@ const Happening = fc.oneof(
 
 type Happening = typeof Happening extends fc.Arbitrary<infer One> ? One : never;
 
-const runs = Number(process.env.PROPERTY_RUNS ?? 4);
+const runs = Number(process.env.PROPERTY_RUNS ?? 8);
 
 test("whatever happens to files, in the end each document says what its file says, and each change of content was told once", {
   timeout: runs * 15_000,

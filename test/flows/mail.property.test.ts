@@ -67,7 +67,7 @@ const Happening = fc.oneof(
 
 type Happening = typeof Happening extends fc.Arbitrary<infer One> ? One : never;
 
-const runs = Number(process.env.PROPERTY_RUNS ?? 6);
+const runs = Number(process.env.PROPERTY_RUNS ?? 12);
 
 test("whatever happens, each mail to the assistant is one document of each of its users, and nothing else is read", {
   timeout: runs * 10_000,
