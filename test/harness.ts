@@ -299,6 +299,9 @@ export function testEnvironment(google: Google, { url, port, database, environme
     PORT: String(port),
     LOG_LEVEL: "debug",
     ...(process.env.TEST_REDIS_URL ? { REDIS_URL: process.env.TEST_REDIS_URL } : {}),
+    ...(process.env.NODE_COMPILE_CACHE
+      ? { NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE }
+      : {}),
     ...environment,
   };
 }

@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { globSync, mkdtempSync, rmSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { Client } from "pg";
 import { openDatabase } from "../src/db/connection.ts";
 import { startEmbedded } from "../src/db/embedded.ts";
@@ -27,7 +27,13 @@ async function main(): Promise<number> {
   const redisUrl = isExternal ? await externalRedis() : "";
   await makeTemplate(server);
   opened.defer(() => dropTemplate(server));
-  const environment = { ...process.env, TEST_SERVER_URL: server, TEST_REDIS_URL: redisUrl };
+  const environment = {
+    ...process.env,
+    TEST_SERVER_URL: server,
+    TEST_REDIS_URL: redisUrl,
+    // Hundreds of processes load the same modules, which need compiling only once.
+    NODE_COMPILE_CACHE: resolve("node_modules", ".cache", "daybook-tests"),
+  };
   const patterns = [
     "src/**/*.test.ts",
     "sandbox/**/*.test.ts",
