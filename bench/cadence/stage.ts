@@ -6,7 +6,14 @@ import {
 } from "../../src/sync/channel-trust.ts";
 import { oracle, type Policy, type Push, product } from "./policies.ts";
 import { costOf, meanOf, type Outcome, simulate, simulateOldRule, together } from "./simulate.ts";
-import { makeSessions, makeWorld, populations, type SimulatedKind, type World } from "./world.ts";
+import {
+  makeSessions,
+  makeWorld,
+  type Population,
+  populations,
+  type SimulatedKind,
+  type World,
+} from "./world.ts";
 
 export type Making = (world: World) => Policy;
 export type Span = { fromDay?: number; untilDay?: number };
@@ -15,10 +22,9 @@ export const kinds: SimulatedKind[] = ["calendar", "gmail", "drive"];
 /** By then every policy has settled. */
 export const afterWarmUp = { fromDay: 7 };
 
-const fatesPlayed = 2;
-
 /** A population at work, and what policies do in it. */
 export type Stage = {
+  population: Population;
   seed: number;
   users: number;
   days: number;
@@ -34,7 +40,7 @@ export function openStage(
   name: keyof typeof populations,
   { seed, users, days }: { seed: number; users: number; days: number },
 ): Stage {
-  const population = populations[name];
+  const population: Population = populations[name];
   const worldsOf = (kind: SimulatedKind) =>
     Array.from({ length: users }, (_, user) =>
       makeWorld(kind, seedOf(seed, user), { days, population, rank: (user + 0.5) / users }),
@@ -47,7 +53,7 @@ export function openStage(
   const run: Stage["run"] = (kind, make, push, span = afterWarmUp) =>
     together(
       worlds[kind].flatMap((world, user) =>
-        fatesOf(push).map((fate) =>
+        fatesOf(push, population.courses).map((fate) =>
           simulate(world, make(world), { push, seed: seedOf(seed, user) + fate, ...span }),
         ),
       ),
@@ -75,7 +81,7 @@ export function openStage(
     if (isLearnt) priors.set(key, prior);
     return run(kind, (world) => product(world, price, prior), push, span);
   };
-  return { seed, users, days, worlds, run, ours };
+  return { population, seed, users, days, worlds, run, ours };
 }
 
 /** What befalls a user of a stage. */
@@ -83,22 +89,18 @@ export function seedOf(seed: number, user: number): number {
   return seed * 1_000_003 + user * 7;
 }
 
-/** What the oracle pays. Which factor on the price does best where push has its accidents is known only in hindsight; it has it. */
+/** What the oracle pays a day. */
 export function oraclesCost(
   stage: Stage,
   kind: SimulatedKind,
   price: number,
   push: Push | null,
   span: Span,
-) {
-  const factors = push ? [0.7, 1, 1.4] : [1];
-  const costs = factors.map((factor) =>
-    costOf(
-      stage.run(kind, (world) => oracle(world, price * factor, push), push, span),
-      price,
-    ),
+): number {
+  return costOf(
+    stage.run(kind, (world) => oracle(world, price, push), push, span),
+    price,
   );
-  return Math.min(...costs);
 }
 
 /** The price at which a rule's mean wait is what is wanted. */
@@ -117,14 +119,14 @@ export function priceFor(
 
 /** The old rule for all feeds of each user together; with people at the screen, in one course of things. */
 export function oldRules(
-  { worlds, seed, users, days }: Stage,
+  { population, worlds, seed, users, days }: Stage,
   push: Push | null,
   withSessions = false,
 ): Record<SimulatedKind, Outcome> {
   const all = Array.from({ length: users }, (_, user) => {
     const sessions = withSessions ? makeSessions(seedOf(seed, user), days) : [];
     const ofUser = kinds.flatMap((kind) => worlds[kind][user] ?? []);
-    return fatesOf(withSessions ? null : push).map((fate) =>
+    return fatesOf(withSessions ? null : push, population.courses).map((fate) =>
       simulateOldRule(ofUser, {
         push,
         seed: seedOf(seed, user) + fate,
@@ -138,6 +140,6 @@ export function oldRules(
 }
 
 // Channels die so seldom that one course of things says little.
-function fatesOf(push: Push | null): number[] {
-  return Array.from({ length: push ? fatesPlayed : 1 }, (_, fate) => fate * 7_919);
+function fatesOf(push: Push | null, courses: number): number[] {
+  return Array.from({ length: push ? courses : 1 }, (_, course) => course * 7_919);
 }

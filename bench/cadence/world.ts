@@ -43,6 +43,8 @@ export type Population = {
   shapeSigma: PerKind;
   moodSigma: PerKind;
   dayOffShare: number;
+  /** How many courses of what befalls push are played: the less happens, the more it takes to tell chance from rule. */
+  courses: number;
 };
 
 /** Median users as they were measured. Tails, hours and moods are such that each rule needs about the calls that it did. */
@@ -54,6 +56,7 @@ const usual: Population = {
   shapeSigma: { calendar: 0.6, gmail: 0.3, drive: 1.1 },
   moodSigma: { calendar: 0.45, gmail: 0.45, drive: 0.45 },
   dayOffShare: 0.08,
+  courses: 8,
 };
 
 // The others are told nothing of by the measurements: few changes and many days off, and many changes of all moods.
@@ -65,6 +68,7 @@ export const populations = {
     sigma: { calendar: 1, gmail: 0.8, drive: 1 },
     moodSigma: { calendar: 0.3, gmail: 0.3, drive: 0.3 },
     dayOffShare: 0.15,
+    courses: 20,
   },
   busy: {
     ...usual,
@@ -73,6 +77,7 @@ export const populations = {
     followUps: { calendar: 0.6, gmail: 0.4, drive: 0.7 },
     shapeSigma: { calendar: 0.5, gmail: 0.5, drive: 0.5 },
     moodSigma: { calendar: 0.6, gmail: 0.6, drive: 0.6 },
+    courses: 4,
   },
 } satisfies Record<string, Population>;
 

@@ -6,9 +6,11 @@ const stepGrowth = 1.06;
 const longestStep = 300;
 
 /**
- * The best interval in seconds. With S the probability of the silence so far and U the changes expected to wait unseen in
- * it, it ends where M(t) * integral of S - integral of U reaches the price, M being U / S. Without a channel, S is 1 and
- * U all that comes.
+ * The best interval in seconds. With S the probability of the silence so far, U the changes expected to wait unseen in it
+ * and H the chance in a second that push breaks it, it ends where M(t) * integral of S - integral of U reaches
+ * price * (S + H / S * integral of S), M being U / S: a look that push brings is paid for in any case, and while one may
+ * come, to wait may spare ours. That is the price alone while push surely lives, and less the more it seems to be dead.
+ * Without a channel S is 1, H is 0, and U all that comes.
  */
 export function bestInterval(
   ahead: Outlook,
@@ -19,7 +21,7 @@ export function bestInterval(
   const { loss, deathRate } = frailty(channel, pushPrior);
   let at = 0;
   let step = firstStep;
-  let [silence, unseen] = [1, 0];
+  let [silence, unseen, untold] = [1, 0, 1];
   let [areaOfSilence, areaOfUnseen] = [0, 0];
   // Channels that died on the way, and how many changes they had told of until then.
   let [newlyDead, toldBefore] = [0, 0];
@@ -34,14 +36,17 @@ export function bestInterval(
     newlyDead += dying;
     toldBefore += dying * (1 - loss) * untilMiddle;
     const changes = ahead.until(end);
-    const living = alive * Math.exp(-deathRate * end - (1 - loss) * changes);
+    const notTold = Math.exp(-(1 - loss) * changes);
+    const told = alive * Math.exp(-deathRate * middle) * (untold - notTold);
+    const living = alive * Math.exp(-deathRate * end) * notTold;
     const nextSilence = living + newlyDead + (1 - alive);
     const nextUnseen =
       living * loss * changes + newlyDead * changes - toldBefore + (1 - alive) * changes;
     areaOfSilence += ((silence + nextSilence) / 2) * width;
     areaOfUnseen += ((unseen + nextUnseen) / 2) * width;
-    [silence, unseen] = [nextSilence, Math.max(nextUnseen, 0)];
-    const nextGain = (unseen / Math.max(silence, 1e-12)) * areaOfSilence - areaOfUnseen;
+    [silence, unseen, untold] = [Math.max(nextSilence, 1e-12), Math.max(nextUnseen, 0), notTold];
+    const payable = silence + (told / width / silence) * areaOfSilence;
+    const nextGain = ((unseen / silence) * areaOfSilence - areaOfUnseen) / payable;
     if (nextGain >= price) {
       const share = (price - gain) / Math.max(nextGain - gain, 1e-12);
       return at + width * Math.min(Math.max(share, 0), 1);
