@@ -93,15 +93,33 @@ function ratios(stage: Stage): void {
     ["cold start, push, three days", good, start, 1.5],
   ];
   for (const [what, push, span, wanted] of rows) {
-    const shown = kinds.map((kind) => {
-      const ofPrices = prices.map((price) => {
-        const ours = costOf(stage.ours(kind, price, push, span), price);
-        return (ours / oraclesCost(stage, kind, price, push, span)).toFixed(3);
-      });
-      return `${kind} ${ofPrices.join(" ")}`;
-    });
-    console.log(`  ${`${what} (${wanted})`.padEnd(39)} ${shown.join("   ")}`);
+    const cost = (kind: SimulatedKind, price: number) =>
+      costOf(stage.ours(kind, price, push, span), price);
+    showRatios(stage, `${what} (${wanted})`, { push, span, cost });
   }
+  const knowingHabits = (kind: SimulatedKind, price: number) =>
+    costOf(
+      stage.run(kind, (world) => oracle({ ...world, rateAt: world.habitAt }, price, null), null),
+      price,
+    );
+  const known = "level and hours known, no more, polling";
+  showRatios(stage, known, { push: null, span: afterWarmUp, cost: knowingHabits });
+}
+
+type Ratio = {
+  push: Push | null;
+  span: Span;
+  cost: (kind: SimulatedKind, price: number) => number;
+};
+
+function showRatios(stage: Stage, what: string, { push, span, cost }: Ratio): void {
+  const shown = kinds.map((kind) => {
+    const ofPrices = prices.map((price) =>
+      (cost(kind, price) / oraclesCost(stage, kind, price, push, span)).toFixed(3),
+    );
+    return `${kind} ${ofPrices.join(" ")}`;
+  });
+  console.log(`  ${what.padEnd(39)} ${shown.join("   ")}`);
 }
 
 function besideTheTable(stage: Stage): void {

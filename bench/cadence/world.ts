@@ -90,6 +90,8 @@ export type World = {
   arrivals: number[];
   /** Changes a second that are to be expected in the hour of `t`, follow-ups included. */
   rateAt(t: number): number;
+  /** The same by how lively the person is and which hours they keep: what can be learnt, without moods, days off and whims. */
+  habitAt(t: number): number;
   followUps: number;
   decay: number;
 };
@@ -127,6 +129,8 @@ export function makeWorld(
       (week[binOf(epochMs + t * 1000, 0)] ?? 1) *
       (moods[Math.floor(t / daySeconds)] ?? 1)) /
     meanMood;
+  const habit = weekOf(openRandom(seed), hours, 0);
+  const habitAt = (t: number) => (perDay / daySeconds) * (habit[binOf(epochMs + t * 1000, 0)] ?? 1);
   const n = followUps[kind];
   const arrivals: number[] = [];
   for (let hour = 0; hour < days * 24; hour += 1) {
@@ -143,7 +147,7 @@ export function makeWorld(
     }
   }
   arrivals.sort((one, other) => one - other);
-  return { kind, days, arrivals, rateAt, followUps: n, decay: decay[kind] };
+  return { kind, days, arrivals, rateAt, habitAt, followUps: n, decay: decay[kind] };
 }
 
 /** When the person of a seed sits at the screen: some six times on a weekday, a quarter of an hour each. */
@@ -172,7 +176,16 @@ export function steadyWorld(perDay: number, seed: number, days: number): World {
   const arrivals: number[] = [];
   for (let at = random.exponential(rate); at < days * daySeconds; at += random.exponential(rate))
     arrivals.push(at);
-  return { kind: "calendar", days, arrivals, rateAt: () => rate, followUps: 0, decay: 1 / 300 };
+  const always = () => rate;
+  return {
+    kind: "calendar",
+    days,
+    arrivals,
+    rateAt: always,
+    habitAt: always,
+    followUps: 0,
+    decay: 1 / 300,
+  };
 }
 
 // The normal distribution's quantile, by bisection of its distribution function (Abramowitz and Stegun, 7.1.26).
