@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import { kinds, Looks, play, start, steady, usual } from "../../test/looks.ts";
+import { bestInterval } from "./best-wait.ts";
 import { afterLook, initialCadence, isChannelDead, nextLook, nextPrice } from "./cadence.ts";
+import { noChannel, usualPushPrior } from "./channel-trust.ts";
 import { levelPerDay, outlook } from "./intensity.ts";
 
 const dayMs = 86_400_000;
@@ -102,6 +104,29 @@ describe("the cadence", () => {
     const dead = play("calendar", [...looks(40, 3), ...looks(1, 0)]);
     assert.ok(isChannelDead(dead));
     assert.ok(nextLook("calendar", dead, usual, steady).intervalMs < 3_600_000);
+  });
+
+  test("follows the square-root law where push is surely dead, and is in less of a hurry where it lives", () => {
+    fc.assert(
+      fc.property(
+        fc.double({ min: 1, max: 500, noNaN: true }),
+        fc.double({ min: 10, max: 1_000, noNaN: true }),
+        fc.double({ min: 1e-6, max: 0.9999, noNaN: true }),
+        (perDay, price, doubted) => {
+          const rate = perDay / 86_400;
+          const ahead = { until: (u: number) => rate * u, perSecond: () => rate };
+          const limit = 90 * 86_400;
+          const waitAt = (alive: number) => {
+            const channel = { ...noChannel, id: "a", alive };
+            return bestInterval(ahead, channel, { price, pushPrior: usualPushPrior, limit });
+          };
+          const law = Math.sqrt((2 * price) / rate);
+          assert.ok(Math.abs(waitAt(1e-6) / law - 1) < 0.01, `${waitAt(1e-6)} s, not ${law} s`);
+          assert.ok(waitAt(doubted) > 0.85 * law);
+          assert.ok(waitAt(0.9999) > 2 * law);
+        },
+      ),
+    );
   });
 
   test("looks more often while somebody is there, and after a burst", () => {
