@@ -9,7 +9,7 @@ const longestStep = 300;
  * The best interval in seconds. With S the probability of the silence so far, U the changes expected to wait unseen in it
  * and H the chance in a second that push breaks it, it ends where M(t) * integral of S - integral of U reaches
  * price * (S + H / S * integral of S), M being U / S: a look that push brings is paid for in any case, and while one may
- * come, to wait may spare ours. That is the price alone while push surely lives, and less the more it seems to be dead.
+ * come, to wait may spare ours. That is the price alone while push surely lives, and less once silence speaks for its death.
  * Without a channel S is 1, H is 0, and U all that comes.
  */
 export function bestInterval(
