@@ -1,5 +1,6 @@
 import EmailReplyParser from "email-reply-parser";
 import { convert } from "html-to-text";
+import { beginningOf } from "../lib/text.ts";
 import type { MailPart } from "../providers/google/mail-part.ts";
 
 /** What a mail says, and what came with it. */
@@ -95,7 +96,11 @@ function attachmentsOf(root: MailPart): MailAttachment[] {
     const isInvitation = part.mimeType === "text/calendar";
     if (isLeaf && !bodies.has(part) && (isNamed || isInvitation)) {
       const name = part.filename || (isInvitation ? "invite.ics" : "(no name)");
-      found.push({ name: name.slice(0, 300), type: part.mimeType.slice(0, 200), size: part.size });
+      found.push({
+        name: beginningOf(name, 300),
+        type: beginningOf(part.mimeType, 200),
+        size: part.size,
+      });
     }
     // What is inside a forwarded mail belongs to that one.
     if (part.mimeType !== "message/rfc822") part.parts.forEach(visit);

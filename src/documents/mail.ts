@@ -6,6 +6,7 @@ import type { Tx } from "../db/connection.ts";
 import { comparable, decodeHeader, parseAddresses } from "../lib/addresses.ts";
 import { AppError } from "../lib/errors.ts";
 import { inParallel } from "../lib/parallel.ts";
+import { beginningOf } from "../lib/text.ts";
 import { getAttachment, getMail, type Mail, type MailHead } from "../providers/google/gmail.ts";
 import type { GoogleRequest } from "../providers/google/request.ts";
 import { enqueue, type NewJob } from "../queue/queue.ts";
@@ -305,7 +306,7 @@ async function keepDocument(
       source_id: mail.id,
       source_url: url,
       title: titleOf(mail),
-      summary: mail.snippet.slice(0, 1_000),
+      summary: beginningOf(mail.snippet, 1_000),
       author: fromOf(mail),
       recipients: JSON.stringify(recipientsOf(mail)),
       attachments: JSON.stringify(text.attachments),
@@ -444,7 +445,7 @@ function titleOf({ headers }: Pick<MailHead, "headers">): string {
 }
 
 function fromOf({ headers }: Pick<MailHead, "headers">): string {
-  return decodeHeader(valuesOf(headers, "from")[0] ?? "").slice(0, 500) || "Unknown Sender";
+  return beginningOf(decodeHeader(valuesOf(headers, "from")[0] ?? ""), 500) || "Unknown Sender";
 }
 
 function recipientsOf({ headers }: Pick<MailHead, "headers">) {

@@ -1,5 +1,6 @@
 import { domainToASCII } from "node:url";
 import libmime from "libmime";
+import { beginningOf } from "./text.ts";
 
 /** One mailbox of an address header. */
 export type Mailbox = {
@@ -25,7 +26,7 @@ const longestAddress = 254;
  * address. Where a quote, a comment or an angle is not closed, nothing behind it counts. Never throws.
  */
 export function parseAddresses(value: string): Mailbox[] {
-  const reader = { text: value.slice(0, longestHeader).replace(/\r\n?|\n/g, " "), at: 0 };
+  const reader = { text: beginningOf(value, longestHeader).replace(/\r\n?|\n/g, " "), at: 0 };
   const mailboxes: Mailbox[] = [];
   while (reader.at < reader.text.length && mailboxes.length < mostMailboxes) {
     mailboxes.push(...readMember(reader));
@@ -46,7 +47,7 @@ export function soleAddress(text: string): Mailbox | null {
 
 /** A text of a header for people: encoded words decoded, on one line, without control characters. */
 export function decodeHeader(value: string): string {
-  return oneLine(decodeWords(value.slice(0, longestHeader)));
+  return oneLine(decodeWords(beginningOf(value, longestHeader)));
 }
 
 type Reader = { text: string; at: number };
@@ -279,10 +280,10 @@ function decodeWords(text: string): string {
 }
 
 function oneLine(text: string): string {
-  return text
+  const line = text
     .toWellFormed()
     .replace(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, " ")
     .replace(/\s+/g, " ")
-    .trim()
-    .slice(0, 1_000);
+    .trim();
+  return beginningOf(line, 1_000);
 }

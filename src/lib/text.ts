@@ -1,0 +1,5 @@
+/** The beginning of a text, without half of the character that it is cut in: PostgreSQL takes no JSON with one. */
+export function beginningOf(text: string, longest: number): string {
+  const cut = text.slice(0, longest);
+  return /[\ud800-\udbff]$/.test(cut) ? cut.slice(0, -1) : cut;
+}
