@@ -16,12 +16,12 @@ export type MailText = {
 
 export type MailAttachment = { name: string; type: string; size: number };
 
-/** A body that has to be fetched before {@link readMailText} can read it. */
+/** A body that has to be fetched before a mail's text can be read. */
 export type MissingBody = { attachmentId: string; part: MailPart };
 
 const longestText = 200_000;
 const largestBody = 2_000_000;
-// How much is searched for quotes and signatures: they are looked for line by line, which takes its time.
+// How much is searched for quotes and signatures, which takes its time.
 const longestSearched = 20_000;
 
 /** The bodies among a mail's texts that Gmail only names, up to two megabytes each. */
@@ -33,11 +33,14 @@ export function missingBodies(root: MailPart): MissingBody[] {
   );
 }
 
-/** Puts together what a person would read: the plain text where there is one, else the HTML as text. Never throws. */
-export function readMailText(root: MailPart, fetched: ReadonlyMap<MailPart, Buffer>): MailText {
+/**
+ * Puts together what a person would read: the plain text where there is one, else the HTML as text. `isParted` tells
+ * quotes and signature apart from it. Never throws; a mail may be written to make it take for ever (mail-reading.ts).
+ */
+export function readMailText(root: MailPart, { isParted }: { isParted: boolean }): MailText {
   const cuts: string[] = [];
   const texts = bodiesOf(root).flatMap((part) => {
-    const bytes = fetched.get(part) ?? part.data;
+    const bytes = part.data;
     if (!bytes) {
       if (part.size > 0) cuts.push(`a text of ${megabytes(part.size)} MB was left out`);
       return [];
@@ -50,9 +53,9 @@ export function readMailText(root: MailPart, fetched: ReadonlyMap<MailPart, Buff
   if (whole.length > longestText) {
     cuts.push(`the text was cut after ${longestText.toLocaleString("en")} characters`);
   }
-  const parted = partText(whole.slice(0, longestText).toWellFormed());
+  const text = beginningOf(whole, longestText).toWellFormed();
   return {
-    ...parted,
+    ...(isParted ? partText(text) : { text, quoted: null, signature: null }),
     cut: cuts.length > 0 ? `${cuts.join("; ")}` : null,
     attachments: attachmentsOf(root),
   };
@@ -87,7 +90,8 @@ function hasText(bodies: MailPart[]): boolean {
   return bodies.some(({ data, size }) => (data ? data.toString("latin1").trim() !== "" : size > 0));
 }
 
-function attachmentsOf(root: MailPart): MailAttachment[] {
+/** What came with a mail, by name. */
+export function attachmentsOf(root: MailPart): MailAttachment[] {
   const bodies = new Set(bodiesOf(root));
   const found: MailAttachment[] = [];
   const visit = (part: MailPart) => {
@@ -147,7 +151,7 @@ export function htmlToText(html: string): string {
 }
 
 const invitationLines =
-  /^(SUMMARY|DTSTART|DTEND|LOCATION|ORGANIZER|DESCRIPTION)(?:;[^:]*)?:(.*)$/gm;
+  /^(SUMMARY|DTSTART|DTEND|LOCATION|ORGANIZER|DESCRIPTION)(?:;[^:\n]*)?:(.*)$/gm;
 
 function invitationText(ics: string): string {
   const unfolded = ics.replace(/\r?\n[ \t]/g, "");
@@ -165,7 +169,9 @@ function invitationText(ics: string): string {
 function tidy(text: string): string {
   return text
     .replace(/\r\n?/g, "\n")
-    .replace(/[^\S\n]+$/gm, "")
+    .split("\n")
+    .map((line) => line.trimEnd())
+    .join("\n")
     .replace(/\n{4,}/g, "\n\n\n")
     .trim();
 }

@@ -12,7 +12,8 @@ import type { GoogleRequest } from "../providers/google/request.ts";
 import { enqueue, type NewJob } from "../queue/queue.ts";
 import type { AddressedTo } from "./assistant-address.ts";
 import { startClassification } from "./classification.ts";
-import { type MailText, missingBodies, readMailText } from "./mail-text.ts";
+import { readMailTextApart } from "./mail-reading.ts";
+import { type MailText, missingBodies } from "./mail-text.ts";
 import {
   decideMail,
   type MailFacts,
@@ -262,7 +263,8 @@ export async function takeMail(
     await logUnread(app, decisionId);
     return { documents: 0 };
   }
-  const text = readMailText(mail.root, await fetchBodies(google, mail, signal));
+  const bodies = await fetchBodies(google, mail, signal);
+  const text = await readMailTextApart(mail.root, bodies, { signal });
   const url = linkTo(mail, decision.email);
   const documents = await app.db
     .transaction()
