@@ -154,11 +154,12 @@ export async function applyClassification(
     if (!document?.created_by) throw new AppError("not_found", `No document ${result.documentId}`);
     if (result.projectId) await requireProject(tx, document.created_by, result.projectId);
     const outcome = outcomeOf(document, classifiedAt);
+    const moment = result.classifiedAt?.toISOString() ?? (await questionOf(tx, document.id));
     const kept = await tx
       .insertInto("classification_results")
       .values({
         document_id: document.id,
-        result_key: keyOf(result),
+        result_key: keyOf(result, moment),
         project_id: result.projectId,
         confidence: result.confidence,
         tags: result.tags,
@@ -206,10 +207,25 @@ function outcomeOf(
   return isLate ? "late" : "applied";
 }
 
-// A result without a time of its own is the same as another that says the same.
-function keyOf({ projectId, confidence, tags, reason, classifiedAt }: Classification): string {
-  const parts = [projectId, confidence, tags, reason, classifiedAt?.toISOString() ?? null];
+// A result without a time of its own is the same as another that says the same, until it is asked for once more.
+function keyOf(
+  { projectId, confidence, tags, reason }: Classification,
+  moment: string | null,
+): string {
+  const parts = [projectId, confidence, tags, reason, moment];
   return createHash("sha256").update(JSON.stringify(parts)).digest("hex");
+}
+
+// Which of the times that the workflow was asked about a document was the last.
+async function questionOf(tx: Tx, documentId: string): Promise<string | null> {
+  const last = await tx
+    .selectFrom("deliveries")
+    .select("event_id")
+    .where("document_id", "=", documentId)
+    .where("kind", "=", "classification")
+    .orderBy("sequence", "desc")
+    .executeTakeFirst();
+  return last?.event_id ?? null;
 }
 
 /** @throws {AppError} `invalid` */

@@ -277,6 +277,22 @@ describe("a workflow's result", () => {
     assert.equal(await projectNow(), budget);
   });
 
+  test("without a time of its own counts once for each time that it is asked for", async () => {
+    const same = { project_id: launch, confidence: 0.5, tags: ["same"] };
+    t.clock.advance(8 * 60_000);
+    assert.deepEqual((await send(same)).body, { outcome: "applied" });
+    assert.deepEqual((await send(same)).body, { outcome: "duplicate" });
+    await visitor.call("PATCH", `/api/v1/documents/${document.id}`, { project_id: budget });
+    await visitor.call("POST", `/api/v1/documents/${document.id}/classify`);
+    await t.idle();
+    assert.deepEqual((await send(same)).body, { outcome: "applied" });
+    assert.deepEqual((await send(same)).body, { outcome: "duplicate" });
+    assert.partialDeepStrictEqual(await onlyDocument(visitor), {
+      project_id: launch,
+      classification_status: "classified",
+    });
+  });
+
   test("that says that it belongs to none is kept as that", async () => {
     assert.deepEqual((await send({ project_id: null, classified_at: at(9) })).body, {
       outcome: "applied",
