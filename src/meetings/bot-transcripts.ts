@@ -183,6 +183,11 @@ async function makeDocuments(
     await sql`
       update bot_meetings set document_id = ${documentId} where bot_id = ${bot.id} and meeting_id = ${meeting.id}
     `.execute(tx);
+    // Whoever put the meeting into a project has chosen it for what was said there.
+    await sql`
+      update documents set project_chosen_at = ${now}, classification_source = 'user', classification_status = 'classified'
+      where id = ${documentId} and project_id is not null and project_chosen_at is null
+    `.execute(tx);
     const { user_id: userId } = meeting;
     await enqueue(
       app,

@@ -265,6 +265,19 @@ describe("a meeting's bot", () => {
     assert.equal((await transcript("?format=pdf")).status, 422);
   });
 
+  test("has its transcript in the project that its meeting was put into, whatever classification says", async () => {
+    const event = await stage.invite(30 * minutes);
+    const { id } = await stage.meetingOf(event);
+    const project = await visitor.call("POST", "/api/v1/projects", { name: "Zebra" });
+    const wish = { project_id: project.body.id };
+    assert.equal((await visitor.call("PATCH", `/api/v1/meetings/${id}`, wish)).status, 200);
+    await pass(t, 120 * minutes, minutes);
+    const { body } = await visitor.call("GET", `/api/v1/documents?project_id=${wish.project_id}`);
+    assert.partialDeepStrictEqual(body.items, [
+      { meeting_id: id, is_project_chosen: true, classification_status: "classified" },
+    ]);
+  });
+
   test("in which nobody spoke says so, and makes no document", async () => {
     t.attendee.settings.fates = [["meet.google.com", "silent"]];
     const event = await stage.invite(6 * minutes);
