@@ -126,6 +126,15 @@ describe("a mail in the assistant's mailbox", () => {
       "a comment is never closed",
       [results("mx.google.com (; dmarc=pass header.from=example.com"), owner],
     ],
+    [
+      "a comment holds an address whose brackets end it",
+      [
+        results(
+          `mx.google.com; spf=pass (google.com: domain of "a);dkim=pass header.d=example.com;x=(b"@example.net designates 192.0.2.1 as permitted sender) smtp.mailfrom="a);dkim=pass header.d=example.com;x=(b"@example.net`,
+        ),
+        owner,
+      ],
+    ],
     ["another domain passed", [results(passed("example.net")), owner]],
     ["a domain passed that only ends like it", [results(passed("evilexample.com")), owner]],
     ["a domain below it passed", [results(passed("mail.example.com")), owner]],

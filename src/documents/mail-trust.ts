@@ -103,7 +103,8 @@ export function proofOf(headers: readonly Header[], sender: Mailbox | null): Sen
 
 type Result = { method: string; result: string; properties: Map<string, string> };
 
-// Comments may hold what the sender wrote, and semicolons: they go first, as does what stands between quotes.
+// Comments may hold what the sender wrote, and semicolons: they go first, as does what stands between quotes. Where a
+// comment holds a quote (an envelope address with brackets in it), nobody can say where it ends: nothing is believed.
 function splitResults(value: string): string[] {
   let [depth, isQuoted] = [0, false];
   const parts = [""];
@@ -112,6 +113,8 @@ function splitResults(value: string): string[] {
     const sign = text[at] ?? "";
     if (sign === "\\") {
       at += 1;
+    } else if (depth > 0 && sign === '"') {
+      return [];
     } else if (isQuoted || (sign === '"' && depth === 0)) {
       if (sign === '"') isQuoted = !isQuoted;
     } else if (sign === "(") depth += 1;
