@@ -62,6 +62,7 @@ describe("the text of a file", () => {
     assert.deepEqual(of("application/octet-stream", "Plan.PDF"), { exportAs: null, kind: "pdf" });
     for (const strange of [`${editor}.form`, "video/mp4", "application/octet-stream"])
       assert.equal(typeof of(strange), "string");
+    assert.equal(typeof of("application/octet-stream", "x.constructor"), "string");
     assert.equal(of("application/pdf", "a", 100_000_000), "It is larger than 50 MB");
   });
 
@@ -74,6 +75,11 @@ describe("the text of a file", () => {
       await read(Buffer.from("<h1>Plan</h1><script>no()</script><p>one</p>"), "html"),
       "PLAN\n\none",
     );
+    assert.equal(await read(Buffer.from("Grüße aus Köln", "latin1"), "plain"), "Grüße aus Köln");
+    const torn = Buffer.concat([Buffer.from("Grüße "), Buffer.of(0xff)]);
+    assert.equal(await read(torn, "plain"), "Grüße \ufffd");
+    for (const charset of ['<meta charset="iso-8859-1">', ""])
+      assert.equal(await read(Buffer.from(`${charset}<p>Grüße</p>`, "latin1"), "html"), "Grüße");
     assert.equal(await read(await docx("The plan"), "docx"), "The plan");
     const page = "BT /F 12 Tf 10 100 Td (The plan) Tj ET";
     assert.equal(await read(pdf(Buffer.from(page)), "pdf"), "The plan");

@@ -44,17 +44,22 @@ export function planOf(file: {
   name: string;
   size: number | null;
 }): Plan | string {
-  const exportAs = exports[file.mimetype];
+  const exportAs = own(exports, file.mimetype);
   if (exportAs) return { exportAs, kind: "plain" };
   if (file.mimetype.startsWith(editor)) return "Google gives no text of a file of this kind";
   const isUnknown = file.mimetype === "application/octet-stream";
   const ending = /\.(\w+)$/.exec(file.name)?.[1]?.toLowerCase() ?? "";
   const kind =
-    kinds[file.mimetype] ??
-    (file.mimetype.startsWith("text/") ? "plain" : isUnknown ? endings[ending] : undefined);
+    own(kinds, file.mimetype) ??
+    (file.mimetype.startsWith("text/") ? "plain" : isUnknown ? own(endings, ending) : undefined);
   if (!kind) return "Files of this kind are known by their name alone";
   if ((file.size ?? 0) > largestFile) return `It is larger than ${largestFile / 1_000_000} MB`;
   return { exportAs: null, kind };
+}
+
+// What a file is called is its owner's choice: `constructor` is no kind.
+function own<Value>(table: Record<string, Value>, name: string): Value | undefined {
+  return Object.hasOwn(table, name) ? table[name] : undefined;
 }
 
 /**
@@ -71,10 +76,16 @@ export async function textOf(
   return "problem" in result ? { text: null, cut: result.problem } : shortened(result.text);
 }
 
-function decoded(content: Buffer): string {
+/** What bytes say that come without their charset: by their mark, else in UTF-8, else as western editors save them. */
+export function decoded(content: Buffer): string {
   const mark = content.subarray(0, 2).toString("hex");
   const encoding = mark === "fffe" ? "utf-16le" : mark === "feff" ? "utf-16be" : "utf-8";
-  return new TextDecoder(encoding).decode(content);
+  const text = new TextDecoder(encoding).decode(content);
+  // One broken letter among many does not make it another encoding.
+  const sample = text.slice(0, 100_000);
+  const count = (letters: RegExp) => sample.match(letters)?.length ?? 0;
+  const isOther = encoding === "utf-8" && count(/\ufffd/g) > count(/[^\0-\x7f\ufffd]/g);
+  return isOther ? new TextDecoder("windows-1252").decode(content) : text;
 }
 
 function shortened(text: string): FileText {
