@@ -438,6 +438,21 @@ export async function decideHeld(
   });
 }
 
+/** The jobs for mails of a connection's mailbox that were taken, and could not be read while its grant was dead. */
+export async function unreadMails(tx: Tx, connectionId: string): Promise<NewJob[]> {
+  const unread = await tx
+    .selectFrom("mail_decisions")
+    .innerJoin("feeds", "feeds.id", "mail_decisions.feed_id")
+    .select("mail_decisions.id")
+    .where("feeds.connection_id", "=", connectionId)
+    .where("decision", "=", "taken")
+    .where("document_id", "is", null)
+    .orderBy("decided_at", "desc")
+    .limit(1_000)
+    .execute();
+  return unread.map(({ id }) => takeJob(id));
+}
+
 function takeJob(decisionId: string): NewJob {
   return { name: "mail.take", payload: { decisionId }, key: decisionId, priority: 1 };
 }

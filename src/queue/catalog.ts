@@ -60,7 +60,7 @@ export const catalog = {
   /** Makes one bot so as it is wanted, and notes what became of it. Its failures wait in the bot's own row. */
   "bots.tend": job(z.object({ botId: z.guid() }), { concurrency: 8, expireSeconds: 120 }),
   /** Reads a mail that was taken, and makes the document of it. */
-  "mail.take": job(z.object({ decisionId: z.guid() }), { concurrency: 4 }),
+  "mail.take": job(z.object({ decisionId: z.guid() }), { retryLimit: 100, concurrency: 4 }),
   /** Reads the content of a file that is followed. Its failures wait in the file's own row. */
   "files.read": job(z.object({ watchedFileId: z.guid() }), { concurrency: 4 }),
   /** Looks at a file by itself. */

@@ -3,6 +3,7 @@ import { type Selectable, sql } from "kysely";
 import type { App } from "../app.ts";
 import type { Db, Tx } from "../db/connection.ts";
 import type { Tables } from "../db/tables.ts";
+import { unreadMails } from "../documents/mail.ts";
 import { AppError } from "../lib/errors.ts";
 import { capabilities } from "../providers/google/scopes.ts";
 import { enqueue, type NewJob } from "../queue/queue.ts";
@@ -293,11 +294,11 @@ export async function startFeeds(app: Part, connectionId: string): Promise<{ sta
       kinds.flatMap(({ covers }) => covers),
       now,
     );
-    await enqueue(
-      app,
-      tx,
-      woken.map((id) => syncJob(id, "start")),
-    );
+    const hasMail = kinds.some(({ kind }) => kind === "gmail");
+    await enqueue(app, tx, [
+      ...woken.map((id) => syncJob(id, "start")),
+      ...(hasMail ? await unreadMails(tx, connectionId) : []),
+    ]);
     return { started: woken.length };
   });
 }
