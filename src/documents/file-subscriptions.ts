@@ -322,7 +322,11 @@ export async function listWatchedFiles(
         )
         .as("is_pushed"),
     )
-    .select(sql<string>`watched_files.created_at::text`.as("cursor_at"))
+    .select(
+      sql<string>`to_char(watched_files.created_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`.as(
+        "cursor_at",
+      ),
+    )
     .where("watched_files.user_id", "=", userId);
   if (id) query = query.where("watched_files.id", "=", id);
   if (state) query = query.where("watched_files.state", "=", state);

@@ -279,6 +279,22 @@ describe("a file that is followed", () => {
     assert.equal((await ask(stranger)).status, 404);
   });
 
+  test("stands in a list that is walked page by page without gap or repeat", async () => {
+    for (const name of ["Another", "A third"]) {
+      await follow(visitor, t.google.drive.addFile(ana, { name, mimeType: docType }));
+    }
+    const whole = (await filesOf(visitor)).map(({ id }) => id);
+    const seen: string[] = [];
+    for (let cursor: string | null = ""; cursor !== null; ) {
+      const query: string = `limit=1${cursor && `&cursor=${cursor}`}`;
+      const { status, body } = await visitor.call("GET", `/api/v1/drive/files?${query}`);
+      assert.equal(status, 200, JSON.stringify(body));
+      seen.push(...body.items.map(({ id }: { id: string }) => id));
+      cursor = body.next_cursor;
+    }
+    assert.deepEqual(seen, whole);
+  });
+
   test("is followed once, by whoever it belongs to, and only where an account sees it", async () => {
     const subscribe = (body: object, who = visitor) =>
       who.call("POST", "/api/v1/drive/subscribe", body);
