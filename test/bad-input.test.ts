@@ -194,6 +194,13 @@ function queryCases({ parameters = [], ...operation }: Operation): Case[] {
       body,
     })),
     ...required.map(([name]) => ({ wrong: `no ${name}`, query: without(name), body })),
+    ...(named.some(({ name }) => name === "cursor") ? madeUpCursors(operation) : []).map(
+      (cursor) => ({
+        wrong: `a cursor of ${JSON.stringify(cursor)}`,
+        query: [...required, ["cursor", cursorOf(cursor)]] as [string, string][],
+        body,
+      }),
+    ),
     ...(isOldAddress(operation)
       ? []
       : [
@@ -205,6 +212,18 @@ function queryCases({ parameters = [], ...operation }: Operation): Case[] {
         ]),
   ];
 }
+
+// Keys of the form that the lists sort by, which PostgreSQL takes no value from. A project's key is its name, which may
+// be any other text.
+function madeUpCursors({ path }: Pick<Operation, "path">): string[][] {
+  const texts = path.endsWith("/projects")
+    ? ["\0"]
+    : ["\0", "2026-13-99 99:99:99", "2026-02-30T00:00:00Z", "0000-01-01T00:00:00Z"];
+  const id = "8a4f0fd5-8a4c-4c2b-9d5a-0b9f0f6f4a11";
+  return [...texts.map((text) => [text, id]), ["2026-01-01T00:00:00Z", "\0"]];
+}
+
+const cursorOf = (key: unknown) => Buffer.from(JSON.stringify(key)).toString("base64url");
 
 function pathCases({ parameters = [], ...operation }: Operation): Case[] {
   const body = sampleBody(operation);

@@ -12,7 +12,7 @@ import {
 } from "../documents/documents.ts";
 import { AppError } from "../lib/errors.ts";
 import { listOf, listQuery, pageOf, readCursor } from "./lists.ts";
-import { Time } from "./meetings.ts";
+import { Time, TimeKey } from "./meetings.ts";
 import { userOf } from "./session.ts";
 
 const DocumentAnswer = z.object({
@@ -78,7 +78,6 @@ const DeliveryAnswer = z.object({
 
 const Id = z.strictObject({ id: z.guid().describe("The document") });
 const DeliveryId = z.strictObject({ id: z.guid().describe("The delivery") });
-const Key = z.tuple([z.string().regex(/^\d{4}-\d\d-\d\d [\d:.]{8,15}$/), z.guid()]);
 const SequenceKey = z.tuple([z.string().regex(/^\d{1,18}$/)]);
 
 /** Documents, why they are here and in their project, and how they were handed on. */
@@ -118,7 +117,7 @@ export const documentRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
     },
     async (request) => {
       const { limit, cursor, project_id, q, ...filter } = request.query;
-      const before = readCursor(Key, cursor);
+      const before = readCursor(TimeKey, cursor);
       const rows = await listDocuments(app, userOf(request), {
         ...filter,
         projectId: project_id === "none" ? null : project_id,

@@ -41,7 +41,8 @@ function readJson(server: FastifyInstance): void {
   });
 }
 
-function hasPoison(value: unknown, depth = 0): boolean {
+/** Whether JSON that was sent holds what must go no further: signs that PostgreSQL refuses, names that are traps. */
+export function hasPoison(value: unknown, depth = 0): boolean {
   // PostgreSQL's text cannot hold a NUL.
   if (typeof value === "string") return value.includes("\0");
   if (typeof value !== "object" || value === null) return false;

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { AppError } from "../lib/errors.ts";
+import { hasPoison } from "./input.ts";
 
 /** The query of every list. The cursor of one answer asks for what follows it. */
 export const listQuery = {
@@ -12,7 +13,7 @@ export const listQuery = {
     .describe("How many items at most to answer with"),
   cursor: z
     .string()
-    .max(1000)
+    .max(4000)
     .optional()
     .describe("`next_cursor` of the page before; without it the list begins anew"),
 };
@@ -29,7 +30,9 @@ export function readCursor<Key extends z.ZodType>(
 ): z.output<Key> | null {
   if (cursor === undefined) return null;
   try {
-    return key.parse(JSON.parse(Buffer.from(cursor, "base64url").toString()));
+    const read: unknown = JSON.parse(Buffer.from(cursor, "base64url").toString());
+    if (hasPoison(read)) throw new Error("signs that are not allowed");
+    return key.parse(read);
   } catch {
     throw new AppError("malformed", "This cursor is not one of ours: begin the list anew", {
       fields: [{ path: "querystring.cursor", message: "is not a cursor of this list" }],

@@ -44,7 +44,9 @@ export async function listDocuments(app: Pick<App, "db">, userId: string, filter
     ])
     .select(["documents.classification_status", "documents.classification_source"])
     .select(["documents.classification_confidence", "documents.classified_at"])
-    .select(sql<string>`documents.created_at::text`.as("cursor_at"))
+    .select(
+      sql<string>`to_char(documents.created_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`.as("cursor_at"),
+    )
     .where("documents.created_by", "=", userId);
   if (id) query = query.where("documents.id", "=", id);
   if (projectId === null) query = query.where("documents.project_id", "is", null);

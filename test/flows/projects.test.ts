@@ -33,6 +33,19 @@ describe("projects", () => {
   const send = (method: string, id: string, body?: object, who = visitor) =>
     who.call(method, `/api/v1/projects/${id}`, body);
 
+  test("with the longest names are listed in pages too", async () => {
+    const names = ["日".repeat(200), '"'.repeat(200), "\u0001".repeat(200)];
+    const ids: string[] = [];
+    for (const name of names) ids.push((await create({ name })).id);
+    for (let cursor = ""; ; ) {
+      const { status, body } = await visitor.call("GET", `/api/v1/projects?limit=1${cursor}`);
+      assert.equal(status, 200, JSON.stringify(body));
+      if (!body.next_cursor) break;
+      cursor = `&cursor=${body.next_cursor}`;
+    }
+    for (const id of ids) assert.equal((await send("DELETE", id)).status, 204);
+  });
+
   test("are created, listed by name in pages, changed, and archived out of the list", async () => {
     for (const name of ["Beta", "alpha", "Gamma"]) await create({ name });
     const names: string[] = [];
