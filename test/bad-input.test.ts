@@ -34,7 +34,7 @@ type Case = {
   path?: Record<string, string>;
   query?: [string, string][];
   body?: unknown;
-  raw?: { type: string; text: string };
+  raw?: { type: string; text: string | Buffer };
   headers?: Record<string, string>;
   status?: number;
 };
@@ -260,6 +260,8 @@ function bodyCases(operation: Operation): Case[] {
     { wrong: "2 MB", raw: json(JSON.stringify({ text: "x".repeat(2_000_000) })), status: 413 },
     { wrong: "broken JSON", raw: json('{"text":'), status: 400 },
     { wrong: "a NUL", raw: json('{"text":"\\u0000"}'), status: 400 },
+    { wrong: "half a character", raw: json('{"text":"\\ud83d"}'), status: 400 },
+    { wrong: "no UTF-8", raw: json(Buffer.from('{"text":"\xe9"}', "latin1")), status: 400 },
     { wrong: "plain text", raw: { type: "text/plain", text: "hello" }, status: 415 },
     {
       wrong: "a form",
@@ -269,7 +271,7 @@ function bodyCases(operation: Operation): Case[] {
   ];
 }
 
-const json = (text: string) => ({ type: "application/json", text });
+const json = (text: string | Buffer) => ({ type: "application/json", text });
 
 function complaintAbout(
   { answer, text }: { answer: Response; text: string },

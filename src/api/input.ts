@@ -1,3 +1,4 @@
+import { isUtf8 } from "node:buffer";
 import type { FastifyInstance } from "fastify";
 import { validatorCompiler } from "fastify-type-provider-zod";
 import { z } from "zod";
@@ -28,23 +29,28 @@ const validatorOf: typeof validatorCompiler = (route) => {
 // Many clients name the type and send nothing: that is no body, not a broken one.
 function readJson(server: FastifyInstance): void {
   server.removeContentTypeParser(["application/json", "text/plain"]);
-  server.addContentTypeParser("application/json", { parseAs: "string" }, (request, text, done) => {
-    if (text === "") return done(null, undefined);
-    request.sentText = String(text);
-    try {
-      const body: unknown = JSON.parse(String(text));
-      if (hasPoison(body)) throw new Error("names or signs that are not allowed");
-      done(null, body);
-    } catch {
-      done(new AppError("malformed", "The body is not valid JSON"));
-    }
-  });
+  server.addContentTypeParser(
+    "application/json",
+    { parseAs: "buffer" },
+    (request, sent: Buffer, done) => {
+      if (sent.length === 0) return done(null, undefined);
+      request.sentText = sent.toString();
+      try {
+        if (!isUtf8(sent)) throw new Error("not UTF-8");
+        const body: unknown = JSON.parse(request.sentText);
+        if (hasPoison(body)) throw new Error("names or signs that are not allowed");
+        done(null, body);
+      } catch {
+        done(new AppError("malformed", "The body is not valid JSON"));
+      }
+    },
+  );
 }
 
 /** Whether JSON that was sent holds what must go no further: signs that PostgreSQL refuses, names that are traps. */
 export function hasPoison(value: unknown, depth = 0): boolean {
-  // PostgreSQL's text cannot hold a NUL.
-  if (typeof value === "string") return value.includes("\0");
+  // PostgreSQL's text cannot hold a NUL, and its JSON no half of a surrogate pair.
+  if (typeof value === "string") return value.includes("\0") || !value.isWellFormed();
   if (typeof value !== "object" || value === null) return false;
   if (depth > 50 || Object.hasOwn(value, "__proto__")) return true;
   return Object.entries(value)
