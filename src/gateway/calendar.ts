@@ -178,7 +178,7 @@ async function notify(app: App, request: FastifyRequest, reply: FastifyReply) {
   if (!who || (who.type === "user" && who.via === "cookie")) {
     return reply.code(401).send({ error: "Invalid webhook channel" });
   }
-  const { state, channelId, resourceId } = Wish.parse(request.body ?? {});
+  const { state, channelId, resourceId } = Wish.catch({}).parse(request.body ?? {});
   if (state === "google_webhook") {
     if (who.type !== "service")
       return reply.code(401).send({ error: "Invalid authorization token" });

@@ -154,7 +154,8 @@ export const driveGateway: FastifyPluginAsyncZod<{ app: App }> = async (server, 
     { config: { who: "user_or_service" }, schema: schema("follow a file") },
     async (request, reply) => {
       const refuse = (message: string) => reply.code(400).send({ success: false, message });
-      const { documentId, fileId, userId } = Subscription.parse(request.body ?? {});
+      const named = Subscription.safeParse(request.body ?? {});
+      const { documentId, fileId, userId } = named.data ?? {};
       if (!documentId || !fileId) {
         return refuse("Missing required parameters: document_id, file_id");
       }

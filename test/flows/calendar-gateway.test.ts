@@ -129,6 +129,10 @@ describe("the old addresses of the calendar functions", () => {
       userId: visitor.userId,
     });
     assert.equal(tested.body.message, "Test webhook received successfully");
+    for (const other of [[1], "x", 1]) {
+      const { status } = await post("google-calendar-webhook/notify", service(), other);
+      assert.equal(status, 400, JSON.stringify(other));
+    }
   });
 
   test("set-up, renewal and repair answer as before", async () => {

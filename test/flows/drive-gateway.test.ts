@@ -54,6 +54,13 @@ describe("the old addresses of the Drive functions", () => {
     );
     const missing = await call(visitor, "subscribe-to-drive-file", {});
     assert.equal(missing.body.message, "Missing required parameters: document_id, file_id");
+    for (const wrong of [
+      { documentId, fileId: 7 },
+      { document_id: "x", file_id: fileId },
+    ]) {
+      const refused = await call(visitor, "subscribe-to-drive-file", wrong);
+      assert.deepEqual([refused.status, refused.body.success], [400, false]);
+    }
     const priya = await t.signIn("priya@example.com");
     const stranger = await call(priya, "subscribe-to-drive-file", { documentId, fileId });
     assert.deepEqual([stranger.status, stranger.body.message], [400, "Document not found"]);
