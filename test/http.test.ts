@@ -72,6 +72,24 @@ describe("the API over HTTP", () => {
       assert.equal(paths["/api/v1/auth/google/session"].post.requestBody, undefined);
     });
 
+    test("says of every call that creates or sends something that it may be repeated safely", async () => {
+      const { paths } = JSON.parse((await get("/openapi.json")).text);
+      const isRepeatable = (path: string) =>
+        paths[`/api/v1${path}`].post.parameters?.some(
+          ({ name }: { name: string }) => name === "idempotency-key",
+        ) ?? false;
+      const making = [
+        ...["/attendee/send-bot", "/attendee/send-chat", "/attendee/auto-schedule"],
+        ...["/auth/google/session", "/auth/google/token/exchange", "/email/watch"],
+        ...["/calendar/watch", "/drive/subscribe", "/drive/n8n-webhook", "/projects"],
+        ...["/ai/project-onboarding", "/documents/{id}/classify", "/deliveries/{id}/resend"],
+      ];
+      assert.deepEqual(
+        making.filter((path) => !isRepeatable(path)),
+        [],
+      );
+    });
+
     test("can be browsed at /docs, with nothing that its own policy forbids", async () => {
       const { status, headers, text } = await get("/docs/");
       assert.equal(status, 200);

@@ -90,7 +90,7 @@ export const attendeeRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
   server.post(
     "/attendee/send-bot",
     {
-      config: { who: "user" },
+      config: { who: "user", idempotent: true },
       schema: {
         summary: "Send a bot into a meeting, now or at a time",
         description:
@@ -235,7 +235,7 @@ export const attendeeRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
   server.post(
     "/attendee/auto-schedule",
     {
-      config: { who: "user" },
+      config: { who: "user", idempotent: true },
       schema: {
         summary: "Give every coming meeting the bot that it should have",
         tags: ["bots"],
@@ -310,7 +310,7 @@ export const attendeeRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
   server.post(
     "/attendee/send-chat",
     {
-      config: { who: "user" },
+      config: { who: "user", idempotent: true },
       schema: {
         summary: "Write into the chat of a bot's meeting",
         tags: ["bots"],

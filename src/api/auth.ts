@@ -250,7 +250,7 @@ export const authRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
   server.post(
     "/auth/google/token/exchange",
     {
-      config: { who: "user" },
+      config: { who: "user", idempotent: true },
       schema: {
         summary: "Connect a Google account with an authorization code",
         description:
@@ -341,7 +341,7 @@ export const authRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
   server.post(
     "/auth/google/session",
     {
-      config: { who: "user" },
+      config: { who: "user", idempotent: true },
       schema: {
         summary: "Open another session, for a program of yours",
         tags: ["auth"],

@@ -421,7 +421,7 @@ const addWatchRoutes = (server: Parameters<typeof mailRoutes>[0], app: App) => {
   server.post(
     "/email/watch",
     {
-      config: { who: "user" },
+      config: { who: "user", idempotent: true },
       schema: { summary: "Turn push on for the caller's mailboxes", tags: ["mail"], response },
     },
     async (request) => {

@@ -305,8 +305,13 @@ describe("a meeting's bot", () => {
     assert.ok(people.items.length >= 2);
     const [kim] = people.items.filter((one: { is_host: boolean }) => !one.is_host);
     assert.equal((await act("send-chat", { message: "For the host", to: "host" })).status, 202);
-    const one = { message: "For Kim", to: kim.participant_uuid };
-    assert.equal((await act("send-chat", one)).status, 202);
+    const one = { bot_id: id, message: "For Kim", to: kim.participant_uuid };
+    for (const _ of ["first", "repeat"]) {
+      const { status } = await visitor.call("POST", "/api/v1/attendee/send-chat", one, {
+        "idempotency-key": "kim",
+      });
+      assert.equal(status, 202);
+    }
     const written = t.attendee.asked
       .filter(({ path }) => path.endsWith("/send_chat_message"))
       .map(({ body }) => body as { to: string; to_user_uuid?: string });
