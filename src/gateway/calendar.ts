@@ -5,10 +5,11 @@ import { targetUser } from "../api/session.ts";
 import { Challenge, ChannelHeaders, messageOf } from "../api/webhooks.ts";
 import type { App } from "../app.ts";
 import { AppError } from "../lib/errors.ts";
+import { inParallel } from "../lib/parallel.ts";
 import { enqueue } from "../queue/queue.ts";
-import { type Feed, findFeedOfWatch, listFeeds, syncJob } from "../sync/feeds.ts";
+import { type Feed, findFeedOfWatch, listFeeds, listFeedsOf, syncJob } from "../sync/feeds.ts";
 import { acceptNotification } from "../sync/notifications.ts";
-import { pollFeeds, pollIfDue } from "../sync/polling.ts";
+import { pollIfDue } from "../sync/polling.ts";
 import { openPush } from "../sync/push.ts";
 import { renewOf, renewWatches, repairWatches } from "../sync/renewal.ts";
 import { requestSync, waitForRuns } from "../sync/waiting.ts";
@@ -50,21 +51,35 @@ export const calendarGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
     "/calendar-polling-cron",
     { config: { who: "service" }, schema: schema("poll everybody's calendars") },
     async () => {
-      const { users, polled, skipped, ...counts } = await pollFeeds(
-        app,
-        ["calendar_list", "calendar"],
-        "person",
-      );
-      const { processed = 0, created = 0, updated = 0, deleted = 0 } = counts;
+      const feeds = await listFeedsOf(app, ["calendar_list", "calendar"]);
+      const { polled } = await pollIfDue(app, feeds);
+      const counts = await waitForRuns(app, polled, { timeoutMs: 120_000 });
       const totals = {
-        total_processed: processed,
-        total_created: created,
-        total_updated: updated,
-        total_deleted: deleted,
+        total_processed: counts.processed,
+        total_created: counts.created,
+        total_updated: counts.updated,
+        total_deleted: counts.deleted,
       };
-      if (!users) return { success: true, message: "No active calendar webhooks found", ...totals };
-      const message = `Calendar polling completed for ${users} users`;
-      return { success: true, message, ...totals, total_skipped: skipped, total_polled: polled };
+      if (feeds.length === 0) {
+        return { success: true, message: "No active calendar webhooks found", ...totals };
+      }
+      const users = [...new Set(feeds.map(({ user_id }) => user_id))];
+      const results = await inParallel(users, 8, async (user_id) => {
+        const own = polled.filter((feed) => feed.user_id === user_id);
+        const { processed, created, updated, deleted, error } = await waitForRuns(app, own, {
+          timeoutMs: 0,
+        });
+        if (error) return { user_id, error };
+        const skipped = own.length === 0;
+        return { user_id, processed, created, updated, deleted, skipped };
+      });
+      return {
+        success: true,
+        message: `Calendar polling completed for ${users.length} users`,
+        ...totals,
+        total_skipped: results.filter(({ skipped }) => skipped).length,
+        results,
+      };
     },
   );
 

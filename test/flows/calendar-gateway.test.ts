@@ -82,6 +82,17 @@ describe("the old addresses of the calendar functions", () => {
       [status, body.success, body.message],
       [200, true, "Calendar polling completed for 1 users"],
     );
+    assert.deepEqual(body.results, [
+      {
+        user_id: visitor.userId,
+        processed: body.total_processed,
+        created: 1,
+        updated: 0,
+        deleted: 0,
+        skipped: false,
+      },
+    ]);
+    assert.equal(body.total_skipped, 0);
     await t.idle();
     assert.equal((await keptEvents(t, visitor.userId)).length, 3);
     assert.equal((await post("calendar-polling-cron", bearer)).status, 403);
