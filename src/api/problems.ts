@@ -65,16 +65,16 @@ export function sendProblem(
   if (error.retryAfterSeconds !== undefined)
     reply.header("retry-after", Math.ceil(error.retryAfterSeconds));
   if (error.code === "unauthenticated") reply.header("www-authenticate", "Bearer");
-  // Callers of the old addresses look for `error`.
+  // Callers of the old addresses look for `error`, some for `message`.
   const isOldAddress = request.url.startsWith("/functions/");
-  const body: z.input<typeof Problem> & { error?: string } = {
+  const body: z.input<typeof Problem> & { error?: string; message?: string } = {
     type: `https://daybook.example/problems/${error.code.replaceAll("_", "-")}`,
     title: titles[error.status] ?? "Error",
     status: error.status,
     detail: error.message,
     request_id: request.id,
     ...(error.fields.length > 0 ? { errors: error.fields } : {}),
-    ...(isOldAddress ? { error: error.message } : {}),
+    ...(isOldAddress ? { error: error.message, message: error.message } : {}),
   };
   return reply
     .code(error.status)

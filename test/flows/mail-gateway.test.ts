@@ -27,10 +27,9 @@ describe("the old addresses of the mail functions", () => {
     assert.equal(set.body.success, true);
     const again = await call(visitor, "set-username", { username: "other" });
     assert.deepEqual([again.status, again.body.success], [400, false]);
-    assert.equal(
-      (await fetch(`${t.url}/functions/v1/set-username`, { method: "POST" })).status,
-      401,
-    );
+    const nobody = await fetch(`${t.url}/functions/v1/set-username`, { method: "POST" });
+    const { message } = (await nobody.json()) as { message: string };
+    assert.deepEqual([nobody.status, message], [401, "Sign in, or send a bearer token"]);
   });
 
   test("setup-gmail-watch watches the caller's own mailbox, and nobody else's", async () => {
