@@ -217,7 +217,7 @@ export async function getWatchedFile(
   if (userId !== null) query = query.where("user_id", "=", userId);
   if ("id" in by) query = query.where("id", "=", by.id);
   else {
-    query = query.where("file_id", "=", by.fileId);
+    query = query.where("file_id", "=", by.fileId).where("state", "!=", "stopped");
     if (by.documentId) query = query.where("document_id", "=", by.documentId);
   }
   const file = await query.orderBy("created_at").executeTakeFirst();

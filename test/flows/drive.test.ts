@@ -232,6 +232,9 @@ describe("a file that is followed", () => {
     t.google.drive.edit(fileId, "# Unseen");
     await t.idle();
     assert.equal(await fileOf(visitor, fileId), undefined);
+    for (const path of [`poll/${fileId}`, `check-changes/${fileId}`]) {
+      assert.equal((await visitor.call("POST", `/api/v1/drive/${path}`)).status, 404, path);
+    }
     const { body: kept } = await visitor.call("GET", `/api/v1/documents/${document_id}`);
     assert.equal(kept.text, "# One");
     await follow(visitor, fileId);
