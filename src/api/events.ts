@@ -23,6 +23,8 @@ export const eventRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, {
     "/events",
     {
       config: { who: "user" },
+      // A stream has no end, and without a body not even a beginning.
+      exposeHeadRoute: false,
       schema: {
         summary: "The caller's own changes as server-sent events",
         description:

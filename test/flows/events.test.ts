@@ -32,6 +32,14 @@ describe("server-sent events", () => {
     await Promise.all([anas.leave(), priyas.leave()]);
   });
 
+  test("cannot be asked for without their body, which would hold a connection for nothing", async () => {
+    await using t = await openTestApp({ workers: false });
+    const { cookie } = await t.signIn("ana@example.com");
+    const signal = AbortSignal.timeout(2_000);
+    const init = { method: "HEAD", headers: { cookie }, signal };
+    assert.equal((await fetch(`${t.url}/api/v1/events`, init)).status, 404);
+  });
+
   test("go on after the last event that a page has seen, in order and without a gap", async () => {
     await using t = await openTestApp({ push: true });
     const ana = await t.signIn("ana@example.com");
