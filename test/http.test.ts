@@ -95,6 +95,7 @@ describe("the API over HTTP", () => {
       assert.equal(status, 200);
       const policy = headers.get("content-security-policy") ?? "";
       assert.match(policy, /script-src 'self' ?;/);
+      assert.doesNotMatch(policy, /upgrade-insecure-requests/);
       // Neither scripts nor styles in the page itself: they would need an exception.
       assert.doesNotMatch(text, /<script(?![^>]*\bsrc=)[^>]*>\s*\S|<style|\sstyle=|\son\w+=/);
       const assets = [...text.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, path]) => path ?? "");

@@ -81,7 +81,12 @@ export async function describeApi(server: FastifyInstance): Promise<void> {
     transformObject: (document) =>
       tidied(createJsonSchemaTransformObject({ zodToJsonConfig })(document), optionalBodies),
   });
-  await server.register(swaggerUi, { routePrefix: "/docs", staticCSP: true });
+  await server.register(swaggerUi, {
+    routePrefix: "/docs",
+    staticCSP: true,
+    // Where people come by http, from another machine, no file of the page could be fetched.
+    transformStaticCSP: (policy) => policy.replace("upgrade-insecure-requests;", ""),
+  });
 }
 
 const problemOf = (description: string) => ({
