@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 import fc from "fast-check";
 import type { Header } from "../providers/google/gmail.ts";
 import { addressedIn } from "./assistant-address.ts";
-import { decideMail, proofOf, senderOf, type Trust } from "./mail-trust.ts";
+import { decideMail, isOpenDomain, proofOf, senderOf, type Trust } from "./mail-trust.ts";
 
 const onlyMe: Trust = { mode: "only_me", senders: [] };
 const passed = (domain: string) =>
@@ -15,6 +15,16 @@ function decisionOn(headers: [string, string][], trust: Trust = onlyMe, isOwnMai
   const ownAddresses = ["ana@example.com"];
   return decideMail({ isOwnMailbox, sender, proof: proofOf(list, sender), ownAddresses, trust });
 }
+
+test("domains where anybody can have an address are known in all countries", () => {
+  const open =
+    "gmail.com t-online.de hotmail.co.uk gmx.at yahoo.co.uk orange.fr naver.com pm.me fastmail.com";
+  assert.deepEqual(
+    open.split(" ").filter((domain) => !isOpenDomain(domain)),
+    [],
+  );
+  assert.deepEqual(["example.com", "stanford.edu", "google.com"].filter(isOpenDomain), []);
+});
 
 describe("a mail in the assistant's mailbox", () => {
   const from = (value: string): [string, string] => ["From", value];

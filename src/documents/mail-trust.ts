@@ -1,3 +1,4 @@
+import emailProviders from "email-providers/all.json" with { type: "json" };
 import { comparable, type Mailbox, parseAddresses } from "../lib/addresses.ts";
 import type { Header } from "../providers/google/gmail.ts";
 
@@ -141,14 +142,12 @@ function readResult(part: string): Result {
   return { method: method.split("/")[0] ?? "", result, properties };
 }
 
-const openDomains = new Set(
-  [
-    "gmail.com googlemail.com outlook.com hotmail.com live.com yahoo.com icloud.com me.com aol.com gmx.de gmx.net",
-    "web.de proton.me protonmail.com mail.ru yandex.ru qq.com 163.com",
-  ]
-    .join(" ")
-    .split(" "),
-);
+// The list of the package, and what it lacks. A domain that is reserved for examples has no mailboxes.
+const openDomains = new Set([
+  ...emailProviders,
+  ..."duck.com fastmail.com mozmail.com posteo.de tuta.com tutanota.com tutanota.de".split(" "),
+]);
+openDomains.delete("example.com");
 
 /** Whether anybody can have an address at a domain: to let it in is to let everybody in. */
 export function isOpenDomain(domain: string): boolean {
