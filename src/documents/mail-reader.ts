@@ -1,15 +1,16 @@
-import { parentPort, workerData } from "node:worker_threads";
 import type { MailPart } from "../providers/google/mail-part.ts";
-import { readMailText } from "./mail-text.ts";
+import { type MailText, readMailText } from "./mail-text.ts";
 
-// A thread of its own, which mail-reading.ts starts and ends.
+// What a thread of mail-reading.ts does.
 
-const { root, isParted } = workerData as { root: MailPart; isParted: boolean };
+export type MailToRead = { root: MailPart; isParted: boolean };
+
+export function readMail({ root, isParted }: MailToRead): MailText {
+  return readMailText(withBuffers(root), { isParted });
+}
 
 // On its way here a buffer becomes plain bytes.
 function withBuffers(part: MailPart): MailPart {
   const data = part.data && Buffer.from(part.data);
   return { ...part, data, parts: part.parts.map(withBuffers) };
 }
-
-parentPort?.postMessage(readMailText(withBuffers(root), { isParted }));

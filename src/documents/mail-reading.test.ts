@@ -15,8 +15,11 @@ function partOf(mimeType: string, text: string): MailPart {
   return { ...plain, mimeType, size: data.length, data };
 }
 
-const read = (mimeType: string, text: string) =>
-  readMailTextApart(partOf(mimeType, text), new Map(), { signal: AbortSignal.timeout(60_000) });
+const read = (mimeType: string, text: string, seconds = 5) =>
+  readMailTextApart(partOf(mimeType, text), new Map(), {
+    signal: AbortSignal.timeout(60_000),
+    seconds,
+  });
 
 test("a mail is read apart as it would be here", async () => {
   const text = "Let us meet.\n\n-- \nJonas\n\nOn Monday Ana wrote:\n> Shall we?";
@@ -33,10 +36,10 @@ test("a mail that is written to be slow keeps its text, and keeps nobody else wa
     const now = performance.now();
     [ticks, last, longest] = [ticks + 1, now, Math.max(longest, now - last)];
   }, 20);
-  const { text } = await read("text/plain", slow);
+  const { text } = await read("text/plain", slow, 1.5);
   clearInterval(ticking);
   assert.equal(text, slow);
-  assert.ok(ticks > 0 && longest < 5_000, `nothing else went on for ${longest} ms`);
+  assert.ok(ticks > 0 && longest < 1_500, `nothing else went on for ${longest} ms`);
 });
 
 test("two megabytes of blanks, and of an invitation's beginnings, are read in a moment", async () => {
@@ -47,6 +50,6 @@ test("two megabytes of blanks, and of an invitation's beginnings, are read in a 
 });
 
 test("HTML that is nested without end costs its text, not the mail", async () => {
-  const mail = await read("text/html", "<i>".repeat(660_000));
+  const mail = await read("text/html", "<i>".repeat(660_000), 1);
   assert.equal(mail.text, "");
 });

@@ -1,26 +1,35 @@
-import { Worker } from "node:worker_threads";
+import { Piscina } from "piscina";
 import type { MailPart } from "../providers/google/mail-part.ts";
+import { catalog } from "../queue/catalog.ts";
+import type { MailToRead } from "./mail-reader.ts";
 import { attachmentsOf, type MailText } from "./mail-text.ts";
 
-const secondsAllowed = 5;
-const megabytesAllowed = 256;
+// Started by the first mail, and ended half a minute after the last. As many as mails are taken at once in a process, so
+// that none waits behind a slow one.
+const threads = new Piscina<MailToRead, MailText>({
+  filename: new URL("mail-reader.ts", import.meta.url).href,
+  minThreads: 0,
+  maxThreads: catalog["mail.take"].settings.concurrency,
+  idleTimeout: 30_000,
+  resourceLimits: { maxOldGenerationSizeMb: 256 },
+});
 
 /**
  * Reads a mail's text in a thread of its own, with a limit of time and memory: quotes are found by expressions that a few
  * hundred characters can keep busy for minutes, and deeply nested HTML takes as long. Without quotes and signature told
- * apart, and at last without a text, rather than not at all.
+ * apart, and at last without a text, rather than not at all. Each of the two tries has `seconds`.
  */
 export async function readMailTextApart(
   root: MailPart,
   fetched: ReadonlyMap<MailPart, Buffer>,
-  { signal }: { signal: AbortSignal },
+  { signal, seconds = 5 }: { signal: AbortSignal; seconds?: number },
 ): Promise<MailText> {
   const whole = withBodies(root, fetched);
   const text =
-    (await readApart(whole, { isParted: true, signal })) ??
-    (await readApart(whole, { isParted: false, signal }));
+    (await readApart({ root: whole, isParted: true }, { signal, seconds })) ??
+    (await readApart({ root: whole, isParted: false }, { signal, seconds }));
   if (text) return text;
-  const cut = `the text could not be read within ${secondsAllowed} seconds`;
+  const cut = `the text could not be read within ${seconds} seconds`;
   return { text: "", quoted: null, signature: null, cut, attachments: attachmentsOf(root) };
 }
 
@@ -30,26 +39,17 @@ function withBodies(part: MailPart, fetched: ReadonlyMap<MailPart, Buffer>): Mai
 }
 
 async function readApart(
-  root: MailPart,
-  { isParted, signal }: { isParted: boolean; signal: AbortSignal },
+  mail: MailToRead,
+  { signal, seconds }: { signal: AbortSignal; seconds: number },
 ): Promise<MailText | null> {
-  signal.throwIfAborted();
-  const worker = new Worker(new URL("mail-reader.ts", import.meta.url), {
-    workerData: { root, isParted },
-    resourceLimits: { maxOldGenerationSizeMb: megabytesAllowed },
-  });
-  const { promise, resolve } = Promise.withResolvers<MailText | null>();
-  const giveUp = () => resolve(null);
-  const tooSlow = setTimeout(giveUp, secondsAllowed * 1_000);
-  signal.addEventListener("abort", giveUp);
-  worker.on("message", resolve).on("error", giveUp).on("exit", giveUp);
+  const tooSlow = AbortSignal.timeout(seconds * 1_000);
   try {
-    const text = await promise;
+    return await threads.run(mail, {
+      name: "readMail",
+      signal: AbortSignal.any([signal, tooSlow]),
+    });
+  } catch {
     signal.throwIfAborted();
-    return text;
-  } finally {
-    clearTimeout(tooSlow);
-    signal.removeEventListener("abort", giveUp);
-    await worker.terminate();
+    return null;
   }
 }
