@@ -49,7 +49,7 @@ export type Applied = {
 export type Source<Change> = {
   /** Names the parameters that a cursor is bound to. Another shape makes every kept cursor void. */
   cursorShape: string;
-  /** What to read next, null when there is nothing left to do in this run. `isDone` knows what this run has finished. */
+  /** What to read next, null when there is nothing left to do in this run. `finished` names the readings that it has ended. */
   nextReading(feed: Feed, run: { now: Date; finished: ReadonlySet<string> }): Reading | null;
   /** One page. @throws {ProviderError} */
   listPage(

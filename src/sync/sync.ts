@@ -273,7 +273,7 @@ async function endInSuccess(
 // taken over meanwhile, or the feed is no longer followed.
 async function endInFailure(
   app: SyncApp,
-  { google, signal, startedMs }: Reader,
+  { source, google, signal, startedMs }: Reader,
   run: Run,
   error: unknown,
 ): Promise<boolean> {
@@ -282,13 +282,14 @@ async function endInFailure(
   const { patch, text } = isInterrupted
     ? { patch: { due_at: now }, text: "The process was stopped" }
     : afterFailure(run.feed, error, now);
+  const details = error instanceof ProviderError ? (source.learn?.(run.feed, error) ?? {}) : {};
   const durationMs = Math.round(performance.now() - startedMs);
   const lease = { feedId: run.feed.id, owner: run.owner };
   const news = { type: "feeds.changed", payload: { feed_id: run.feed.id } };
   try {
     await app.db.transaction().execute(async (tx) => {
       // Who asked meanwhile is served by the next try.
-      await updateUnderLease(tx, lease, { ...patch, last_run_at: now }, "release");
+      await updateUnderLease(tx, lease, { ...patch, details, last_run_at: now }, "release");
       const outcome = isInterrupted ? ("interrupted" as const) : ("failed" as const);
       const providerCalls = google.calls;
       await recordRun(tx, run, {

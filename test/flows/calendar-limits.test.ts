@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { sql } from "kysely";
+import { addFault } from "../../sandbox/google/faults.ts";
 import { openGoogleAccess } from "../../src/accounts/google-access.ts";
 import { openApp } from "../../src/app.ts";
 import { ProviderError } from "../../src/lib/errors.ts";
@@ -84,6 +85,28 @@ describe("limits towards Google", () => {
     t.clock.advance(60_000);
     await t.idle();
     await assertSameAsGoogle(t, ana, first.userId);
+  });
+
+  test("a page that is larger than we take is asked for in smaller pieces the next time", async () => {
+    await using t = await openTestApp();
+    addFault(t.google.state, {
+      endpoint: "calendar.events.list",
+      status: 500,
+      message: "x".repeat(64_000_001),
+    });
+    t.google.calendar.addEvent(ana, eventIn(t, 1));
+    const { userId } = await t.signIn(ana);
+    await t.idle();
+    const failed = await t.app.db
+      .selectFrom("feeds")
+      .select(["last_error_reason", "details"])
+      .where("failures", ">", 0)
+      .executeTakeFirstOrThrow();
+    assert.equal(failed.last_error_reason, "answer_too_large");
+    assert.equal(failed.details.pageSize, 625);
+    t.clock.advance(30 * 60_000);
+    await t.idle();
+    await assertSameAsGoogle(t, ana, userId);
   });
 
   test("somebody whose calendars are slow or failing does not delay the others", async () => {
