@@ -6,6 +6,7 @@ import { digest, sameSecret } from "../lib/secrets.ts";
 import { getProfile } from "../providers/google/gmail.ts";
 import { openGoogleRequest } from "../providers/google/request.ts";
 import { enqueue } from "../queue/queue.ts";
+import { audit } from "./audit-trail.ts";
 import { serviceAccessToken } from "./google-tokens.ts";
 import { createUser, findUserByEmail } from "./users.ts";
 
@@ -100,11 +101,7 @@ export async function connectDelegatedMailbox(
       .returning("id")
       .executeTakeFirstOrThrow();
     await enqueue(app, tx, { name: "feeds.start", payload: { connectionId: id }, key: id });
-    const details = JSON.stringify({ connection_id: id, email });
-    await tx
-      .insertInto("audit_trail")
-      .values({ user_id: userId, action: "mailbox.delegated", details })
-      .execute();
+    await audit(tx, userId, "mailbox.delegated", { connection_id: id, email });
     return { connectionId: id, email };
   });
 }

@@ -7,6 +7,7 @@ import { seal } from "../lib/secrets.ts";
 import type { Grant, Identity } from "../providers/google/oauth.ts";
 import { type Capability, capabilities, missingScopes } from "../providers/google/scopes.ts";
 import { enqueue } from "../queue/queue.ts";
+import { audit } from "./audit-trail.ts";
 
 /** One authorised Google account, as the API shows it. Never with a token. */
 export type Connection = {
@@ -147,14 +148,7 @@ export async function saveGrant(
       })),
     )
     .execute();
-  await tx
-    .insertInto("audit_trail")
-    .values({
-      user_id: userId,
-      action: "connection.granted",
-      details: JSON.stringify({ connection_id: id, scopes: grant.scopes }),
-    })
-    .execute();
+  await audit(tx, userId, "connection.granted", { connection_id: id, scopes: grant.scopes });
   await enqueue(app, tx, { name: "feeds.start", payload: { connectionId: id }, key: id });
   return { connectionId: id, hasRefreshToken };
 }

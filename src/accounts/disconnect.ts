@@ -10,7 +10,9 @@ import { refreshGrant, revokeGrant } from "../providers/google/oauth.ts";
 import { openGoogleRequest } from "../providers/google/request.ts";
 import type { JobPayload } from "../queue/catalog.ts";
 import { enqueue } from "../queue/queue.ts";
+import { audit } from "./audit-trail.ts";
 import { boundTo, type ReconnectReason } from "./connections.ts";
+import { tellUser } from "./tell-user.ts";
 import { deleteUserRows } from "./user-data.ts";
 
 type Part = Pick<App, "db" | "clock" | "queue">;
@@ -36,15 +38,9 @@ export async function disconnect(app: Part, userId: string, connectionId: string
     await (connection.is_sign_in
       ? stripTokens(app, tx, connectionId)
       : tx.deleteFrom("connections").where("id", "=", connectionId).execute());
-    const details = JSON.stringify({ connection_id: connectionId });
-    await tx
-      .insertInto("audit_trail")
-      .values({ user_id: userId, action: "connection.disconnected", details })
-      .execute();
-    await tx
-      .insertInto("user_events")
-      .values({ user_id: userId, type: "connection.changed", payload: details })
-      .execute();
+    const details = { connection_id: connectionId };
+    await audit(tx, userId, "connection.disconnected", details);
+    await tellUser(tx, userId, [{ type: "connection.changed", payload: details }]);
   });
 }
 

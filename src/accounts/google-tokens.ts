@@ -8,7 +8,9 @@ import { inParallel } from "../lib/parallel.ts";
 import { seal, unseal } from "../lib/secrets.ts";
 import { type Grant, refreshGrant, serviceAccountGrant } from "../providers/google/oauth.ts";
 import { enqueue, type NewJob } from "../queue/queue.ts";
+import { audit } from "./audit-trail.ts";
 import { boundTo, type ReconnectReason } from "./connections.ts";
+import { tellUser } from "./tell-user.ts";
 
 type Part = Pick<App, "db" | "clock" | "config" | "googleOAuth" | "queue" | "log">;
 
@@ -264,15 +266,9 @@ async function recordDeath(
       had_lived_days: livedDays,
     })
     .execute();
-  const details = JSON.stringify({ connection_id: lease.id });
-  await tx
-    .insertInto("audit_trail")
-    .values({ user_id: lease.user_id, action: "connection.grant_dead", details })
-    .execute();
-  await tx
-    .insertInto("user_events")
-    .values({ user_id: lease.user_id, type: "connection.changed", payload: details })
-    .execute();
+  const details = { connection_id: lease.id };
+  await audit(tx, lease.user_id, "connection.grant_dead", details);
+  await tellUser(tx, lease.user_id, [{ type: "connection.changed", payload: details }]);
 }
 
 export type RefreshResult = { userId: string; connectionId: string; error: string | null };

@@ -3,6 +3,7 @@ import { sql } from "kysely";
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
 import { AppError } from "../lib/errors.ts";
+import { audit } from "./audit-trail.ts";
 
 /** A person as the API shows them. */
 export type User = {
@@ -169,11 +170,7 @@ export async function setUsername(
       .set({ username, username_set_at: now, updated_at: now })
       .where("id", "=", userId)
       .execute();
-    const details = JSON.stringify({ username });
-    await tx
-      .insertInto("audit_trail")
-      .values({ user_id: userId, action: "username.set", details })
-      .execute();
+    await audit(tx, userId, "username.set", { username });
     return username;
   });
 }

@@ -1,12 +1,12 @@
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
+import { tellUser } from "../accounts/tell-user.ts";
 import type { App } from "../app.ts";
 import { AppError } from "../lib/errors.ts";
 import { enqueue } from "../queue/queue.ts";
 import { chooseCalendar } from "../sync/calendar-list.ts";
 import { type Feed, getFeed, listFeeds } from "../sync/feeds.ts";
 import { pushHealth } from "../sync/push-health.ts";
-import { tellUser } from "../sync/tell-user.ts";
 import { requestSync, waitForRuns } from "../sync/waiting.ts";
 import { JobsAnswer } from "./calendar.ts";
 import { listOf, listQuery, pageOf, readCursor } from "./lists.ts";

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { sql } from "kysely";
+import { tellUser } from "../accounts/tell-user.ts";
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
 import { AppError } from "../lib/errors.ts";
@@ -242,13 +243,8 @@ export async function requireProject(tx: Tx, userId: string, projectId: string):
   });
 }
 
+/** Tells a document's owner that something about it changed. */
 export async function tellOwner(tx: Tx, userId: string, documentId: string): Promise<void> {
-  await tx
-    .insertInto("user_events")
-    .values({
-      user_id: userId,
-      type: "documents.changed",
-      payload: JSON.stringify({ document_ids: [documentId] }),
-    })
-    .execute();
+  const payload = { document_ids: [documentId] };
+  await tellUser(tx, userId, [{ type: "documents.changed", payload }]);
 }

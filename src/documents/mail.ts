@@ -1,6 +1,8 @@
 import { createHash } from "node:crypto";
 import { sql } from "kysely";
+import { audit } from "../accounts/audit-trail.ts";
 import { openGoogleAccess } from "../accounts/google-access.ts";
+import { tellUser } from "../accounts/tell-user.ts";
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
 import { comparable, decodeHeader, parseAddresses } from "../lib/addresses.ts";
@@ -11,7 +13,7 @@ import { getAttachment, getMail, type Mail, type MailHead } from "../providers/g
 import type { GoogleRequest } from "../providers/google/request.ts";
 import { enqueue, type NewJob } from "../queue/queue.ts";
 import type { AddressedTo } from "./assistant-address.ts";
-import { startClassification } from "./classification.ts";
+import { startClassification, tellOwner } from "./classification.ts";
 import { readMailTextApart } from "./mail-reading.ts";
 import { type MailText, missingBodies } from "./mail-text.ts";
 import {
@@ -367,14 +369,7 @@ async function keepDocument(
     .where("inbound_address", "=", decision.virtual_email)
     .execute();
   await enqueue(app, tx, jobs);
-  await tx
-    .insertInto("user_events")
-    .values({
-      user_id: userId,
-      type: "documents.changed",
-      payload: JSON.stringify({ document_ids: [documentId] }),
-    })
-    .execute();
+  await tellOwner(tx, userId, documentId);
   return 1;
 }
 
@@ -426,15 +421,9 @@ export async function decideHeld(
         .where("inbound_address", "=", held.virtual_email)
         .execute();
     }
-    const details = JSON.stringify({ decision_id: decisionId, decision });
-    await tx
-      .insertInto("audit_trail")
-      .values({ user_id: userId, action: "mail.decided", details })
-      .execute();
-    await tx
-      .insertInto("user_events")
-      .values({ user_id: userId, type: "mail.changed", payload: details })
-      .execute();
+    const details = { decision_id: decisionId, decision };
+    await audit(tx, userId, "mail.decided", details);
+    await tellUser(tx, userId, [{ type: "mail.changed", payload: details }]);
   });
 }
 

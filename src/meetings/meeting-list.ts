@@ -1,4 +1,5 @@
 import { type RawBuilder, sql } from "kysely";
+import { tellUser } from "../accounts/tell-user.ts";
 import type { App } from "../app.ts";
 import type { Db, Tx } from "../db/connection.ts";
 import { AppError } from "../lib/errors.ts";
@@ -132,14 +133,7 @@ export async function editMeeting(
     await decideBots(tx, [id], app.clock.now());
     // Even one that has its bot may want it by another name now.
     await enqueue(app, tx, reconcileJob({ meeting_id: id }));
-    await tx
-      .insertInto("user_events")
-      .values({
-        user_id: userId,
-        type: "meeting.changed",
-        payload: JSON.stringify({ meeting_ids: [id] }),
-      })
-      .execute();
+    await tellUser(tx, userId, [{ type: "meeting.changed", payload: { meeting_ids: [id] } }]);
   });
   return getMeeting(app, userId, id);
 }

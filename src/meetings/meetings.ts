@@ -1,4 +1,5 @@
 import { sql } from "kysely";
+import { tellUser } from "../accounts/tell-user.ts";
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
 import { enqueue, type NewJob } from "../queue/queue.ts";
@@ -60,11 +61,8 @@ export async function deriveForUser(
     const { jobs, meetingIds } = await deriveMeetings(tx, context);
     await enqueue(app, tx, jobs);
     if (meetingIds.length === 0) return;
-    const payload = JSON.stringify({ feed_id: null, meeting_ids: meetingIds });
-    await tx
-      .insertInto("user_events")
-      .values({ user_id: userId, type: "calendar.changed", payload })
-      .execute();
+    const payload = { feed_id: null, meeting_ids: meetingIds };
+    await tellUser(tx, userId, [{ type: "calendar.changed", payload }]);
   });
 }
 

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { sql } from "kysely";
+import { tellUser } from "../accounts/tell-user.ts";
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
 import { AppError, ProviderError } from "../lib/errors.ts";
@@ -257,12 +258,6 @@ async function requireProject(tx: Tx, userId: string, projectId: string): Promis
 }
 
 async function tell(tx: Tx, { userId, projectId, id, state }: Of & { state: string }) {
-  await tx
-    .insertInto("user_events")
-    .values({
-      user_id: userId,
-      type: "onboarding.changed",
-      payload: JSON.stringify({ onboarding_id: id, project_id: projectId, state }),
-    })
-    .execute();
+  const payload = { onboarding_id: id, project_id: projectId, state };
+  await tellUser(tx, userId, [{ type: "onboarding.changed", payload }]);
 }

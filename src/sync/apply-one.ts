@@ -1,3 +1,4 @@
+import { tellUser } from "../accounts/tell-user.ts";
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
 import { AppError } from "../lib/errors.ts";
@@ -6,7 +7,6 @@ import { enqueue } from "../queue/queue.ts";
 import { calendarSource } from "./calendar.ts";
 import { type Feed, listFeeds } from "./feeds.ts";
 import { type Applied, nothingApplied, sumApplied } from "./source.ts";
-import { tellUser } from "./tell-user.ts";
 
 type Part = Pick<App, "db" | "clock" | "config" | "queue">;
 

@@ -1,5 +1,6 @@
 import { sql } from "kysely";
 import { z } from "zod";
+import { tellUser } from "../accounts/tell-user.ts";
 import type { Tx } from "../db/connection.ts";
 import { checkJob, recordFileChanges } from "../documents/watched-files.ts";
 import { ProviderError } from "../lib/errors.ts";
@@ -67,11 +68,8 @@ export const driveSource: Source<FileChange> = {
     );
     const others = [...recorded.told].filter(([userId]) => userId !== feed.user_id);
     for (const [userId, ids] of others) {
-      const payload = JSON.stringify({ document_ids: ids.slice(0, 50) });
-      await tx
-        .insertInto("user_events")
-        .values({ user_id: userId, type: "documents.changed", payload })
-        .execute();
+      const payload = { document_ids: ids.slice(0, 50) };
+      await tellUser(tx, userId, [{ type: "documents.changed", payload }]);
     }
     const own = recorded.told.get(feed.user_id) ?? [];
     const applied: Applied = {

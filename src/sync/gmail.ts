@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { tellUser } from "../accounts/tell-user.ts";
 import { addressedIn } from "../documents/assistant-address.ts";
 import { type AddressedMail, recordMails } from "../documents/mail.ts";
 import { ProviderError } from "../lib/errors.ts";
@@ -66,11 +67,8 @@ export const gmailSource: Source<MailChange> = {
     const { decided, jobs, told } = await recordMails(app, tx, mailboxOf(feed), addressed);
     for (const { userId, ids } of told) {
       // The mail's owner may be another than the mailbox's.
-      const payload = JSON.stringify({ decision_ids: ids.slice(0, 50) });
-      await tx
-        .insertInto("user_events")
-        .values({ user_id: userId, type: "mail.changed", payload })
-        .execute();
+      const payload = { decision_ids: ids.slice(0, 50) };
+      await tellUser(tx, userId, [{ type: "mail.changed", payload }]);
     }
     const applied: Applied = {
       ...nothingApplied,

@@ -1,10 +1,10 @@
+import type { News } from "../accounts/tell-user.ts";
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
 import type { ProviderError } from "../lib/errors.ts";
 import type { GoogleRequest } from "../providers/google/request.ts";
 import type { NewJob } from "../queue/queue.ts";
 import type { Feed } from "./feeds.ts";
-import type { News } from "./tell-user.ts";
 
 /**
  * One pass over a part of a feed: all pages from where it begins. `full` and `delta` end with a cursor; a `part` reads

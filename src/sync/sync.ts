@@ -1,4 +1,5 @@
 import { type GoogleAccess, openGoogleAccess } from "../accounts/google-access.ts";
+import { tellUser } from "../accounts/tell-user.ts";
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
 import { ProviderError } from "../lib/errors.ts";
@@ -28,7 +29,6 @@ import {
   sumApplied,
 } from "./source.ts";
 import { sourceOf } from "./sources.ts";
-import { tellUser } from "./tell-user.ts";
 import { judgeChannel } from "./watches.ts";
 
 export type SyncApp = Pick<
