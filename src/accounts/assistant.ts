@@ -4,16 +4,15 @@ import type { Tx } from "../db/connection.ts";
 import { AppError, ProviderError } from "../lib/errors.ts";
 import { digest, sameSecret } from "../lib/secrets.ts";
 import { getProfile } from "../providers/google/gmail.ts";
-import { openGoogleRequest } from "../providers/google/request.ts";
 import { enqueue } from "../queue/queue.ts";
 import { audit } from "./audit-trail.ts";
-import { serviceAccessToken } from "./google-tokens.ts";
+import { openServiceRequest } from "./google-access.ts";
 import { createUser, findUserByEmail } from "./users.ts";
 
 type Part = Pick<App, "db" | "clock" | "config" | "queue">;
 
 /** What a mailbox is read with. */
-export const mailScopes = ["https://www.googleapis.com/auth/gmail.readonly"];
+const mailScopes = ["https://www.googleapis.com/auth/gmail.readonly"];
 
 /**
  * The user that the assistant itself is: its mailbox is a connection of theirs. Made when it is first needed.
@@ -62,13 +61,7 @@ export async function connectDelegatedMailbox(
   app: Part & Pick<App, "googleOAuth">,
   { userId, mailbox }: { userId: string; mailbox: string },
 ): Promise<{ connectionId: string; email: string }> {
-  const token = () => serviceAccessToken(app, mailScopes, mailbox);
-  const google = openGoogleRequest({
-    apiUrl: app.config.google.apiUrl,
-    accessToken: token,
-    renewAccessToken: token,
-    clock: app.clock,
-  });
+  const google = openServiceRequest(app, mailScopes, { subject: mailbox });
   const { email } = await getProfile(google).catch((error: unknown) => {
     if (!(error instanceof ProviderError)) throw error;
     throw new AppError(

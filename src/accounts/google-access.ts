@@ -1,7 +1,7 @@
 import type { App } from "../app.ts";
 import { ProviderError } from "../lib/errors.ts";
 import { type GoogleRequest, openGoogleRequest } from "../providers/google/request.ts";
-import { accessToken, renewAccessToken } from "./google-tokens.ts";
+import { accessToken, renewAccessToken, serviceAccessToken } from "./google-tokens.ts";
 
 type Part = Pick<
   App,
@@ -46,4 +46,20 @@ export function openGoogleAccess(app: Part, connectionId: string): GoogleAccess 
     },
   };
   return access;
+}
+
+/** Calls in the service account's own name, or by `subject` in that of a person of its domain. Nobody's quota counts them. */
+export function openServiceRequest(
+  app: Pick<App, "config" | "googleOAuth" | "clock">,
+  scopes: readonly string[],
+  { subject, ...limits }: { subject?: string; timeoutMs?: number } = {},
+): GoogleRequest {
+  const token = () => serviceAccessToken(app, scopes, subject);
+  return openGoogleRequest({
+    apiUrl: app.config.google.apiUrl,
+    accessToken: token,
+    renewAccessToken: token,
+    clock: app.clock,
+    ...limits,
+  });
 }

@@ -1,7 +1,7 @@
 import type { App } from "../app.ts";
-import { type GoogleRequest, openGoogleRequest } from "../providers/google/request.ts";
+import type { GoogleRequest } from "../providers/google/request.ts";
 import { ensureAssistant } from "./assistant.ts";
-import { serviceAccessToken } from "./google-tokens.ts";
+import { openServiceRequest } from "./google-access.ts";
 
 const scopes = ["https://www.googleapis.com/auth/drive.readonly"];
 
@@ -10,13 +10,7 @@ export function openServiceDrive(
   app: Pick<App, "config" | "clock" | "googleOAuth">,
 ): GoogleRequest | null {
   if (!app.config.google.serviceAccount || !app.config.virtualEmailAddress) return null;
-  const token = () => serviceAccessToken(app, scopes);
-  return openGoogleRequest({
-    apiUrl: app.config.google.apiUrl,
-    accessToken: token,
-    renewAccessToken: token,
-    clock: app.clock,
-  });
+  return openServiceRequest(app, scopes);
 }
 
 /**

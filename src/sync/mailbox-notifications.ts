@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { sql } from "kysely";
-import { serviceAccessToken } from "../accounts/google-tokens.ts";
+import { openServiceRequest } from "../accounts/google-access.ts";
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
 import { AppError, ProviderError } from "../lib/errors.ts";
@@ -13,7 +13,6 @@ import {
   readMailboxMessage,
   verifyPushToken,
 } from "../providers/google/pubsub.ts";
-import { openGoogleRequest } from "../providers/google/request.ts";
 import { enqueue, type NewJob } from "../queue/queue.ts";
 import { afterSilence } from "./look.ts";
 import { noticedJob } from "./noticed.ts";
@@ -181,15 +180,8 @@ async function keepPulling(
   closing: AbortSignal,
   pauseMs: number,
 ): Promise<void> {
-  const token = () => serviceAccessToken(app, pubsubScopes);
-  const google = openGoogleRequest({
-    apiUrl: app.config.google.apiUrl,
-    accessToken: token,
-    renewAccessToken: token,
-    clock: app.clock,
-    // The call waits for a message, up to a minute and a half.
-    timeoutMs: 100_000,
-  });
+  // The call waits for a message, up to a minute and a half.
+  const google = openServiceRequest(app, pubsubScopes, { timeoutMs: 100_000 });
   let failures = 0;
   while (!closing.aborted) {
     try {
