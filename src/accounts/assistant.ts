@@ -6,6 +6,7 @@ import { digest, sameSecret } from "../lib/secrets.ts";
 import { getProfile } from "../providers/google/gmail.ts";
 import { enqueue } from "../queue/queue.ts";
 import { audit } from "./audit-trail.ts";
+import { startFeedsJob } from "./connections.ts";
 import { openServiceRequest } from "./google-access.ts";
 import { createUser, findUserByEmail } from "./users.ts";
 
@@ -93,7 +94,7 @@ export async function connectDelegatedMailbox(
       )
       .returning("id")
       .executeTakeFirstOrThrow();
-    await enqueue(app, tx, { name: "feeds.start", payload: { connectionId: id }, key: id });
+    await enqueue(app, tx, startFeedsJob(id));
     await audit(tx, userId, "mailbox.delegated", { connection_id: id, email });
     return { connectionId: id, email };
   });

@@ -6,7 +6,7 @@ import { AppError } from "../lib/errors.ts";
 import { seal } from "../lib/secrets.ts";
 import type { Grant, Identity } from "../providers/google/oauth.ts";
 import { type Capability, capabilities, missingScopes } from "../providers/google/scopes.ts";
-import { enqueue } from "../queue/queue.ts";
+import { enqueue, type NewJob } from "../queue/queue.ts";
 import { audit } from "./audit-trail.ts";
 
 /** One authorised Google account, as the API shows it. Never with a token. */
@@ -32,11 +32,17 @@ export type ConnectionState = "active" | "reconnect_needed";
 /** `grant_dead`: Google said `invalid_grant`; `disconnected`: the user asked; `no_refresh_token`: it never had one. */
 export type ReconnectReason = "grant_dead" | "disconnected" | "no_refresh_token";
 
-/** What a purpose's tokens are sealed for: a value moved to another row or column does not open. */
+/** What a connection's token is sealed to: moved to another row or column it does not open. */
 export function boundTo(connectionId: string, column: "access_token" | "refresh_token"): string {
   return `connections:${connectionId}:${column}`;
 }
 
+/** A wish to follow what a connection allows, no more and no less. */
+export function startFeedsJob(connectionId: string): NewJob {
+  return { name: "feeds.start", payload: { connectionId }, key: connectionId };
+}
+
+/** A user's connections, the one that they sign in with first. */
 export async function listConnections(app: Pick<App, "db">, userId: string): Promise<Connection[]> {
   const rows = await app.db
     .selectFrom("connections")
@@ -149,7 +155,7 @@ export async function saveGrant(
     )
     .execute();
   await audit(tx, userId, "connection.granted", { connection_id: id, scopes: grant.scopes });
-  await enqueue(app, tx, { name: "feeds.start", payload: { connectionId: id }, key: id });
+  await enqueue(app, tx, startFeedsJob(id));
   return { connectionId: id, hasRefreshToken };
 }
 

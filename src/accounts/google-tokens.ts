@@ -7,15 +7,15 @@ import { ProviderError } from "../lib/errors.ts";
 import { inParallel } from "../lib/parallel.ts";
 import { seal, unseal } from "../lib/secrets.ts";
 import { type Grant, refreshGrant, serviceAccountGrant } from "../providers/google/oauth.ts";
-import { enqueue, type NewJob } from "../queue/queue.ts";
+import { enqueue } from "../queue/queue.ts";
 import { audit } from "./audit-trail.ts";
-import { boundTo, type ReconnectReason } from "./connections.ts";
+import { boundTo, type ReconnectReason, startFeedsJob } from "./connections.ts";
 import { tellUser } from "./tell-user.ts";
 
 type Part = Pick<App, "db" | "clock" | "config" | "googleOAuth" | "queue" | "log">;
 
 /** A token with less than this left is refreshed before use. */
-export const refreshAheadMs = 5 * 60_000;
+const refreshAheadMs = 5 * 60_000;
 
 const leaseSeconds = 30;
 const waitForOthersMs = 25_000;
@@ -197,13 +197,8 @@ async function keepRefreshed(
       .where("refresh_lease_owner", "=", lease.owner)
       .where("token_version", "=", lease.token_version)
       .executeTakeFirst();
-    if (isOther && kept.numUpdatedRows > 0n) await enqueue(app, tx, feedsJob(lease.id));
+    if (isOther && kept.numUpdatedRows > 0n) await enqueue(app, tx, startFeedsJob(lease.id));
   });
-}
-
-// What the grant allows has changed, and so has what is followed.
-function feedsJob(connectionId: string): NewJob {
-  return { name: "feeds.start", payload: { connectionId }, key: connectionId };
 }
 
 // A transient failure slows this connection down, and no other.
@@ -245,7 +240,7 @@ async function markDead(app: Part, lease: Tokens & { owner: string }): Promise<v
       .executeTakeFirst();
     if (!dead) return;
     await recordDeath(app, tx, lease, dead.consented_at);
-    await enqueue(app, tx, feedsJob(lease.id));
+    await enqueue(app, tx, startFeedsJob(lease.id));
   });
 }
 
@@ -271,7 +266,7 @@ async function recordDeath(
   await tellUser(tx, lease.user_id, [{ type: "connection.changed", payload: details }]);
 }
 
-export type RefreshResult = { userId: string; connectionId: string; error: string | null };
+type RefreshResult = { userId: string; connectionId: string; error: string | null };
 
 /** Refreshes what expires within `aheadMs`, a limited number at once; one failure never hides the others' results. */
 export async function refreshDueTokens(
