@@ -1,6 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { Client } from "pg";
 import { type Database, openDatabase } from "../src/db/connection.ts";
+import { systemClock } from "../src/lib/clock.ts";
+import type { Log } from "../src/lib/log.ts";
+import { openQueue } from "../src/queue/queue.ts";
 
 /** The migrated database that every test file clones. */
 export const templateName = "daybook_test_template";
@@ -13,6 +16,11 @@ export async function createTestDatabase(): Promise<Database> {
 /** An empty database of its own, dropped when closed. */
 export async function createEmptyDatabase(): Promise<Database> {
   return createFrom("template0");
+}
+
+/** Makes the queue's tables without keeping it open. */
+export async function installQueue(database: Database, log: Log): Promise<void> {
+  await using _queue = await openQueue({ database, log, clock: systemClock });
 }
 
 /** The address of another database on the same server. */

@@ -9,8 +9,7 @@ import { startEmbedded } from "../src/db/embedded.ts";
 import { migrate } from "../src/db/migrate.ts";
 import { openLog } from "../src/lib/log.ts";
 import { sealingKey } from "../src/lib/secrets.ts";
-import { installQueue } from "../src/queue/queue.ts";
-import { templateName, urlOfDatabase } from "./database.ts";
+import { installQueue, templateName, urlOfDatabase } from "./database.ts";
 
 // `node test/run.ts [--external] [files]`: one PostgreSQL and one migrated template database for the whole run; each
 // test file clones it. Without `--external` the server is our embedded one, in a temporary folder.

@@ -46,7 +46,6 @@ export const syncGateway: FastifyPluginAsyncZod<{ app: App }> = async (server, {
       const { service, activityType, forceSync: force = false } = wish.data;
       const userId = targetUser(request, wish.data.userId);
       const user = await getUser(app, userId);
-      if (!user) return reply.code(404).send({ error: "User not found" });
       if (activityType) await recordActivity(app, userId, activityType);
       if (wish.data.virtualEmailDetection) {
         await takeDetection(app, userId, wish.data.virtualEmailDetection.messageId);

@@ -57,11 +57,6 @@ export function unseal(keys: Keyring, value: string, boundTo: string): string {
   return decipher.update(sealed.subarray(0, -16), undefined, "utf8") + decipher.final("utf8");
 }
 
-/** The id of the key that sealed a value, without opening it. */
-export function sealedBy(value: string): string | null {
-  return /^v1\.([^.]+)\./.exec(value)?.[1] ?? null;
-}
-
 /** 256 random bits as text that is safe in URLs and headers. */
 export function randomToken(): string {
   return randomBytes(32).toString("base64url");

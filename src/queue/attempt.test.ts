@@ -5,8 +5,9 @@ import { sql } from "kysely";
 import { AppError, ProviderError } from "../lib/errors.ts";
 import { catalog } from "./catalog.ts";
 import { listDeadLetters, resendDeadLetters } from "./dead-letters.ts";
-import { enqueue, findJobState, queueHealth } from "./queue.ts";
+import { enqueue, queueHealth } from "./queue.ts";
 import {
+  findJobState,
   handlersOf,
   inAnHour,
   listJobs,

@@ -5,8 +5,9 @@ import { sql } from "kysely";
 import { createEmptyDatabase } from "../../test/database.ts";
 import { openDatabase } from "../db/connection.ts";
 import { systemClock } from "../lib/clock.ts";
-import { enqueue, ensureSchedules, findJobState, openQueue, queueHealth } from "./queue.ts";
+import { enqueue, ensureSchedules, openQueue, queueHealth } from "./queue.ts";
 import {
+  findJobState,
   handlersOf,
   inAnHour,
   listJobs,

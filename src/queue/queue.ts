@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { sql } from "kysely";
 import { PgBoss } from "pg-boss";
 import type { Database, Db, Tx } from "../db/connection.ts";
-import { type Clock, systemClock } from "../lib/clock.ts";
+import type { Clock } from "../lib/clock.ts";
 import type { Log } from "../lib/log.ts";
 import { catalog, type JobName, type JobPayload, jobNames, parsePayload } from "./catalog.ts";
 import { type DueRow, insertDue, insertOrMerge, type JobRow } from "./insert.ts";
@@ -33,16 +33,6 @@ export type NewJob = {
 
 /** A job that the clock starts, once in each period of `everySeconds`: a day at most. */
 export type Schedule = { name: string; everySeconds: number; job: NewJob };
-
-/** Where a job is. `failed` means given up, after `attempts`; it then lies among the dead letters. */
-export type JobState = {
-  state: "waiting" | "running" | "done" | "failed";
-  attempts: number;
-  /** What the handler returned, or the error of the latest attempt. */
-  output: unknown;
-  createdAt: Date;
-  finishedAt: Date | null;
-};
 
 /** The queue in numbers. `waiting` are those that are due and have not started, `later` those that are not due yet. */
 export type QueueHealth = {
@@ -108,11 +98,6 @@ export async function openQueue(parts: {
   return { db: database.db, boss, clock, closing: closing.signal, [Symbol.asyncDispose]: close };
 }
 
-/** Makes the queue's tables without keeping it open. */
-export async function installQueue(database: Database, log: Log): Promise<void> {
-  await using _queue = await openQueue({ database, log, clock: systemClock });
-}
-
 /**
  * Adds jobs in the caller's transaction, all of them in one statement: they exist, and workers hear of them, when it
  * commits. A waiting job that one is merged into does not start before that either, so that it sees what this
@@ -154,23 +139,6 @@ export async function ensureSchedules(queue: Queue, schedules: Schedule[]): Prom
     check().catch((error) => queue.boss.emit("error", error));
   }, scheduleCheckMs);
   queue.closing.addEventListener("abort", () => clearInterval(timer));
-}
-
-/** Finds a job for as long as it is remembered: two days after its end. */
-export async function findJobState(
-  queue: Queue,
-  name: JobName,
-  id: string,
-): Promise<JobState | null> {
-  const { rows } = await sql<JobState>`
-    select
-      case when state < 'active' then 'waiting' when state = 'active' then 'running'
-        when state = 'completed' then 'done' else 'failed' end as state,
-      case when started_on is null then 0 else retry_count + 1 end as attempts,
-      output, created_on as "createdAt", completed_on as "finishedAt"
-    from pgboss.job_common where name = ${name} and id = ${id}
-  `.execute(queue.db);
-  return rows[0] ?? null;
 }
 
 /** Counts what waits, runs and was given up. */

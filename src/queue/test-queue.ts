@@ -4,7 +4,7 @@ import { createTestDatabase } from "../../test/database.ts";
 import type { Database } from "../db/connection.ts";
 import { systemClock } from "../lib/clock.ts";
 import { type Log, openLog } from "../lib/log.ts";
-import type { Counts, Handlers, JobContext } from "./catalog.ts";
+import type { Counts, Handlers, JobContext, JobName } from "./catalog.ts";
 import { openQueue, type Queue } from "./queue.ts";
 
 /** What the tests of the queue work with: an open one, what it logged, and its rows. */
@@ -62,6 +62,33 @@ export async function listJobs({ database }: TestQueue) {
     order by created_on, id
   `.execute(database.db);
   return rows;
+}
+
+/** Where a job is. `failed` means given up, after `attempts`; it then lies among the dead letters. */
+export type JobState = {
+  state: "waiting" | "running" | "done" | "failed";
+  attempts: number;
+  /** What the handler returned, or the error of the latest attempt. */
+  output: unknown;
+  createdAt: Date;
+  finishedAt: Date | null;
+};
+
+/** Finds a job for as long as it is remembered: two days after its end. */
+export async function findJobState(
+  queue: Queue,
+  name: JobName,
+  id: string,
+): Promise<JobState | null> {
+  const { rows } = await sql<JobState>`
+    select
+      case when state < 'active' then 'waiting' when state = 'active' then 'running'
+        when state = 'completed' then 'done' else 'failed' end as state,
+      case when started_on is null then 0 else retry_count + 1 end as attempts,
+      output, created_on as "createdAt", completed_on as "finishedAt"
+    from pgboss.job_common where name = ${name} and id = ${id}
+  `.execute(queue.db);
+  return rows[0] ?? null;
 }
 
 /** Makes what waits due. */

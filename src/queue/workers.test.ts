@@ -7,8 +7,9 @@ import { sql } from "kysely";
 import { systemClock } from "../lib/clock.ts";
 import { ProviderError } from "../lib/errors.ts";
 import { listDeadLetters } from "./dead-letters.ts";
-import { enqueue, findJobState, openQueue } from "./queue.ts";
+import { enqueue, openQueue } from "./queue.ts";
 import {
+  findJobState,
   handlersOf,
   inAnHour,
   letLeasesRunOut,

@@ -8,9 +8,8 @@ import type { Database } from "../../src/db/connection.ts";
 import { migrate } from "../../src/db/migrate.ts";
 import { openLog } from "../../src/lib/log.ts";
 import { sealingKey } from "../../src/lib/secrets.ts";
-import { installQueue } from "../../src/queue/queue.ts";
 import { liveBots } from "../bots.ts";
-import { createEmptyDatabase } from "../database.ts";
+import { createEmptyDatabase, installQueue } from "../database.ts";
 import { openTestApp, type TestApp } from "../harness.ts";
 
 const legacy = readFileSync(new URL("../legacy-schema.sql", import.meta.url), "utf8");

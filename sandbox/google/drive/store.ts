@@ -51,7 +51,6 @@ export type Store = {
 };
 
 export const folderType = "application/vnd.google-apps.folder";
-export const shortcutType = "application/vnd.google-apps.shortcut";
 export const isEditorType = (type: string) => type.startsWith("application/vnd.google-apps.");
 
 export function openStore(state: State): Store {

@@ -68,16 +68,6 @@ export async function listEvents(google: GoogleRequest, query: EventsQuery): Pro
   return { ...page, changes: items.map(eventChangeOf) };
 }
 
-/** Reads one event; one that was cancelled is a delete. @throws {ProviderError} `not_found` */
-export async function getEvent(
-  google: GoogleRequest,
-  event: { calendarId: string; eventId: string; signal?: AbortSignal | undefined },
-): Promise<EventChange> {
-  const { calendarId, eventId, signal } = event;
-  const path = `${pathOf(calendarId)}/events/${encodeURIComponent(eventId)}`;
-  return eventChangeOf(await google({ purpose: "read an event", api: "calendar", path, signal }));
-}
-
 /**
  * Lists the calendars of a person, hidden ones too, or what changed since a sync token: one page.
  *

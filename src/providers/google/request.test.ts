@@ -33,7 +33,7 @@ test("every API is asked at the address that stands in for Google, below its pat
     response.end("{}");
   });
   const google = open(`${origin}/sandbox/google`);
-  for (const api of ["calendar", "drive", "gmail", "pubsub", "oauth"] as const) {
+  for (const api of ["calendar", "drive", "gmail", "pubsub"] as const) {
     await google({ purpose: "look", api, path: `/${api}/v1` });
   }
   const query = { q: "a b&c", labelIds: ["A", "B"], none: undefined };
@@ -47,7 +47,7 @@ test("every API is asked at the address that stands in for Google, below its pat
   });
   const bearer = "Bearer first";
   assert.deepEqual(seen, [
-    ...["calendar", "drive", "gmail", "pubsub", "oauth"].map((api) => [
+    ...["calendar", "drive", "gmail", "pubsub"].map((api) => [
       "GET",
       `/sandbox/google/${api}/v1`,
       bearer,
@@ -75,9 +75,9 @@ test("without such an address each API is asked at Google's own host", async (t)
     accessToken: async () => "t",
     renewAccessToken: async () => "t",
   });
-  for (const api of ["calendar", "drive", "gmail", "pubsub", "oauth"] as const)
+  for (const api of ["calendar", "drive", "gmail", "pubsub"] as const)
     await google({ purpose: "look", api, path: "/x" });
-  const hosts = ["www", "www", "gmail", "pubsub", "oauth2"];
+  const hosts = ["www", "www", "gmail", "pubsub"];
   assert.deepEqual(
     urls,
     hosts.map((host) => `https://${host}.googleapis.com/x`),

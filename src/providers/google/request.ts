@@ -8,14 +8,13 @@ const hosts = {
   drive: "https://www.googleapis.com",
   gmail: "https://gmail.googleapis.com",
   pubsub: "https://pubsub.googleapis.com",
-  oauth: "https://oauth2.googleapis.com",
 };
 
 export type GoogleCall = {
   /** What is attempted, as it reads after "refused to": `list events`. */
   purpose: string;
   api: keyof typeof hosts;
-  method?: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+  method?: "GET" | "POST";
   /** With every id in it percent-encoded. */
   path: string;
   query?: Record<string, string | string[] | undefined>;
