@@ -189,7 +189,7 @@ const leaving: Check = (value, now) => {
 };
 
 /** Every field that a bot can be made with, and what it must be. */
-export const creationFields: Record<string, Check> = {
+const creationFields: Record<string, Check> = {
   meeting_url: url,
   bot_name: name,
   bot_image: image,

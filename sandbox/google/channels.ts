@@ -21,7 +21,7 @@ export type PushSettings = {
   allowHttp: boolean;
 };
 
-export const usualPush: PushSettings = {
+const usualPush: PushSettings = {
   isOn: true,
   delayMs: 50,
   dropShare: 0,

@@ -26,7 +26,7 @@ export type DeliverySettings = {
   ackDeadlineMs: number;
 };
 
-export const usualDelivery: DeliverySettings = {
+const usualDelivery: DeliverySettings = {
   delayMs: 20,
   jitterMs: 0,
   dropShare: 0,
@@ -226,7 +226,7 @@ function pushConfigOf({ endpoint, audience, serviceAccount }: NonNullable<Subscr
 }
 
 /** The token that Pub/Sub sends along with a push. Without a configured audience it is for the endpoint. */
-export function pushToken(
+function pushToken(
   state: State,
   { endpoint, audience, serviceAccount }: NonNullable<Subscription["push"]>,
 ): Promise<string> {

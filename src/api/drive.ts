@@ -69,7 +69,7 @@ const Metadata = File.pick({
   state: true,
   state_reason: true,
 });
-export const actions = ["updated", "deleted", "restored", "none"] as const;
+const actions = ["updated", "deleted", "restored", "none"] as const;
 const Checked = z.object({
   changed: z.boolean(),
   action: z.enum(actions),

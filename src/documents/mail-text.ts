@@ -130,7 +130,7 @@ function decode(bytes: Buffer, charset: string | null): string {
 }
 
 /** What a person reads of HTML, quotes marked as in plain text. Bounded in time and depth. */
-export function htmlToText(html: string): string {
+function htmlToText(html: string): string {
   try {
     return convert(html, {
       wordwrap: false,

@@ -200,7 +200,7 @@ function tagsOf(given: string[], corrections: string[]): string[] {
 }
 
 /** A keyword as a tag: lower case, words joined by underscores. */
-export function tagOf(text: string): string {
+function tagOf(text: string): string {
   return text
     .normalize("NFC")
     .replace(/(\p{Ll})(\p{Lu})/gu, "$1 $2")

@@ -39,7 +39,7 @@ export const calendarListSource: Source<CalendarChange> = {
     const there = changes.flatMap((change) => (change.type === "upsert" ? [change.calendar] : []));
     const gone = changes.flatMap((change) => (change.type === "delete" ? [change.id] : []));
     const saved = await saveCalendars(app, tx, feed, there, position.generation);
-    const stopped = await stopCalendars(app, tx, feed, gone);
+    const stopped = await rest(app, tx, feed, gone, "gone");
     return sumApplied(saved, stopped);
   },
 
@@ -50,12 +50,8 @@ export const calendarListSource: Source<CalendarChange> = {
       where connection_id = ${feed.connection_id} and kind = 'calendar' and state <> 'stopped'
         and coalesce((details ->> 'listGeneration')::integer, 0) < ${generation}
     `.execute(tx);
-    const stopped = await stopCalendars(
-      app,
-      tx,
-      feed,
-      rows.map(({ resource }) => resource),
-    );
+    const resources = rows.map(({ resource }) => resource);
+    const stopped = await rest(app, tx, feed, resources, "gone");
     return { ...stopped, remembers: {} };
   },
 
@@ -69,7 +65,7 @@ export const calendarListSource: Source<CalendarChange> = {
 };
 
 /** Whether a calendar is followed: by the person's choice, else when it is theirs or ticked in Google's own list. */
-export function isFollowed(calendar: {
+function isFollowed(calendar: {
   isWanted: boolean | null;
   isPrimary: boolean;
   isSelected: boolean;
@@ -178,15 +174,6 @@ async function learnTimeZone(tx: Tx, feed: Feed, calendars: Calendar[]): Promise
     .where("id", "=", feed.user_id)
     .where("time_zone", "is", null)
     .execute();
-}
-
-async function stopCalendars(
-  app: SourceApp,
-  tx: Tx,
-  feed: Feed,
-  resources: string[],
-): Promise<Applied> {
-  return rest(app, tx, feed, resources, "gone");
 }
 
 async function wake(app: SourceApp, tx: Tx, feed: Feed, resources: string[]) {

@@ -22,7 +22,7 @@ const pastMs = 7 * dayMs;
 /** What is read before everything else, so that today is there at once. */
 const comingMs = 8 * dayMs;
 /** Occurrences of series are kept this far ahead; single events at any distance. */
-export const horizonMs = 120 * dayMs;
+const horizonMs = 120 * dayMs;
 /** The horizon moves on in steps of this. */
 const horizonStepMs = dayMs;
 
@@ -148,7 +148,7 @@ export const calendarSource: Source<EventChange> = {
 };
 
 /** What we know of a calendar, and what its reading remembers. */
-export const CalendarDetails = z.looseObject({
+const CalendarDetails = z.looseObject({
   timeZone: z.string().nullish(),
   accessRole: z.string().optional(),
   selected: z.boolean().optional(),
@@ -158,7 +158,7 @@ export const CalendarDetails = z.looseObject({
   instancesUntil: z.string().optional(),
 });
 
-export function detailsOf(feed: Pick<Feed, "details">): z.infer<typeof CalendarDetails> {
+function detailsOf(feed: Pick<Feed, "details">): z.infer<typeof CalendarDetails> {
   return CalendarDetails.parse(feed.details);
 }
 

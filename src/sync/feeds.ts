@@ -333,11 +333,11 @@ const rootKinds = [
   { kind: "drive", needs: "drive", covers: ["drive"] },
 ] as const satisfies { kind: FeedKind; needs: string; covers: FeedKind[] }[];
 
-/** Puts the feeds of a connection to rest, until it is renewed. What was read stays. */
-export async function restFeeds(
+// Until the connection is renewed. What was read stays.
+async function restFeeds(
   tx: Tx,
   connectionId: string,
-  { except = [], reason }: { except?: readonly FeedKind[]; reason: string },
+  { except, reason }: { except: readonly FeedKind[]; reason: string },
 ): Promise<void> {
   let query = tx
     .updateTable("feeds")

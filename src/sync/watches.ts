@@ -323,7 +323,7 @@ export async function judgeChannel(app: SyncApp, tx: Tx, run: Run): Promise<Chan
 }
 
 /** Whether a feed has a channel, or should have one. */
-export function isPushed(app: Pick<App, "config">, feed: Feed): boolean {
+function isPushed(app: Pick<App, "config">, feed: Feed): boolean {
   const target = sourceOf(feed.kind).channel?.targetOf(app.config) ?? null;
   return target !== null && !feed.is_push_refused && feed.is_push_wanted;
 }

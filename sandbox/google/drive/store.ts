@@ -66,7 +66,7 @@ export function openStore(state: State): Store {
 }
 
 /** Every address that has a Drive: people, and service accounts. */
-export function accountsOf({ state }: Store): string[] {
+function accountsOf({ state }: Store): string[] {
   return [...state.people, ...state.serviceAccounts].map(({ email }) => email);
 }
 
@@ -95,7 +95,7 @@ export function sees(store: Store, account: string, file: File): boolean {
 }
 
 /** The folders that a file lies in, the nearest first. */
-export function above(store: Store, file: File): File[] {
+function above(store: Store, file: File): File[] {
   const folders: File[] = [];
   for (let at = file.parentId; at; at = folders.at(-1)?.parentId ?? null) {
     const folder = store.files.get(at);

@@ -9,7 +9,7 @@ const share = z.number().min(0).max(1);
 const addresses = z.array(z.string().min(3).max(998)).max(500).default([]);
 
 /** A mail as the control API, the command line and the page take it. */
-export const MailInput = z.strictObject({
+const MailInput = z.strictObject({
   from: z.string().min(3).max(998),
   to: addresses,
   cc: addresses,

@@ -11,7 +11,7 @@ export type NoticeSettings = {
   mostPerSecond: number;
 };
 
-export const usualNotices: NoticeSettings = { isOn: true, mostPerSecond: 1 };
+const usualNotices: NoticeSettings = { isOn: true, mostPerSecond: 1 };
 
 /** Who is watched, and what is told of them. */
 export type Watching = {
