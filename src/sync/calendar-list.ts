@@ -6,7 +6,6 @@ import {
   type Calendar,
   type CalendarsPage,
   listCalendars,
-  stopChannel,
   watch,
 } from "../providers/google/calendar.ts";
 import { calendarSource } from "./calendar.ts";
@@ -56,11 +55,9 @@ export const calendarListSource: Source<CalendarChange> = {
   },
 
   channel: {
-    targetOf: (config) => calendarSource.channel?.targetOf(config) ?? null,
-    lifeMs: calendarSource.channel?.lifeMs ?? 0,
+    ...calendarSource.channel,
     open: (google, _feed, { target, ...channel }) =>
       watch(google, "calendar list", { ...channel, address: target }),
-    close: stopChannel,
   },
 };
 

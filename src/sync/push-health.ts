@@ -47,7 +47,7 @@ export async function pushHealth(
   });
   return (feed) => {
     const { channel } = sourceOf(feed.kind);
-    if (feed.is_push_refused || !channel) return say("not_offered");
+    if (feed.is_push_refused) return say("not_offered");
     if (!feed.is_push_wanted) return say("not_wanted");
     if (!channel.targetOf(app.config)) return say("not_configured");
     const watch = byFeed.get(feed.id);

@@ -22,7 +22,7 @@ export type OpenChannel = {
 export async function openPush(app: SyncApp, feeds: Feed[]): Promise<OpenChannel[]> {
   const active = feeds.filter(({ state }) => state === "active");
   if (active.length === 0) throw new AppError("conflict", "Nothing is followed at the moment");
-  if (!active.some(({ kind }) => sourceOf(kind).channel?.targetOf(app.config))) {
+  if (!active.some(({ kind }) => sourceOf(kind).channel.targetOf(app.config))) {
     throw new AppError(
       "conflict",
       "Push is not set up here: it needs PUBLIC_URL to be an https address, and for mail a Pub/Sub topic. Polling goes on",

@@ -72,12 +72,12 @@ export type Source<Change> = {
     feed: Feed,
     position: Position,
   ): Promise<Applied & { remembers: Record<string, unknown> }>;
-  /** Push, where the provider offers it for this kind. */
-  channel: ChannelSource | null;
+  channel: ChannelSource;
   /** What this kind remembers of a failure, so that the next run does better. */
   learn?(feed: Feed, error: ProviderError): Record<string, unknown>;
 };
 
+/** How the provider is asked to tell of changes. */
 export type ChannelSource = {
   /** Where notifications go, as the provider is told; null where this deployment cannot hear any. */
   targetOf(config: App["config"]): string | null;

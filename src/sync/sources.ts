@@ -1,5 +1,4 @@
 import type { App } from "../app.ts";
-import { AppError } from "../lib/errors.ts";
 import { calendarSource } from "./calendar.ts";
 import { calendarListSource } from "./calendar-list.ts";
 import { driveSource } from "./drive.ts";
@@ -8,7 +7,7 @@ import { gmailSource } from "./gmail.ts";
 import type { Source } from "./source.ts";
 
 // The engine only carries changes from a source's `listPage` to the same source's `apply`.
-const sources: { [Kind in FeedKind]?: Source<unknown> } = {
+const sources: Record<FeedKind, Source<unknown>> = {
   calendar_list: calendarListSource,
   calendar: calendarSource,
   gmail: gmailSource,
@@ -18,12 +17,10 @@ const sources: { [Kind in FeedKind]?: Source<unknown> } = {
 /** The kinds that this deployment can be told about by push. */
 export function pushedKinds(config: App["config"]): FeedKind[] {
   const kinds = Object.keys(sources) as FeedKind[];
-  return kinds.filter((kind) => sources[kind]?.channel?.targetOf(config));
+  return kinds.filter((kind) => sources[kind].channel.targetOf(config));
 }
 
 /** How a kind of feed is read. */
 export function sourceOf(kind: FeedKind): Source<unknown> {
-  const source = sources[kind];
-  if (!source) throw new AppError("internal", `Feeds of kind ${kind} cannot be read`);
-  return source;
+  return sources[kind];
 }

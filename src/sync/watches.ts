@@ -36,8 +36,8 @@ export async function openWatch(
   const feed = await findFeed(app, feedId);
   if (feed?.state !== "active" || !isPushed(app, feed)) return null;
   const { channel } = sourceOf(feed.kind);
-  const target = channel?.targetOf(app.config);
-  if (!channel || !target) return null;
+  const target = channel.targetOf(app.config);
+  if (!target) return null;
   const token = randomToken();
   const expiresAt = new Date(app.clock.now().getTime() + channel.lifeMs);
   const watchId = await beginWatch(app, feed, { reason, token, expiresAt });
@@ -131,8 +131,8 @@ async function keepOpened(
 ): Promise<void> {
   const now = app.clock.now();
   const expiresAt = opened.expiresAt ?? opened.asked;
-  const { renewAfterMs = (expiresAt.getTime() - now.getTime()) / 2 } =
-    sourceOf(feed.kind).channel ?? {};
+  const halfLifeMs = (expiresAt.getTime() - now.getTime()) / 2;
+  const { renewAfterMs = halfLifeMs, isSole = false } = sourceOf(feed.kind).channel;
   const renewAt = new Date(now.getTime() + renewAfterMs * (0.9 + Math.random() / 10));
   await app.db.transaction().execute(async (tx) => {
     await lockFeed(tx, feed.id);
@@ -147,7 +147,6 @@ async function keepOpened(
       })
       .where("id", "=", opened.watchId)
       .execute();
-    const isSole = sourceOf(feed.kind).channel?.isSole ?? false;
     const replaced = await tx
       .updateTable("watches")
       .set({
@@ -220,7 +219,7 @@ export async function closeWatch(app: SyncApp, { watchId }: { watchId: string })
   const { channel } = sourceOf(watch.kind);
   const now = app.clock.now();
   try {
-    if (channel && watch.resource_id && watch.expires_at > now) {
+    if (watch.resource_id && watch.expires_at > now) {
       const google = openGoogleAccess(app, watch.connection_id).request;
       await channel.close(google, { channelId: watch.id, resourceId: watch.resource_id });
     }
@@ -264,7 +263,7 @@ export async function stopUnknownChannel(
   for (const { connection_id, kind } of feeds) {
     const { channel } = sourceOf(kind);
     try {
-      await channel?.close(openGoogleAccess(app, connection_id).request, unknown);
+      await channel.close(openGoogleAccess(app, connection_id).request, unknown);
       return;
     } catch (error) {
       // Only whoever opened a channel may stop it; the next account may be theirs.
@@ -324,7 +323,7 @@ export async function judgeChannel(app: SyncApp, tx: Tx, run: Run): Promise<Chan
 
 /** Whether a feed has a channel, or should have one. */
 function isPushed(app: Pick<App, "config">, feed: Feed): boolean {
-  const target = sourceOf(feed.kind).channel?.targetOf(app.config) ?? null;
+  const target = sourceOf(feed.kind).channel.targetOf(app.config);
   return target !== null && !feed.is_push_refused && feed.is_push_wanted;
 }
 
