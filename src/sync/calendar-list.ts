@@ -9,6 +9,7 @@ import {
   watch,
 } from "../providers/google/calendar.ts";
 import { calendarSource } from "./calendar.ts";
+import { endWatchesOf } from "./closing.ts";
 import { type Feed, syncJob } from "./feeds.ts";
 import { type Applied, nothingApplied, type Source, type SourceApp, sumApplied } from "./source.ts";
 
@@ -223,25 +224,13 @@ async function rest(
     .returning("id")
     .execute();
   if (rested.length === 0) return nothingApplied;
+  const ids = rested.map(({ id }) => id);
   const deleted = await tx
     .deleteFrom("calendar_events")
-    .where(
-      "feed_id",
-      "in",
-      rested.map(({ id }) => id),
-    )
+    .where("feed_id", "in", ids)
     .returning("event_id")
     .execute();
-  await tx
-    .updateTable("watches")
-    .set({ state: "closing", close_reason: reason, close_due_at: app.clock.now() })
-    .where(
-      "feed_id",
-      "in",
-      rested.map(({ id }) => id),
-    )
-    .where("state", "in", ["opening", "open"])
-    .execute();
+  const closing = await endWatchesOf(tx, ids, { reason, now: app.clock.now() });
   const {
     jobs,
     meetingIds: _ids,
@@ -256,7 +245,7 @@ async function rest(
     ...nothingApplied,
     deleted: rested.length,
     meetings,
-    jobs,
+    jobs: [...jobs, ...closing],
     events: [
       { type: "feeds.changed", payload: { connection_id: feed.connection_id } },
       {

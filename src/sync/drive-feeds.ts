@@ -6,9 +6,9 @@ import { ProviderError } from "../lib/errors.ts";
 import { getFile } from "../providers/google/drive.ts";
 import type { GoogleRequest } from "../providers/google/request.ts";
 import { enqueue } from "../queue/queue.ts";
+import { endWatchesOf } from "./closing.ts";
 import { driveAccountOf } from "./drive.ts";
 import { type Feed, listFeeds, startFeeds, syncJob } from "./feeds.ts";
-import { closeJob } from "./watches.ts";
 
 type Part = Pick<App, "db" | "clock" | "queue" | "config">;
 
@@ -109,22 +109,8 @@ export async function endLoneFeeds(app: Part, fileId: string): Promise<void> {
       )
       .returning("id")
       .execute();
-    if (ended.length === 0) return;
-    const closing = await tx
-      .updateTable("watches")
-      .set({ state: "closing", close_reason: "person", close_due_at: app.clock.now() })
-      .where(
-        "feed_id",
-        "in",
-        ended.map(({ id }) => id),
-      )
-      .where("state", "in", ["opening", "open"])
-      .returning("id")
-      .execute();
-    await enqueue(
-      app,
-      tx,
-      closing.map(({ id }) => closeJob(id)),
-    );
+    const ids = ended.map(({ id }) => id);
+    const end = { reason: "person", now: app.clock.now() };
+    await enqueue(app, tx, await endWatchesOf(tx, ids, end));
   });
 }

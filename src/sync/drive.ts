@@ -14,6 +14,7 @@ import {
   watchDrive,
 } from "../providers/google/drive.ts";
 import type { NewJob } from "../queue/queue.ts";
+import { endWatchesOf } from "./closing.ts";
 import type { Feed } from "./feeds.ts";
 import { recordSkipped } from "./skipped.ts";
 import { type Applied, nothingApplied, type Page, type Source } from "./source.ts";
@@ -136,22 +137,13 @@ async function listAll(
 
 // A file that was deleted for good does not come back: its feed ends with it, and its channel is closed.
 async function endIfGone(now: Date, tx: Tx, { id }: Feed): Promise<NewJob[]> {
-  const { rows } = await sql<{ id: string }>`
-    with ended as (
-      update feeds set state = 'stopped', state_reason = 'gone', watch_due_at = null
-      where id = ${id} and not exists (
-        select from watched_files where feed_id = ${id} and state not in ('removed', 'stopped'))
-      returning id
-    )
-    update watches set state = 'closing', close_reason = 'gone', close_due_at = ${now}
-    from ended where watches.feed_id = ended.id and watches.state in ('opening', 'open')
-    returning watches.id
+  const { rows: ended } = await sql`
+    update feeds set state = 'stopped', state_reason = 'gone', watch_due_at = null
+    where id = ${id} and not exists (
+      select from watched_files where feed_id = ${id} and state not in ('removed', 'stopped'))
+    returning id
   `.execute(tx);
-  return rows.map((watch) => ({
-    name: "watches.close",
-    payload: { watchId: watch.id },
-    key: watch.id,
-  }));
+  return ended.length > 0 ? endWatchesOf(tx, [id], { reason: "gone", now }) : [];
 }
 
 // Found or gone, as a change of one file. Its version stands in for a cursor: there is none to go on from.

@@ -2,10 +2,11 @@ import type { Db } from "../db/connection.ts";
 import { AppError } from "../lib/errors.ts";
 import { inParallel } from "../lib/parallel.ts";
 import { enqueue } from "../queue/queue.ts";
+import { endWatchesOf } from "./closing.ts";
 import type { Feed, FeedKind } from "./feeds.ts";
 import { sourceOf } from "./sources.ts";
 import type { SyncApp } from "./sync.ts";
-import { closeJob, openWatch } from "./watches.ts";
+import { openWatch } from "./watches.ts";
 
 export type OpenChannel = {
   feed_id: string;
@@ -54,23 +55,9 @@ export async function closePush(app: SyncApp, userId: string, kinds: FeedKind[])
       .where("kind", "in", kinds)
       .returning("id")
       .execute();
-    if (feeds.length === 0) return;
-    const closing = await tx
-      .updateTable("watches")
-      .set({ state: "closing", close_reason: "person", close_due_at: app.clock.now() })
-      .where(
-        "feed_id",
-        "in",
-        feeds.map(({ id }) => id),
-      )
-      .where("state", "in", ["opening", "open"])
-      .returning("id")
-      .execute();
-    await enqueue(
-      app,
-      tx,
-      closing.map(({ id }) => closeJob(id)),
-    );
+    const ids = feeds.map(({ id }) => id);
+    const end = { reason: "person", now: app.clock.now() };
+    await enqueue(app, tx, await endWatchesOf(tx, ids, end));
   });
 }
 

@@ -7,6 +7,7 @@ import { ProviderError } from "../lib/errors.ts";
 import { digest, randomToken } from "../lib/secrets.ts";
 import type { JobPayload } from "../queue/catalog.ts";
 import { enqueue, type NewJob } from "../queue/queue.ts";
+import { closeJob } from "./closing.ts";
 import { type Feed, findFeed, lockFeed, syncJob } from "./feeds.ts";
 import { pushedKinds, sourceOf } from "./sources.ts";
 import type { Run, SyncApp } from "./sync.ts";
@@ -361,9 +362,4 @@ export async function dispatchDueWatches(
 
 function openJob(feedId: string, reason: WatchReason): NewJob {
   return { name: "watches.open", payload: { feedId, reason }, key: feedId };
-}
-
-/** A wish to close a channel at Google. */
-export function closeJob(watchId: string): NewJob {
-  return { name: "watches.close", payload: { watchId }, key: watchId };
 }
