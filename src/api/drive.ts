@@ -23,7 +23,7 @@ import { pollIfDue } from "../sync/polling.ts";
 import { waitForRuns } from "../sync/waiting.ts";
 import { listOf, listQuery, pageOf, readCursor } from "./lists.ts";
 import { Time, TimeKey } from "./meetings.ts";
-import { userOf } from "./session.ts";
+import { userOf, userOrNull } from "./session.ts";
 
 const FileId = z
   .string()
@@ -141,7 +141,7 @@ export const driveRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, {
       },
     },
     async (request) => {
-      const userId = request.who?.type === "user" ? request.who.userId : null;
+      const userId = userOrNull(request);
       const file = await getWatchedFile(app, userId, { fileId: request.params.file_id });
       const { polled, reason } = await pollFile(app, file);
       return { ...(await outcomeSince(app, file)), polled, reason };
@@ -160,7 +160,7 @@ export const driveRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, {
       },
     },
     async (request) => {
-      const userId = request.who?.type === "user" ? request.who.userId : null;
+      const userId = userOrNull(request);
       const file = await getWatchedFile(app, userId, { fileId: request.params.file_id });
       await lookAt(app, file);
       return outcomeSince(app, file);
@@ -201,7 +201,7 @@ export const driveRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, {
       },
     },
     async (request, reply) => {
-      const userId = request.who?.type === "user" ? request.who.userId : null;
+      const userId = userOrNull(request);
       const { document_id: documentId, file_id: fileId, action } = request.body;
       return reply.code(202).send(await resendFile(app, userId, { documentId, fileId, action }));
     },

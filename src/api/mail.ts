@@ -22,7 +22,7 @@ import { waitForRuns } from "../sync/waiting.ts";
 import { SyncAnswer, syncAnswer } from "./calendar.ts";
 import { listOf, listQuery, pageOf, readCursor } from "./lists.ts";
 import { Time, TimeKey } from "./meetings.ts";
-import { userOf } from "./session.ts";
+import { userOf, userOrNull } from "./session.ts";
 
 const Header = z.strictObject({ name: z.string().max(200), value: z.string().max(100_000) });
 const Values = z.array(z.string().max(100_000)).max(100);
@@ -113,7 +113,7 @@ export const mailRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
       },
     },
     async (request) => {
-      const userId = request.who?.type === "user" ? request.who.userId : null;
+      const userId = userOrNull(request);
       const feeds = await findMailboxes(app, request.params.user_email, userId);
       const { polled, reason } = await pollIfDue(app, feeds);
       const result = await waitForRuns(app, polled);

@@ -118,13 +118,18 @@ export async function openServer(
   for (const url of ["/openapi.json", "/api/v1/openapi.json"]) {
     server.get(url, { config: { who: "public" }, schema: { hide: true } }, () => server.swagger());
   }
-  await server.register(signInGateway, { app, prefix: "/functions/v1" });
-  await server.register(attendeeGateway, { app, prefix: "/functions/v1" });
-  await server.register(calendarGateway, { app, prefix: "/functions/v1" });
-  await server.register(mailGateway, { app, prefix: "/functions/v1" });
-  await server.register(driveGateway, { app, prefix: "/functions/v1" });
-  await server.register(syncGateway, { app, prefix: "/functions/v1" });
-  await server.register(projectGateway, { app, prefix: "/functions/v1" });
+  await server.register(
+    async (old) => {
+      await old.register(signInGateway, { app });
+      await old.register(attendeeGateway, { app });
+      await old.register(calendarGateway, { app });
+      await old.register(mailGateway, { app });
+      await old.register(driveGateway, { app });
+      await old.register(syncGateway, { app });
+      await old.register(projectGateway, { app });
+    },
+    { prefix: "/functions/v1" },
+  );
   await serveConsole(server);
   return server;
 }

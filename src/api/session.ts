@@ -74,6 +74,11 @@ export function userOf(request: FastifyRequest): string {
   return request.who.userId;
 }
 
+/** The signed-in user; null for the service, which may ask about anybody. */
+export function userOrNull(request: FastifyRequest): string | null {
+  return request.who?.type === "user" ? request.who.userId : null;
+}
+
 /** The user a call is about: the caller, or whom the service names. Others are as if absent. @throws {AppError} */
 export function targetUser(request: FastifyRequest, userId: string | undefined): string {
   if (request.who?.type === "service") {

@@ -1,6 +1,8 @@
+import type { FastifyRequest } from "fastify";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { sql } from "kysely";
 import { z } from "zod";
+import { userOf, userOrNull } from "../api/session.ts";
 import type { App } from "../app.ts";
 import { AppError } from "../lib/errors.ts";
 import {
@@ -19,14 +21,12 @@ import {
   listKeptMessages,
   listKeptParticipantEvents,
 } from "../meetings/bot-view.ts";
+import { oldAddress, oldPost } from "./old-address.ts";
 
 // These answered with whole lists, and none that a meeting makes is longer.
 const mostEntries = 20_000;
 
-// What the old addresses answered is not described further: each had a shape of its own.
-const response = { 200: z.looseObject({}), "4xx": z.looseObject({ error: z.string().optional() }) };
 const Query = z.looseObject({ bot_id: z.string().min(1).max(200).optional().catch(undefined) });
-const Body = z.looseObject({}).optional();
 const BotBody = z.looseObject({ bot_id: z.string().min(1).max(200) });
 const Sending = z.looseObject({
   meeting_url: z.string().min(1).max(2048),
@@ -40,20 +40,13 @@ const ChatBody = BotBody.extend({
 
 /** The old addresses of the bot functions: same fields, same shapes; a bot is its meeting's owner's now. */
 export const attendeeGateway: FastifyPluginAsyncZod<{ app: App }> = async (server, { app }) => {
-  const schema = (summary: string, more: Record<string, unknown> = {}) => ({
-    summary: `Old address: ${summary}`,
-    tags: ["gateway"],
-    response,
-    ...more,
-  });
-  const posted = (summary: string) => schema(summary, { body: Body });
   const byService = { config: { who: "service" as const } };
   const byUser = { config: { who: "user" as const } };
   const byEither = { config: { who: "user_or_service" as const } };
 
   server.post(
     "/attendee-service/poll-all",
-    { ...byService, schema: posted("look at every bot that is due") },
+    { ...byService, schema: oldPost("look at every bot that is due") },
     async () => {
       const polled = await pollBots(app);
       return {
@@ -75,12 +68,12 @@ export const attendeeGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
 
   server.post(
     "/attendee-service/send-bot",
-    { ...byUser, schema: posted("send a bot into a meeting") },
+    { ...byUser, schema: oldPost("send a bot into a meeting") },
     async (request, reply) => {
       const body = Sending.safeParse(request.body);
       if (!body.success) return reply.code(400).send({ error: "Missing meeting_url" });
       const { meeting_url, bot_name, bot_chat_message } = body.data;
-      const { bot } = await sendBot(app, callerOf(request), {
+      const { bot } = await sendBot(app, userOf(request), {
         meetingUrl: meeting_url,
         name: bot_name,
         greeting: bot_chat_message,
@@ -92,13 +85,13 @@ export const attendeeGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
   const ask = (path: string, summary: string, answer: (bot: OwnBot) => Promise<unknown>) =>
     server.get(
       `/attendee-service/${path}`,
-      { ...byUser, schema: schema(summary, { querystring: Query }) },
+      { ...byUser, schema: oldAddress(summary, { querystring: Query }) },
       async (request, reply) => {
-        const { bot_id } = Query.parse(request.query);
+        const { bot_id } = request.query;
         if (!bot_id) return reply.code(400).send({ error: "Missing bot_id" });
         return {
           success: true,
-          result: await answer(await getOwnBot(app, callerOf(request), bot_id)),
+          result: await answer(await getOwnBot(app, userOf(request), bot_id)),
         };
       },
     );
@@ -158,9 +151,9 @@ export const attendeeGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
 
   server.post(
     "/attendee-service/auto-schedule",
-    { ...byUser, schema: posted("give coming meetings their bots") },
+    { ...byUser, schema: oldPost("give coming meetings their bots") },
     async (request) => {
-      const results = await autoSchedule(app, callerOf(request));
+      const results = await autoSchedule(app, userOf(request));
       return {
         success: true,
         result: results.map(({ meetingId, error }) =>
@@ -172,11 +165,11 @@ export const attendeeGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
 
   server.post(
     "/attendee-service/send-chat",
-    { ...byUser, schema: posted("write into a meeting's chat") },
+    { ...byUser, schema: oldPost("write into a meeting's chat") },
     async (request, reply) => {
       const body = ChatBody.safeParse(request.body);
       if (!body.success) return reply.code(400).send({ error: "Missing bot_id or message" });
-      await sendChat(app, callerOf(request), body.data.bot_id, body.data);
+      await sendChat(app, userOf(request), body.data.bot_id, body.data);
       return { success: true, result: {} };
     },
   );
@@ -187,11 +180,11 @@ export const attendeeGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
   ] as const) {
     server.post(
       `/attendee-service/${path}`,
-      { ...byUser, schema: posted(path.replace("-", " a ")) },
+      { ...byUser, schema: oldPost(path.replace("-", " a ")) },
       async (request, reply) => {
         const body = BotBody.safeParse(request.body);
         if (!body.success) return reply.code(400).send({ error: "Missing bot_id" });
-        const bot = await setRecording(app, callerOf(request), body.data.bot_id, wish);
+        const bot = await setRecording(app, userOf(request), body.data.bot_id, wish);
         return { success: true, result: await providerViewOf(app, bot) };
       },
     );
@@ -205,22 +198,22 @@ export const attendeeGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
   };
   server.post(
     "/attendee-polling-service",
-    { ...byService, schema: posted("look at every bot that is due") },
+    { ...byService, schema: oldPost("look at every bot that is due") },
     async () => ({ success: true, result: await pollAll() }),
   );
   server.post(
     "/attendee-polling-service/poll-now",
-    { ...byEither, schema: posted("look at the caller's bots that are due") },
+    { ...byEither, schema: oldPost("look at the caller's bots that are due") },
     async (request) => ({
       success: true,
-      result: await pollAll(request.who?.type === "user" ? request.who.userId : undefined),
+      result: await pollAll(userOrNull(request) ?? undefined),
     }),
   );
   server.get(
     "/attendee-polling-service/get-pending",
-    { ...byEither, schema: schema("the meetings whose bots are under way") },
+    { ...byEither, schema: oldAddress("the meetings whose bots are under way", {}) },
     async (request) => {
-      const userId = request.who?.type === "user" ? request.who.userId : null;
+      const userId = userOrNull(request);
       const { rows } = await sql<Record<string, unknown>>`
         select meetings.id, meetings.user_id, project_id, google_calendar_event_id, title, meetings.meeting_url,
           start_time, end_time, attendee_bot_id, meetings.bot_name, bot_chat_message, bot_status, bot_deployment_method,
@@ -235,12 +228,12 @@ export const attendeeGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
   );
   server.post(
     "/attendee-polling-service/poll-meeting",
-    { ...byEither, schema: posted("look at one meeting's bot") },
+    { ...byEither, schema: oldPost("look at one meeting's bot") },
     async (request, reply) => {
       const body = z.looseObject({ meetingId: z.guid() }).safeParse(request.body);
       if (!body.success) return reply.code(400).send({ error: "Missing meetingId" });
       const { meetingId } = body.data;
-      const userId = request.who?.type === "user" ? request.who.userId : null;
+      const userId = userOrNull(request);
       const { rows } = await sql<{ bot_id: string | null }>`
         select bot_id as bot_id from meetings
         where id = ${meetingId} and (${userId}::uuid is null or user_id = ${userId}::uuid)
@@ -255,7 +248,7 @@ export const attendeeGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
 
   server.post(
     "/attendee-polling-cron",
-    { ...byService, schema: posted("look at every bot that is due") },
+    { ...byService, schema: oldPost("look at every bot that is due") },
     async () => {
       const results = await pollAll();
       if (results.length === 0) return { message: "No meetings need polling", count: 0 };
@@ -265,7 +258,7 @@ export const attendeeGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
 
   server.post(
     "/auto-schedule-bots/schedule",
-    { ...byEither, schema: posted("send bots ahead of coming meetings") },
+    { ...byEither, schema: oldPost("send bots ahead of coming meetings") },
     async (request) => {
       const userId = namedUser(request);
       const results = await autoSchedule(app, userId);
@@ -299,7 +292,7 @@ export const attendeeGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
   );
   server.get(
     "/auto-schedule-bots/pending",
-    { ...byEither, schema: schema("the meetings that wait for a bot") },
+    { ...byEither, schema: oldAddress("the meetings that wait for a bot", {}) },
     async (request) => {
       const { rows } = await sql<Record<string, unknown>>`
         select * from meetings where user_id = ${namedUser(request)} and bot_deployment_method = 'scheduled'
@@ -312,20 +305,9 @@ export const attendeeGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
   );
 };
 
-type Caller = {
-  who: { type: "user"; userId: string } | { type: string } | null;
-  query?: unknown;
-  body?: unknown;
-};
-
-function callerOf({ who }: Caller): string {
-  if (who?.type === "user" && "userId" in who) return who.userId;
-  throw new AppError("forbidden", "Only for a user");
-}
-
 // The service key may name anybody.
-function namedUser(request: Caller): string {
-  if (request.who?.type === "user") return callerOf(request);
+function namedUser(request: FastifyRequest): string {
+  if (request.who?.type === "user") return request.who.userId;
   const Named = z
     .looseObject({ user_id: z.guid().optional(), userId: z.guid().optional() })
     .catch({});

@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
-import { targetUser } from "../api/session.ts";
+import { targetUser, userOrNull } from "../api/session.ts";
 import { Challenge, ChannelHeaders, messageOf } from "../api/webhooks.ts";
 import type { App } from "../app.ts";
 import { AppError } from "../lib/errors.ts";
@@ -13,26 +13,16 @@ import { pollIfDue } from "../sync/polling.ts";
 import { openPush } from "../sync/push.ts";
 import { renewOf, renewWatches, repairWatches } from "../sync/renewal.ts";
 import { requestSync, waitForRuns } from "../sync/waiting.ts";
-
-// What the old addresses answered is not described further: each had a shape of its own.
-const response = { 200: z.looseObject({}), "4xx": z.looseObject({ error: z.string().optional() }) };
-const Body = z.looseObject({}).optional();
+import { oldPost } from "./old-address.ts";
 
 /**
  * The old addresses of the calendar functions: same fields, same shapes. What they left open is closed: a notification
  * counts with the channel's secret, a user acts for itself, and everybody else needs the service key.
  */
 export const calendarGateway: FastifyPluginAsyncZod<{ app: App }> = async (server, { app }) => {
-  const schema = (summary: string) => ({
-    summary: `Old address: ${summary}`,
-    tags: ["gateway"],
-    body: Body,
-    response,
-  });
-
   server.post(
     "/calendar-polling-service",
-    { config: { who: "user_or_service" }, schema: schema("poll a user's calendars") },
+    { config: { who: "user_or_service" }, schema: oldPost("poll a user's calendars") },
     async (request, reply) => {
       const userId = namedUser(request);
       if (!userId) return reply.code(400).send({ error: "Missing userId" });
@@ -49,7 +39,7 @@ export const calendarGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
 
   server.post(
     "/calendar-polling-cron",
-    { config: { who: "service" }, schema: schema("poll everybody's calendars") },
+    { config: { who: "service" }, schema: oldPost("poll everybody's calendars") },
     async () => {
       const feeds = await listFeedsOf(app, ["calendar_list", "calendar"]);
       const { polled } = await pollIfDue(app, feeds);
@@ -120,7 +110,7 @@ export const calendarGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
 
   server.post(
     "/google-calendar-webhook/setup",
-    { config: { who: "user_or_service" }, schema: schema("open a push channel") },
+    { config: { who: "user_or_service" }, schema: oldPost("open a push channel") },
     async (request, reply) => {
       const userId = namedUser(request);
       if (!userId) return reply.code(400).send({ error: "Missing userId" });
@@ -136,7 +126,7 @@ export const calendarGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
 
   server.post(
     "/renew-calendar-watches",
-    { config: { who: "service" }, schema: schema("renew push channels near their end") },
+    { config: { who: "service" }, schema: oldPost("renew push channels near their end") },
     async () => {
       const { renewed, failed, total, results } = await renewWatches(app, [
         "calendar",
@@ -150,7 +140,7 @@ export const calendarGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
 
   server.post(
     "/renew-calendar-webhooks/renew",
-    { config: { who: "user_or_service" }, schema: schema("replace a user's push channels") },
+    { config: { who: "user_or_service" }, schema: oldPost("replace a user's push channels") },
     async (request, reply) => {
       const userId = namedUser(request);
       if (!userId) return reply.code(400).send({ error: "Missing userId" });
@@ -164,7 +154,7 @@ export const calendarGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
 
   server.post(
     "/renew-calendar-webhooks/auto-renew",
-    { config: { who: "service" }, schema: schema("repair everybody's push channels") },
+    { config: { who: "service" }, schema: oldPost("repair everybody's push channels") },
     async () => {
       const { renewed, failed, total, results } = await repairWatches(app);
       if (total === 0) return { ok: true, renewed: 0, message: "No webhooks need renewal" };
@@ -230,7 +220,7 @@ function namedUser(request: FastifyRequest): string | null {
   const inBody = Named.catch({}).parse(request.body ?? {}).userId;
   const inQuery = Named.catch({}).parse(request.query ?? {}).userId;
   const named = inBody ?? inQuery;
-  if (named === undefined) return request.who?.type === "user" ? request.who.userId : null;
+  if (named === undefined) return userOrNull(request);
   return targetUser(request, named);
 }
 

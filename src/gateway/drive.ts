@@ -1,7 +1,7 @@
-import type { FastifyRequest } from "fastify";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { follow, lookAt, outcomeSince, pollFile } from "../api/drive.ts";
+import { userOrNull } from "../api/session.ts";
 import { ChannelHeaders, messageOf } from "../api/webhooks.ts";
 import type { App } from "../app.ts";
 import { getWatchedFile } from "../documents/file-subscriptions.ts";
@@ -11,10 +11,8 @@ import { acceptNotification } from "../sync/notifications.ts";
 import { pollIfDue } from "../sync/polling.ts";
 import { openPush } from "../sync/push.ts";
 import { waitForRuns } from "../sync/waiting.ts";
+import { oldPost } from "./old-address.ts";
 
-// What the old addresses answered is not described further: each had a shape of its own.
-const response = { 200: z.looseObject({}), "4xx": z.looseObject({ error: z.string().optional() }) };
-const Body = z.looseObject({}).optional();
 const text = z.string().min(1).max(200);
 const Polling = z.looseObject({ fileId: text, documentId: z.guid() });
 // Both spellings were in use.
@@ -35,21 +33,14 @@ const Subscription = z
 
 /** The old addresses of the Drive functions: same fields, same shapes; whose file it is is checked now. */
 export const driveGateway: FastifyPluginAsyncZod<{ app: App }> = async (server, { app }) => {
-  const schema = (summary: string) => ({
-    summary: `Old address: ${summary}`,
-    tags: ["gateway"],
-    body: Body,
-    response,
-  });
-
   server.post(
     "/drive-polling-service",
-    { config: { who: "user_or_service" }, schema: schema("look for changes of a file") },
+    { config: { who: "user_or_service" }, schema: oldPost("look for changes of a file") },
     async (request, reply) => {
       const named = Polling.safeParse(request.body);
       if (!named.success) return reply.code(400).send({ error: "Missing fileId or documentId" });
       const { fileId, documentId } = named.data;
-      const file = await getWatchedFile(app, callerOf(request), { fileId, documentId });
+      const file = await getWatchedFile(app, userOrNull(request), { fileId, documentId });
       const message = `Drive polling completed for file ${fileId}`;
       const { polled } = await pollFile(app, file);
       if (!polled) return { success: true, message, processed: false, skipped: true };
@@ -72,7 +63,7 @@ export const driveGateway: FastifyPluginAsyncZod<{ app: App }> = async (server, 
 
   server.post(
     "/drive-polling-cron",
-    { config: { who: "service" }, schema: schema("look for changes of every file") },
+    { config: { who: "service" }, schema: oldPost("look for changes of every file") },
     async () => {
       const files = await followedFiles(app);
       if (files.length === 0) {
@@ -151,7 +142,7 @@ export const driveGateway: FastifyPluginAsyncZod<{ app: App }> = async (server, 
 
   server.post(
     "/subscribe-to-drive-file",
-    { config: { who: "user_or_service" }, schema: schema("follow a file") },
+    { config: { who: "user_or_service" }, schema: oldPost("follow a file") },
     async (request, reply) => {
       const refuse = (message: string) => reply.code(400).send({ success: false, message });
       const named = Subscription.safeParse(request.body ?? {});
@@ -159,7 +150,7 @@ export const driveGateway: FastifyPluginAsyncZod<{ app: App }> = async (server, 
       if (!documentId || !fileId) {
         return refuse("Missing required parameters: document_id, file_id");
       }
-      const owner = callerOf(request) ?? userId ?? (await ownerOf(app, documentId));
+      const owner = userOrNull(request) ?? userId ?? (await ownerOf(app, documentId));
       if (!owner) return refuse("Document not found");
       try {
         const file = await follow(app, owner, { fileId, documentId });
@@ -188,10 +179,6 @@ export const driveGateway: FastifyPluginAsyncZod<{ app: App }> = async (server, 
 function withoutPush(error: unknown): never[] {
   if (error instanceof AppError) return [];
   throw error;
-}
-
-function callerOf(request: FastifyRequest): string | null {
-  return request.who?.type === "user" ? request.who.userId : null;
 }
 
 async function ownerOf(app: App, documentId: string): Promise<string | null> {

@@ -1,8 +1,9 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { connectDelegatedMailbox } from "../accounts/assistant.ts";
 import { setUsername, usernameProblem, virtualAddress } from "../accounts/users.ts";
-import { userOf } from "../api/session.ts";
+import { userOf, userOrNull } from "../api/session.ts";
 import { acceptPush, PushEnvelope } from "../api/webhooks.ts";
 import type { App } from "../app.ts";
 import { AppError } from "../lib/errors.ts";
@@ -11,28 +12,19 @@ import { findMailboxes } from "../sync/mailboxes.ts";
 import { pollIfDue } from "../sync/polling.ts";
 import { openPush } from "../sync/push.ts";
 import { waitForRuns } from "../sync/waiting.ts";
+import { oldAddress, oldPost } from "./old-address.ts";
 
-// What the old addresses answered is not described further: each had a shape of its own.
-const response = { 200: z.looseObject({}), "4xx": z.looseObject({ error: z.string().optional() }) };
-const Body = z.looseObject({}).optional();
 const Mailbox = z.looseObject({ userEmail: z.string().min(3).max(320) });
 
 /** The old addresses of the mail functions: same fields, same shapes; whose mailbox it is is checked now. */
 export const mailGateway: FastifyPluginAsyncZod<{ app: App }> = async (server, { app }) => {
-  const schema = (summary: string) => ({
-    summary: `Old address: ${summary}`,
-    tags: ["gateway"],
-    body: Body,
-    response,
-  });
-
   server.post(
     "/gmail-polling-service",
-    { config: { who: "user_or_service" }, schema: schema("poll a mailbox") },
+    { config: { who: "user_or_service" }, schema: oldPost("poll a mailbox") },
     async (request, reply) => {
       const named = Mailbox.safeParse(request.body);
       if (!named.success) return reply.code(400).send({ error: "userEmail is required" });
-      const userId = request.who?.type === "user" ? request.who.userId : null;
+      const userId = userOrNull(request);
       const feeds = await findMailboxes(app, named.data.userEmail, userId);
       const { polled } = await pollIfDue(app, feeds);
       const result = await waitForRuns(app, polled);
@@ -47,7 +39,7 @@ export const mailGateway: FastifyPluginAsyncZod<{ app: App }> = async (server, {
 
   server.post(
     "/gmail-polling-cron",
-    { config: { who: "service" }, schema: schema("poll every mailbox") },
+    { config: { who: "service" }, schema: oldPost("poll every mailbox") },
     async () => {
       const feeds = await listFeedsOf(app, ["gmail"]);
       if (feeds.length === 0) {
@@ -85,12 +77,7 @@ export const mailGateway: FastifyPluginAsyncZod<{ app: App }> = async (server, {
     "/gmail-notification-handler",
     {
       config: { who: "public", anonymous: true },
-      schema: {
-        summary: "Old address: Pub/Sub says that a mailbox has news",
-        tags: ["gateway"],
-        body: z.unknown().optional(),
-        response,
-      },
+      schema: oldAddress("Pub/Sub says that a mailbox has news", { body: z.unknown().optional() }),
     },
     async (request) => {
       const envelope = PushEnvelope.safeParse(request.body);
@@ -101,11 +88,11 @@ export const mailGateway: FastifyPluginAsyncZod<{ app: App }> = async (server, {
 
   server.post(
     "/setup-gmail-watch",
-    { config: { who: "user_or_service" }, schema: schema("watch a mailbox") },
+    { config: { who: "user_or_service" }, schema: oldPost("watch a mailbox") },
     async (request, reply) => {
       const named = Mailbox.safeParse(request.body);
       if (!named.success) return reply.code(400).send({ error: "userEmail is required" });
-      const userId = request.who?.type === "user" ? request.who.userId : null;
+      const userId = userOrNull(request);
       const feeds = await mailboxesToWatch(app, named.data.userEmail, userId);
       // Where push is not set up the mailbox is polled; that is no failure.
       const [channel] = await openPush(app, feeds).catch((error: unknown) => {
@@ -126,7 +113,7 @@ export const mailGateway: FastifyPluginAsyncZod<{ app: App }> = async (server, {
 
   server.post(
     "/set-username",
-    { config: { who: "user" }, schema: schema("choose a username") },
+    { config: { who: "user" }, schema: oldPost("choose a username") },
     async (request, reply) => {
       const wished = z.looseObject({ username: z.string() }).safeParse(request.body);
       const failed = (message: string) => reply.code(400).send({ success: false, message });
@@ -172,7 +159,7 @@ async function mailboxesToWatch(app: App, email: string, userId: string | null) 
       await waitForFirst(app, feeds[0].id);
       return feeds;
     }
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await sleep(100);
   }
   throw new AppError("unavailable", "The mailbox is being connected", { retryAfterSeconds: 5 });
 }
@@ -182,6 +169,6 @@ async function waitForFirst(app: App, feedId: string): Promise<void> {
   for (let tries = 0; tries < 50; tries += 1) {
     const feed = await findFeed(app, feedId);
     if (!feed || feed.cursor !== null || feed.state !== "active") return;
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await sleep(100);
   }
 }

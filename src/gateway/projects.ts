@@ -6,11 +6,7 @@ import { AppError } from "../lib/errors.ts";
 import { ProjectSummary } from "../projects/metadata.ts";
 import { failureOf, startOnboarding, waitForOnboarding } from "../projects/onboarding.ts";
 import { getProject } from "../projects/projects.ts";
-
-const response = {
-  200: z.looseObject({}),
-  "4xx": z.looseObject({ error: z.string().optional() }),
-};
+import { oldPost } from "./old-address.ts";
 
 // The old function was given texts of any kind, null among them.
 const text = z
@@ -37,12 +33,7 @@ export const projectGateway: FastifyPluginAsyncZod<{ app: App }> = async (server
     "/project-onboarding-ai",
     {
       config: { who: "user" },
-      schema: {
-        summary: "Old address: draft a project's metadata, and store it",
-        tags: ["gateway"],
-        body: z.looseObject({}).optional(),
-        response,
-      },
+      schema: oldPost("draft a project's metadata, and store it"),
     },
     async (request, reply) => {
       const userId = userOf(request);

@@ -9,9 +9,7 @@ import { setSessionCookie, signInBrowser } from "../api/cookies.ts";
 import { userOf } from "../api/session.ts";
 import type { App } from "../app.ts";
 import { AppError, ProviderError } from "../lib/errors.ts";
-
-// What the old addresses answered is not described further: each had a shape of its own.
-const response = { 200: z.looseObject({}), "4xx": z.looseObject({ error: z.string().optional() }) };
+import { oldAddress } from "./old-address.ts";
 
 const Code = z.looseObject({ code: z.unknown(), state: z.unknown() }).partial();
 
@@ -24,12 +22,7 @@ export const signInGateway: FastifyPluginAsyncZod<{ app: App }> = async (server,
     "/google-oauth-login",
     {
       config: { who: "public" },
-      schema: {
-        summary: "Old address: sign in with Google",
-        tags: ["gateway"],
-        body: Code,
-        response,
-      },
+      schema: oldAddress("sign in with Google", { body: Code }),
     },
     async (request, reply) => {
       const failed = (error: string) =>
@@ -70,12 +63,7 @@ export const signInGateway: FastifyPluginAsyncZod<{ app: App }> = async (server,
     "/exchange-google-token",
     {
       config: { who: "user" },
-      schema: {
-        summary: "Old address: connect a Google account",
-        tags: ["gateway"],
-        body: Code,
-        response,
-      },
+      schema: oldAddress("connect a Google account", { body: Code }),
     },
     async (request, reply) => {
       const failed = (error: string) =>
@@ -114,11 +102,7 @@ export const signInGateway: FastifyPluginAsyncZod<{ app: App }> = async (server,
     "/refresh-google-token",
     {
       config: { who: "service" },
-      schema: {
-        summary: "Old address: refresh all tokens about to expire",
-        tags: ["gateway"],
-        response,
-      },
+      schema: oldAddress("refresh all tokens about to expire", {}),
     },
     async () => {
       const results = await refreshDueTokens(app);
@@ -138,7 +122,7 @@ export const signInGateway: FastifyPluginAsyncZod<{ app: App }> = async (server,
     "/disconnect-google",
     {
       config: { who: "user" },
-      schema: { summary: "Old address: disconnect Google", tags: ["gateway"], response },
+      schema: oldAddress("disconnect Google", {}),
     },
     async (request) => {
       const userId = userOf(request);

@@ -9,6 +9,7 @@ import { activityTypes, recordActivity } from "../sync/activity.ts";
 import { listFeeds } from "../sync/feeds.ts";
 import { processMail } from "../sync/mailboxes.ts";
 import { type ServiceResult, services, syncAll, syncService } from "../sync/services.ts";
+import { oldPost } from "./old-address.ts";
 
 const Wish = z.looseObject({
   userId: z.guid(),
@@ -30,15 +31,7 @@ export const syncGateway: FastifyPluginAsyncZod<{ app: App }> = async (server, {
     "/enhanced-adaptive-sync-service",
     {
       config: { who: "user_or_service" },
-      schema: {
-        summary: "Old address: sync a user's services, and say when to ask next",
-        tags: ["gateway"],
-        body: z.looseObject({}).optional(),
-        response: {
-          200: z.looseObject({}),
-          "4xx": z.looseObject({ error: z.string().optional() }),
-        },
-      },
+      schema: oldPost("sync a user's services, and say when to ask next"),
     },
     async (request, reply) => {
       const wish = Wish.safeParse(request.body);
