@@ -23,8 +23,8 @@ import {
 import { BotNotice, botStatuses } from "../meetings/bot-words.ts";
 import { toSrt, toVtt } from "../meetings/transcript.ts";
 import { listOf, listQuery, pageOf, readCursor } from "./lists.ts";
-import { Moment, Time } from "./meetings.ts";
 import { userOf } from "./session.ts";
+import { Moment, Time } from "./times.ts";
 
 const BotId = z.string().min(1).max(200).describe("Our id of the bot, or the provider's");
 const Params = z.strictObject({ bot_id: BotId });

@@ -23,6 +23,7 @@ import {
 } from "./cookies.ts";
 import { answerProblem } from "./problems.ts";
 import { targetUser, userOf } from "./session.ts";
+import { Time } from "./times.ts";
 
 const Code = z.string().min(1).max(2000);
 const State = z.string().min(20).max(200);
@@ -31,7 +32,6 @@ const ReturnTo = z
   .string()
   .max(500)
   .regex(/^\/(?![/\\])[^\s\\]*$/, "must be a path on this server");
-const Time = z.iso.datetime();
 
 const SessionAnswer = z.object({ token: z.string(), expires_at: Time });
 const TokenState = z.object({

@@ -9,8 +9,8 @@ import { pollIfDue } from "../sync/polling.ts";
 import { closePush, openPush } from "../sync/push.ts";
 import { requestSync, type SyncResult, waitForRuns } from "../sync/waiting.ts";
 import { listOf, listQuery, pageOf, readCursor } from "./lists.ts";
-import { Moment, Time, TimeKey } from "./meetings.ts";
 import { targetUser, userOf } from "./session.ts";
+import { Moment, Time, TimeKey } from "./times.ts";
 
 const UserId = z.strictObject({ user_id: z.guid().describe("Whose; a user may name only itself") });
 

@@ -12,8 +12,8 @@ import {
 } from "../documents/documents.ts";
 import { AppError } from "../lib/errors.ts";
 import { listOf, listQuery, pageOf, readCursor } from "./lists.ts";
-import { Time, TimeKey } from "./meetings.ts";
 import { userOf } from "./session.ts";
+import { Time, TimeKey } from "./times.ts";
 
 const DocumentAnswer = z.object({
   id: z.guid(),

@@ -22,8 +22,8 @@ import { findFeed } from "../sync/feeds.ts";
 import { pollIfDue } from "../sync/polling.ts";
 import { waitForRuns } from "../sync/waiting.ts";
 import { listOf, listQuery, pageOf, readCursor } from "./lists.ts";
-import { Time, TimeKey } from "./meetings.ts";
 import { userOf, userOrNull } from "./session.ts";
+import { Time, TimeKey } from "./times.ts";
 
 const FileId = z
   .string()

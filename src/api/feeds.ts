@@ -10,8 +10,8 @@ import { pushHealth } from "../sync/push-health.ts";
 import { requestSync, waitForRuns } from "../sync/waiting.ts";
 import { JobsAnswer } from "./calendar.ts";
 import { listOf, listQuery, pageOf, readCursor } from "./lists.ts";
-import { Time } from "./meetings.ts";
 import { userOf } from "./session.ts";
+import { Time } from "./times.ts";
 
 const Push = z.object({
   state: z.enum(["open", "unconfirmed", "none", "not_offered", "not_wanted", "not_configured"]),

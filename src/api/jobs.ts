@@ -6,11 +6,9 @@ import { AppError } from "../lib/errors.ts";
 import { listDeadLetters, resendDeadLetters } from "../queue/dead-letters.ts";
 import { runSchedule, type Schedules } from "../queue/schedule-runs.ts";
 import { listOf, listQuery, pageOf, readCursor } from "./lists.ts";
+import { Time, TimeKey } from "./times.ts";
 
-const Time = z.iso.datetime();
 const Counts = z.record(z.string(), z.number());
-// PostgreSQL's calendar has no year 0.
-const RunKey = z.tuple([Time.regex(/^(?!0000)/), z.guid()]);
 
 /** Schedules started by hand and looked back on, and the jobs that were given up. For operators. */
 export const jobRoutes: FastifyPluginAsyncZod<{ app: App; schedules: Schedules<App> }> = async (
@@ -72,7 +70,7 @@ export const jobRoutes: FastifyPluginAsyncZod<{ app: App; schedules: Schedules<A
     },
     async (request) => {
       const { limit, cursor, name } = request.query;
-      const after = readCursor(RunKey, cursor);
+      const after = readCursor(TimeKey, cursor);
       let query = app.db.selectFrom("schedule_runs").selectAll();
       if (name) query = query.where("name", "=", name);
       if (after)

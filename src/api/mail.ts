@@ -21,8 +21,8 @@ import { pushHealth } from "../sync/push-health.ts";
 import { waitForRuns } from "../sync/waiting.ts";
 import { SyncAnswer, syncAnswer } from "./calendar.ts";
 import { listOf, listQuery, pageOf, readCursor } from "./lists.ts";
-import { Time, TimeKey } from "./meetings.ts";
 import { userOf, userOrNull } from "./session.ts";
+import { Time, TimeKey } from "./times.ts";
 
 const Header = z.strictObject({ name: z.string().max(200), value: z.string().max(100_000) });
 const Values = z.array(z.string().max(100_000)).max(100);

@@ -9,8 +9,8 @@ import { getUser, virtualAddress } from "../accounts/users.ts";
 import type { App } from "../app.ts";
 import { clearSessionCookie } from "./cookies.ts";
 import { userOf } from "./session.ts";
+import { Time } from "./times.ts";
 
-const Time = z.iso.datetime();
 const Scopes = z.array(z.string());
 
 const ConnectionAnswer = z.object({

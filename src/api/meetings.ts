@@ -7,15 +7,7 @@ import { BotNotice, botStatuses } from "../meetings/bot-words.ts";
 import { editMeeting, getMeeting, listMeetings, type Meeting } from "../meetings/meeting-list.ts";
 import { listOf, listQuery, pageOf, readCursor } from "./lists.ts";
 import { userOf } from "./session.ts";
-
-export const Time = z.iso.datetime();
-/** A moment in a query: with a zone, and in years that PostgreSQL writes like everybody else. */
-export const Moment = z.iso
-  .datetime({ offset: true })
-  .refine((text) => /^[1-9]\d{3}-/.test(text), "must lie between the years 1000 and 9999")
-  .transform((text) => new Date(text));
-/** The place of a row in a list by time. */
-export const TimeKey = z.tuple([Time.regex(/^(?!0000)/), z.guid()]);
+import { Moment, Time, TimeKey } from "./times.ts";
 
 const Attendees = z.array(z.looseObject({}));
 

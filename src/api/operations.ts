@@ -5,6 +5,7 @@ import packageJson from "../../package.json" with { type: "json" };
 import type { App } from "../app.ts";
 import { queueHealth } from "../queue/queue.ts";
 import type { Metrics } from "./metrics.ts";
+import { Time } from "./times.ts";
 
 const Service = z.object({
   status: z.enum(["ok", "failing", "not_configured"]),
@@ -21,7 +22,7 @@ export const operationsRoutes: FastifyPluginAsyncZod<{ app: App; metrics: Metric
 ) => {
   const Health = z.object({
     status: z.enum(["ok", "failing"]),
-    time: z.iso.datetime(),
+    time: Time,
     services: z.record(z.string(), Service),
   });
 

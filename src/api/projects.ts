@@ -12,8 +12,8 @@ import {
   type Project,
 } from "../projects/projects.ts";
 import { listOf, listQuery, pageOf, readCursor } from "./lists.ts";
-import { Time } from "./meetings.ts";
 import { userOf } from "./session.ts";
+import { Time } from "./times.ts";
 
 const Words = z.array(z.string().trim().min(1).max(200)).max(200);
 const Json = z.looseObject({}).nullable();

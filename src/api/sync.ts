@@ -6,8 +6,8 @@ import { activityTypes, recordActivity } from "../sync/activity.ts";
 import { pushHealth } from "../sync/push-health.ts";
 import { feedsOf, type ServiceResult, services, syncAll, syncService } from "../sync/services.ts";
 import { SyncAnswer } from "./calendar.ts";
-import { Time } from "./meetings.ts";
 import { targetUser, userOf } from "./session.ts";
+import { Time } from "./times.ts";
 
 const Service = z.enum(services);
 const Activity = z.enum(activityTypes);
