@@ -13,6 +13,7 @@ import {
 } from "../projects/onboarding.ts";
 import { getProject } from "../projects/projects.ts";
 import { OnboardingAnswer, onboardingAnswer, ProjectAnswer, projectAnswer } from "./projects.ts";
+import { Wait } from "./runs.ts";
 import { userOf } from "./session.ts";
 
 const waitMs = 30_000;
@@ -28,9 +29,7 @@ export const aiRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { ap
         description:
           "Goes on in the background; `onboarding.changed` of `GET /events` tells how far it is. The same form twice is one onboarding.",
         tags: ["projects"],
-        querystring: z.strictObject({
-          wait: z.stringbool().default(false).describe("Wait up to 30 seconds for the result"),
-        }),
+        querystring: Wait,
         body: z.strictObject({ project_id: z.guid(), summary: ProjectSummary }),
         response: {
           200: z.object({ onboarding: OnboardingAnswer, project: ProjectAnswer }),

@@ -7,34 +7,11 @@ import { processDeletion, processEvent } from "../sync/apply-one.ts";
 import { type Feed, listFeeds } from "../sync/feeds.ts";
 import { pollIfDue } from "../sync/polling.ts";
 import { closePush, openPush } from "../sync/push.ts";
-import { requestSync, type SyncResult, waitForRuns } from "../sync/waiting.ts";
+import { requestSync, waitForRuns } from "../sync/waiting.ts";
 import { listOf, listQuery, pageOf, readCursor } from "./lists.ts";
+import { feedsAnswer, JobsAnswer, SyncAnswer, UserId, Wait } from "./runs.ts";
 import { targetUser, userOf } from "./session.ts";
 import { Moment, Time, TimeKey } from "./times.ts";
-
-const UserId = z.strictObject({ user_id: z.guid().describe("Whose; a user may name only itself") });
-
-const Wait = z.strictObject({
-  wait: z.stringbool().default(false).describe("Wait up to 30 seconds for the result"),
-});
-
-/** What a sync did, in the old functions' words. */
-export const SyncAnswer = z.object({
-  service: z.enum(["calendar", "drive", "gmail", "attendee"]),
-  processed: z.int(),
-  created: z.int(),
-  updated: z.int(),
-  deleted: z.int(),
-  skipped: z.int(),
-  virtual_emails_detected: z.int(),
-  auto_scheduled_meetings: z.int(),
-  duration_ms: z.int(),
-  next_sync_in_ms: z.int().nullable(),
-  error: z.string().optional(),
-});
-
-/** Work that goes on: the jobs to ask about. */
-export const JobsAnswer = z.object({ job_id: z.string().nullable(), job_ids: z.array(z.string()) });
 
 const Person = z.looseObject({});
 
@@ -86,7 +63,11 @@ export const calendarRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
       const feeds = await calendarsOf(app, targetUser(request, request.params.user_id));
       const { polled, reason } = await pollIfDue(app, feeds);
       const result = await waitForRuns(app, polled);
-      return { ...(await syncAnswer(app, feeds, result)), polled: polled.length > 0, reason };
+      return {
+        ...(await feedsAnswer(app, "calendar", feeds, result)),
+        polled: polled.length > 0,
+        reason,
+      };
     },
   );
 
@@ -110,7 +91,7 @@ export const calendarRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
       if (!request.query.wait) {
         return reply.code(202).send({ job_id: jobIds[0] ?? null, job_ids: jobIds });
       }
-      return syncAnswer(app, feeds, await waitForRuns(app, feeds));
+      return feedsAnswer(app, "calendar", feeds, await waitForRuns(app, feeds));
     },
   );
 
@@ -258,33 +239,4 @@ async function calendarsOf(app: App, userId: string): Promise<Feed[]> {
     );
   }
   return feeds;
-}
-
-/** What a sync of some feeds did. */
-export async function syncAnswer(
-  app: App,
-  feeds: Feed[],
-  result: SyncResult,
-  service: "calendar" | "gmail" = "calendar",
-): Promise<z.input<typeof SyncAnswer>> {
-  const now = app.clock.now().getTime();
-  const fresh = feeds[0] ? await listFeeds(app, feeds[0].user_id, [service]) : [];
-  const dueTimes = fresh.flatMap(({ due_at, state }) =>
-    state === "active" && due_at ? [due_at.getTime()] : [],
-  );
-  const error = result.error ?? (result.isComplete ? null : "It is still going on");
-  return {
-    service,
-    processed: result.processed,
-    created: result.created,
-    updated: result.updated,
-    deleted: result.deleted,
-    skipped: result.skipped,
-    virtual_emails_detected: result.virtualEmails,
-    auto_scheduled_meetings: result.autoScheduledMeetings,
-    duration_ms: result.durationMs,
-    next_sync_in_ms:
-      dueTimes.length > 0 ? Math.max(0, Math.round(Math.min(...dueTimes) - now)) : null,
-    ...(error ? { error } : {}),
-  };
 }

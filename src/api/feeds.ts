@@ -8,8 +8,8 @@ import { chooseCalendar } from "../sync/calendar-list.ts";
 import { type Feed, getFeed, listFeeds } from "../sync/feeds.ts";
 import { pushHealth } from "../sync/push-health.ts";
 import { requestSync, waitForRuns } from "../sync/waiting.ts";
-import { JobsAnswer } from "./calendar.ts";
 import { listOf, listQuery, pageOf, readCursor } from "./lists.ts";
+import { JobsAnswer, Wait } from "./runs.ts";
 import { userOf } from "./session.ts";
 import { Time } from "./times.ts";
 
@@ -128,9 +128,7 @@ export const feedRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
         description: "With `full`, everything is read again, and what is gone is deleted.",
         tags: ["sync"],
         params: Id,
-        querystring: z.strictObject({
-          wait: z.stringbool().default(false).describe("Wait up to 30 seconds for the result"),
-        }),
+        querystring: Wait,
         body: z.strictObject({ full: z.boolean().optional() }).optional(),
         response: { 200: FeedAnswer, 202: JobsAnswer },
       },

@@ -19,8 +19,8 @@ import { pollIfDue } from "../sync/polling.ts";
 import { closePush, openPush } from "../sync/push.ts";
 import { pushHealth } from "../sync/push-health.ts";
 import { waitForRuns } from "../sync/waiting.ts";
-import { SyncAnswer, syncAnswer } from "./calendar.ts";
 import { listOf, listQuery, pageOf, readCursor } from "./lists.ts";
+import { feedsAnswer, SyncAnswer } from "./runs.ts";
 import { userOf, userOrNull } from "./session.ts";
 import { Time, TimeKey } from "./times.ts";
 
@@ -117,7 +117,7 @@ export const mailRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
       const feeds = await findMailboxes(app, request.params.user_email, userId);
       const { polled, reason } = await pollIfDue(app, feeds);
       const result = await waitForRuns(app, polled);
-      const answer = await syncAnswer(app, feeds, result, "gmail");
+      const answer = await feedsAnswer(app, "gmail", feeds, result);
       return { ...answer, polled: polled.length > 0, reason };
     },
   );

@@ -5,13 +5,12 @@ import type { App } from "../app.ts";
 import { activityTypes, recordActivity } from "../sync/activity.ts";
 import { pushHealth } from "../sync/push-health.ts";
 import { feedsOf, type ServiceResult, services, syncAll, syncService } from "../sync/services.ts";
-import { SyncAnswer } from "./calendar.ts";
+import { SyncAnswer, syncAnswer, UserId } from "./runs.ts";
 import { targetUser, userOf } from "./session.ts";
 import { Time } from "./times.ts";
 
 const Service = z.enum(services);
 const Activity = z.enum(activityTypes);
-const UserId = z.strictObject({ user_id: z.guid().describe("Whose; a user may name only itself") });
 const Result = SyncAnswer.extend({ is_skipped: z.boolean() });
 
 /** Everything of a user at once: syncing it, saying that somebody is here, and when what is looked at next. */
@@ -200,20 +199,6 @@ async function knownUser(app: App, userId: string): Promise<string> {
 }
 
 function resultAnswer(result: ServiceResult): z.input<typeof Result> {
-  const { error, isComplete, nextSyncInMs } = result;
-  const trouble = error ?? (isComplete ? null : "It is still going on");
-  return {
-    service: result.service,
-    processed: result.processed,
-    created: result.created,
-    updated: result.updated,
-    deleted: result.deleted,
-    skipped: result.skipped,
-    is_skipped: result.isSkipped,
-    virtual_emails_detected: result.virtualEmails,
-    auto_scheduled_meetings: result.autoScheduledMeetings,
-    duration_ms: result.durationMs,
-    next_sync_in_ms: nextSyncInMs === null ? null : Math.round(nextSyncInMs),
-    ...(trouble ? { error: trouble } : {}),
-  };
+  const { service, isSkipped, nextSyncInMs } = result;
+  return { ...syncAnswer(service, result, nextSyncInMs), is_skipped: isSkipped };
 }
