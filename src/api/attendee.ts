@@ -10,11 +10,10 @@ import {
   setRecording,
 } from "../meetings/bot-actions.ts";
 import { pollBots } from "../meetings/bot-polling.ts";
-import { setBotPreferences } from "../meetings/bot-preferences.ts";
+import { getBotPreferences, setBotPreferences } from "../meetings/bot-preferences.ts";
 import { autoSchedule, sendBot } from "../meetings/bot-sending.ts";
 import { Language, meetingText, Recording } from "../meetings/bot-settings.ts";
 import {
-  getBotPreferences,
   getTranscriptOf,
   listBotEvents,
   listKeptMessages,

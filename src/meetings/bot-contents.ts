@@ -16,7 +16,7 @@ import {
 import { patienceMs } from "./bot-pace.ts";
 import { conclude, writeTranscript } from "./bot-transcripts.ts";
 import { type BotRow, lockMeetings, tellSharers } from "./bots.ts";
-import { transcriptOf } from "./transcript.ts";
+import { keyOfUtterance, transcriptOf } from "./transcript.ts";
 
 /**
  * What was said, written and recorded, as far as it is new. `spoken` is by provider's bot: of several attempts each has its
@@ -153,12 +153,7 @@ async function keepUtterances(
   let changed = 0n;
   for (const [providerId, utterances] of spoken) {
     const rows = Object.fromEntries(
-      utterances.map((utterance, index) => [
-        utterance.timestamp_ms == null
-          ? `#${index}`
-          : `${utterance.speaker_uuid} ${utterance.timestamp_ms}`,
-        utterance,
-      ]),
+      utterances.map((utterance, index) => [keyOfUtterance(utterance, index), utterance]),
     );
     if (utterances.length === 0) continue;
     const { numAffectedRows: kept } = await sql`

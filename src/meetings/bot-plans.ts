@@ -7,7 +7,7 @@ import { isAttendeeJoinable } from "./meeting-url.ts";
 /** Decides anew about the bots of some meetings. Returns the jobs that act on what calls for something. */
 export async function planBots(tx: Tx, meetingIds: string[], now: Date): Promise<NewJob[]> {
   const plans = await decideBots(tx, meetingIds, now);
-  // One that has its bot may last longer now, or want it to be otherwise.
+  // One that has its bot may last longer now, or want it to be otherwise, or by another name.
   return plans
     .filter(({ decision, rule }) => decision !== "none" || rule === "served")
     .map(reconcileJob);

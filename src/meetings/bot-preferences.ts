@@ -1,8 +1,35 @@
 import { sql } from "kysely";
 import type { App } from "../app.ts";
 import { enqueue } from "../queue/queue.ts";
-import { decideBots, reconcileJob } from "./bot-plans.ts";
-import type { BotPreferences } from "./bot-view.ts";
+import { planBots } from "./bot-plans.ts";
+
+/** What a person wants of the bots of all of their meetings. */
+export type BotPreferences = {
+  all_meetings: boolean;
+  bot_name: string | null;
+  greeting: string | null;
+  language: string | null;
+  recording: "video" | "audio" | "none" | null;
+};
+
+/** What a person wants; the usual where they said nothing. */
+export async function getBotPreferences(
+  app: Pick<App, "db">,
+  userId: string,
+): Promise<BotPreferences> {
+  const { rows } = await sql<BotPreferences>`
+    select all_meetings, bot_name, greeting, language, recording from bot_preferences where user_id = ${userId}
+  `.execute(app.db);
+  return (
+    rows[0] ?? {
+      all_meetings: false,
+      bot_name: null,
+      greeting: null,
+      language: null,
+      recording: null,
+    }
+  );
+}
 
 /** Keeps what a person wants of their bots. Every coming meeting is decided anew. */
 export async function setBotPreferences(
@@ -24,18 +51,7 @@ export async function setBotPreferences(
       select id from meetings where user_id = ${userId} and end_time > ${now} and meeting_url is not null
       order by id for update
     `.execute(tx);
-    const plans = await decideBots(
-      tx,
-      rows.map(({ id }) => id),
-      now,
-    );
-    // One that has its bot may want it by another name now.
-    await enqueue(
-      app,
-      tx,
-      plans
-        .filter(({ decision, rule }) => decision !== "none" || rule === "served")
-        .map(reconcileJob),
-    );
+    const ids = rows.map(({ id }) => id);
+    await enqueue(app, tx, await planBots(tx, ids, now));
   });
 }

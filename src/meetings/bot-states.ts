@@ -14,7 +14,7 @@ import {
   usualJoinMs,
   waitingToBeLetIn,
 } from "./bot-words.ts";
-import { type BotRow, lockMeetings, noteEvent, tellSharers, tendJob } from "./bots.ts";
+import { type BotRow, lockBot, lockMeetings, noteEvent, tellSharers, tendJob } from "./bots.ts";
 
 type Part = Pick<App, "db" | "clock" | "queue">;
 
@@ -198,11 +198,9 @@ async function withBot<Result>(
 ): Promise<Result> {
   return app.db.transaction().execute(async (tx) => {
     await lockMeetings(tx, botId);
-    const { rows } = await sql<BotRow>`select * from bots where id = ${botId} for update`.execute(
-      tx,
-    );
-    if (!rows[0]) throw new Error(`Bot ${botId} was deleted`);
-    return act(tx, rows[0]);
+    const bot = await lockBot(tx, botId);
+    if (!bot) throw new Error(`Bot ${botId} was deleted`);
+    return act(tx, bot);
   });
 }
 

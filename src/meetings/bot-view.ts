@@ -119,33 +119,6 @@ export async function getTranscriptOf(
   };
 }
 
-/** What a person wants of the bots of all of their meetings. */
-export type BotPreferences = {
-  all_meetings: boolean;
-  bot_name: string | null;
-  greeting: string | null;
-  language: string | null;
-  recording: "video" | "audio" | "none" | null;
-};
-
-export async function getBotPreferences(
-  app: Pick<App, "db">,
-  userId: string,
-): Promise<BotPreferences> {
-  const { rows } = await sql<BotPreferences>`
-    select all_meetings, bot_name, greeting, language, recording from bot_preferences where user_id = ${userId}
-  `.execute(app.db);
-  return (
-    rows[0] ?? {
-      all_meetings: false,
-      bot_name: null,
-      greeting: null,
-      language: null,
-      recording: null,
-    }
-  );
-}
-
 /** Why a meeting has a bot or none: the decision as it was taken, and what became of the bot. */
 export type BotReason = {
   decision: "none" | "send" | "move" | "cancel";

@@ -35,9 +35,7 @@ const unknownSpeaker = "Unknown Speaker";
 export function transcriptOf(utterances: Utterance[]): Transcript {
   const latest = new Map<string, Utterance>();
   for (const [index, utterance] of utterances.entries()) {
-    const { speaker_uuid, timestamp_ms } = utterance;
-    const key = timestamp_ms == null ? `#${index}` : `${speaker_uuid} ${timestamp_ms}`;
-    latest.set(key, utterance);
+    latest.set(keyOfUtterance(utterance, index), utterance);
   }
   const spoken = [...latest.values()]
     .filter((one) => (one.transcription?.transcript ?? "").trim() !== "")
@@ -72,6 +70,11 @@ export function transcriptOf(utterances: Utterance[]): Transcript {
     language:
       spoken.find(({ transcription }) => transcription?.language)?.transcription?.language ?? null,
   };
+}
+
+/** What an utterance is told apart by: its speaker and time, or its place in the list where it has no time. */
+export function keyOfUtterance({ speaker_uuid, timestamp_ms }: Utterance, index: number): string {
+  return timestamp_ms == null ? `#${index}` : `${speaker_uuid} ${timestamp_ms}`;
 }
 
 /** As WebVTT, with each speaker named. Source: W3C, "WebVTT: The Web Video Text Tracks Format". */
