@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { ProviderError } from "../lib/errors.ts";
+import { readAtMost } from "../lib/http.ts";
 import type { Secret } from "../lib/secrets.ts";
 
 /** Where the Attendee API is, and the key of the project that all of our bots belong to. */
@@ -327,16 +328,11 @@ async function call<Answer extends z.ZodType>(
 
 // An empty body is what some calls answer; one that is no JSON is the page of something in between.
 async function readBody(response: Response): Promise<unknown> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of response.body ?? []) {
-    size += chunk.byteLength;
-    if (size > largestAnswer) {
-      throw new ProviderError("give_up", "Attendee's answer is too large", { reason: "too_large" });
-    }
-    chunks.push(chunk);
+  const bytes = await readAtMost(response, largestAnswer);
+  if (!bytes) {
+    throw new ProviderError("give_up", "Attendee's answer is too large", { reason: "too_large" });
   }
-  const content = Buffer.concat(chunks).toString();
+  const content = bytes.toString();
   if (content === "") return null;
   try {
     return JSON.parse(content);

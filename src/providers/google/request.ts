@@ -1,6 +1,7 @@
 import type { z } from "zod";
 import type { Clock } from "../../lib/clock.ts";
 import { ProviderError } from "../../lib/errors.ts";
+import { readAtMost } from "../../lib/http.ts";
 import { failureOf } from "./failures.ts";
 
 const hosts = {
@@ -114,7 +115,8 @@ async function send(
       signal,
     });
     const maxBytes = call.maxBytes ?? access.maxBytes ?? 64_000_000;
-    const bytes = await readBytes(answer, maxBytes, call.purpose);
+    const bytes = await readAtMost(answer, maxBytes);
+    if (!bytes) throw tooLarge(call.purpose, maxBytes);
     return { status: answer.status, retryAfter: answer.headers.get("retry-after"), bytes };
   } catch (cause) {
     if (cause instanceof ProviderError) throw cause;
@@ -125,26 +127,6 @@ async function send(
       reason,
     });
   }
-}
-
-// A length header can be missing and says nothing about what it unpacks to, so the bytes themselves are counted.
-async function readBytes(answer: Response, maxBytes: number, purpose: string): Promise<Buffer> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of answer.body ?? []) {
-    size += chunk.byteLength;
-    if (size > maxBytes) {
-      throw new ProviderError(
-        "give_up",
-        `Google's answer to ${purpose} is larger than ${maxBytes} bytes`,
-        {
-          reason: "answer_too_large",
-        },
-      );
-    }
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
 }
 
 function networkReason(cause: unknown): string {
@@ -165,6 +147,11 @@ function bodyOrFailure(access: Access, call: GoogleCall, answer: Answer): unknow
   if (body === null && text.trim() !== "")
     throw unusable(`Google's answer to ${call.purpose} is not JSON`);
   return body;
+}
+
+function tooLarge(purpose: string, maxBytes: number): ProviderError {
+  const message = `Google's answer to ${purpose} is larger than ${maxBytes} bytes`;
+  return new ProviderError("give_up", message, { reason: "answer_too_large" });
 }
 
 function unusable(message: string): ProviderError {
