@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { type EventChange, eventChangeOf } from "./calendar-events.ts";
+import { type Channel, type NewChannel, openChannel, stopChannelOf } from "./channels.ts";
 import { flag, id, orNull, text, textOrNull } from "./lenient.ts";
 import { expectAnswer, type GoogleRequest } from "./request.ts";
 
@@ -20,9 +21,6 @@ export type CalendarsPage = {
   nextPageToken: string | null;
   nextSyncToken: string | null;
 };
-
-/** What Google has opened. Its `expiresAt` alone counts, whatever was asked for; null where it names none. */
-export type Channel = { resourceId: string; expiresAt: Date | null };
 
 type EventsQuery = {
   calendarId: string;
@@ -103,45 +101,20 @@ export async function listCalendars(
 }
 
 /**
- * Opens a channel that tells `address` of changes. Its first notification can be faster than this answer, so `channelId`
- * and `token` must be known before. Nothing is renewed: open another under a new id, then stop this one.
+ * Has a calendar's changes told, or those of the list. {@link openChannel}
  *
  * @throws {ProviderError} with reason `pushNotSupportedForRequestedResource` for calendars that can only be polled.
  */
 export async function watch(
   google: GoogleRequest,
   target: { calendarId: string } | "calendar list",
-  channel: {
-    channelId: string;
-    token: string;
-    address: string;
-    expiresAt: Date;
-    signal?: AbortSignal | undefined;
-  },
+  channel: NewChannel,
 ): Promise<Channel> {
-  const { channelId, token, address, expiresAt, signal } = channel;
   const watched =
     target === "calendar list"
       ? "/calendar/v3/users/me/calendarList"
       : `${pathOf(target.calendarId)}/events`;
-  const purpose = "open a channel";
-  const answer = await google({
-    purpose,
-    api: "calendar",
-    method: "POST",
-    path: `${watched}/watch`,
-    // Without an expiration the life of a channel is anybody's guess.
-    body: {
-      id: channelId,
-      type: "web_hook",
-      address,
-      token,
-      expiration: String(expiresAt.getTime()),
-    },
-    signal,
-  });
-  const { resourceId, expiration } = expectAnswer(ChannelAnswer, answer, purpose);
-  return { resourceId, expiresAt: expiration };
+  return openChannel(google, { api: "calendar", path: `${watched}/watch` }, channel);
 }
 
 /** Stops a channel. @throws {ProviderError} `not_found` when it has ended already. */
@@ -149,15 +122,7 @@ export async function stopChannel(
   google: GoogleRequest,
   channel: { channelId: string; resourceId: string; signal?: AbortSignal | undefined },
 ): Promise<void> {
-  const { channelId, resourceId, signal } = channel;
-  await google({
-    purpose: "stop a channel",
-    api: "calendar",
-    method: "POST",
-    path: "/calendar/v3/channels/stop",
-    body: { id: channelId, resourceId },
-    signal,
-  });
+  await stopChannelOf(google, { api: "calendar", path: "/calendar/v3/channels/stop" }, channel);
 }
 
 function pathOf(calendarId: string): string {
@@ -185,16 +150,3 @@ const Calendar = z
     ...calendar,
     title: summaryOverride ?? summary ?? calendar.id,
   }));
-
-const ChannelAnswer = z.object({
-  resourceId: z.string().min(1),
-  // Milliseconds, as text like every 64-bit number of Google's.
-  expiration: orNull(
-    z.coerce
-      .number()
-      .int()
-      .positive()
-      .max(8.64e15)
-      .transform((ms) => new Date(ms)),
-  ),
-});

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { ProviderError } from "../../lib/errors.ts";
+import { type Channel, type NewChannel, openChannel, stopChannelOf } from "./channels.ts";
 import { flag, id as Id, listOf, orNull, text as Text, textOrNull } from "./lenient.ts";
 import { expectAnswer, type GoogleRequest } from "./request.ts";
 
@@ -54,8 +55,6 @@ export type ChangesPage = {
   /** Only on the last page. */
   newStartPageToken: string | null;
 };
-
-export type Channel = { resourceId: string; expiresAt: Date | null };
 
 type Signal = { signal?: AbortSignal | undefined };
 
@@ -171,15 +170,12 @@ export async function listChanges(
   };
 }
 
-type NewChannel = { channelId: string; token: string; address: string; expiresAt: Date } & Signal;
-
 /** Opens a channel for one file, or for all that changes after a token. Google caps their lives: a day, and a week. */
 export async function watchDrive(
   google: GoogleRequest,
   watched: { fileId: string } | { pageToken: string },
-  { channelId, token, address, expiresAt, signal }: NewChannel,
+  channel: NewChannel,
 ): Promise<Channel> {
-  const purpose = "open a channel";
   const target =
     "fileId" in watched
       ? { path: `${pathOf(watched.fileId)}/watch`, query: allDrives }
@@ -187,40 +183,16 @@ export async function watchDrive(
           path: "/drive/v3/changes/watch",
           query: { pageToken: watched.pageToken, ...itemsOfAllDrives },
         };
-  const answer = await google({
-    purpose,
-    api: "drive",
-    method: "POST",
-    ...target,
-    // Without an expiration a channel lives for an hour.
-    body: {
-      id: channelId,
-      type: "web_hook",
-      address,
-      token,
-      expiration: String(expiresAt.getTime()),
-    },
-    cost: costs.channel,
-    signal,
-  });
-  const { resourceId, expiration } = expectAnswer(ChannelAnswer, answer, purpose);
-  return { resourceId, expiresAt: expiration };
+  return openChannel(google, { api: "drive", cost: costs.channel, ...target }, channel);
 }
 
 /** Stops a channel. @throws {ProviderError} `not_found` when it has ended already. */
 export async function stopDriveChannel(
   google: GoogleRequest,
-  { channelId, resourceId, signal }: { channelId: string; resourceId: string } & Signal,
+  channel: { channelId: string; resourceId: string } & Signal,
 ): Promise<void> {
-  await google({
-    purpose: "stop a channel",
-    api: "drive",
-    method: "POST",
-    path: "/drive/v3/channels/stop",
-    body: { id: channelId, resourceId },
-    cost: costs.channel,
-    signal,
-  });
+  const path = "/drive/v3/channels/stop";
+  await stopChannelOf(google, { api: "drive", cost: costs.channel, path }, channel);
 }
 
 /**
@@ -334,11 +306,6 @@ const Change = z.looseObject({
   time: instant,
   file: z.unknown().optional(),
 });
-const ChannelAnswer = z.object({
-  resourceId: z.string(),
-  expiration: orNull(z.coerce.number().transform((ms) => new Date(ms))),
-});
-
 function changeOf(item: unknown): FileChange[] {
   const { data } = Change.safeParse(item);
   // What is told of a shared drive itself concerns no file.
