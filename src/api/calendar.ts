@@ -3,7 +3,7 @@ import { z } from "zod";
 import type { App } from "../app.ts";
 import { AppError } from "../lib/errors.ts";
 import { listEvents } from "../meetings/event-list.ts";
-import { processDeletion, processEvent } from "../sync/apply-one.ts";
+import { applyDeletion, applyEvent } from "../sync/apply-one.ts";
 import { type Feed, listFeeds } from "../sync/feeds.ts";
 import { pollIfDue } from "../sync/polling.ts";
 import { closePush, openPush } from "../sync/push.ts";
@@ -115,7 +115,7 @@ export const calendarRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
       },
     },
     async (request) => {
-      const { action, meetingIds } = await processEvent(
+      const { action, meetingIds } = await applyEvent(
         app,
         request.body.user_id,
         request.body.event,
@@ -137,7 +137,7 @@ export const calendarRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
     },
     async (request) => {
       const { user_id, event_id } = request.body;
-      const { action, meetingIds } = await processDeletion(app, user_id, event_id);
+      const { action, meetingIds } = await applyDeletion(app, user_id, event_id);
       return { action, meeting_ids: meetingIds };
     },
   );

@@ -14,7 +14,7 @@ import {
 import { parseAddresses } from "../lib/addresses.ts";
 import { AppError } from "../lib/errors.ts";
 import { type Feed, listFeeds } from "../sync/feeds.ts";
-import { findMailboxes, processMail } from "../sync/mailboxes.ts";
+import { applyMail, findMailboxes } from "../sync/mailboxes.ts";
 import { pollIfDue } from "../sync/polling.ts";
 import { closePush, openPush } from "../sync/push.ts";
 import { pushHealth } from "../sync/push-health.ts";
@@ -140,7 +140,7 @@ export const mailRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
       const { user_email, message_id } = request.body;
       const [mailbox] = await findMailboxes(app, user_email, null);
       if (!mailbox) throw new AppError("not_found", `No mailbox ${user_email}`);
-      return { detected: await processMail(app, mailbox, message_id), message_id };
+      return { detected: await applyMail(app, mailbox, message_id), message_id };
     },
   );
 

@@ -7,7 +7,7 @@ import type { App } from "../app.ts";
 import { AppError } from "../lib/errors.ts";
 import { activityTypes, recordActivity } from "../sync/activity.ts";
 import { listFeeds } from "../sync/feeds.ts";
-import { processMail } from "../sync/mailboxes.ts";
+import { applyMail } from "../sync/mailboxes.ts";
 import { type ServiceResult, services, syncAll, syncService } from "../sync/services.ts";
 import { oldPost } from "./old-address.ts";
 
@@ -84,7 +84,7 @@ function resultOf(result: ServiceResult) {
 async function takeDetection(app: App, userId: string, messageId: string): Promise<void> {
   for (const feed of await listFeeds(app, userId, ["gmail"])) {
     try {
-      await processMail(app, feed, messageId);
+      await applyMail(app, feed, messageId);
       return;
     } catch (error) {
       if (!(error instanceof AppError)) throw error;

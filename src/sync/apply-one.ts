@@ -21,11 +21,7 @@ export type EventOutcome = {
  *
  * @throws {AppError} `invalid` for what is no event, `conflict` when no calendar of theirs is followed.
  */
-export async function processEvent(
-  app: Part,
-  userId: string,
-  event: unknown,
-): Promise<EventOutcome> {
+export async function applyEvent(app: Part, userId: string, event: unknown): Promise<EventOutcome> {
   const change = eventChangeOf(event);
   if (change.type === "malformed") {
     const fields = [{ path: "body.event", message: change.problem }];
@@ -37,7 +33,7 @@ export async function processEvent(
 }
 
 /** Treats an event as deleted, in whichever calendars of this person have it. @throws {AppError} `conflict` */
-export async function processDeletion(
+export async function applyDeletion(
   app: Part,
   userId: string,
   eventId: string,

@@ -20,8 +20,8 @@ export async function findMailboxes(
   return found;
 }
 
-/** Reads one mail's headers, and handles it as a sync would. @throws {AppError} `not_found`; `provider_failed` */
-export async function processMail(app: SyncApp, feed: Feed, messageId: string): Promise<number> {
+/** Applies one mail as a sync would, by its headers. Returns how many assistants it names. @throws {AppError} `not_found`; `provider_failed` */
+export async function applyMail(app: SyncApp, feed: Feed, messageId: string): Promise<number> {
   const assistant = app.config.virtualEmailAddress;
   if (!assistant) return 0;
   const google = openGoogleAccess(app, feed.connection_id).request;
