@@ -45,7 +45,11 @@ export async function accessToken(app: Part, connectionId: string): Promise<stri
   }
 }
 
-/** Refreshes now, whatever is left of the current token. @throws {ProviderError} as {@link accessToken} */
+/**
+ * Refreshes now, whatever is left of the current token. Where that is no longer the `refused` one, somebody else has done so.
+ *
+ * @throws {ProviderError} as {@link accessToken}
+ */
 export async function renewAccessToken(
   app: Part,
   connectionId: string,
@@ -53,7 +57,6 @@ export async function renewAccessToken(
 ): Promise<string> {
   const connection = await readTokens(app, connectionId);
   if (connection.provider === "google_delegation") return delegatedToken(app, connection);
-  // Somebody else has renewed it since the caller read the token that was refused.
   if (refused !== undefined && isFresh(app, connection)) {
     const current = openAccessToken(app, connection);
     if (current !== refused) return current;

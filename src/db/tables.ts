@@ -1,6 +1,7 @@
 import type { ColumnType, Generated, JSONColumnType } from "kysely";
 
-// The tables as the migrations leave them, column by column. A table that only a later feature uses comes with it.
+// What queries name of the tables that the migrations leave. Tables and columns that plain SQL alone reads and writes, such
+// as `bots`, are not here.
 
 type Json = JSONColumnType<Record<string, unknown>, string, string>;
 type Text = string | null;

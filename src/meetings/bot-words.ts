@@ -173,7 +173,7 @@ export function noticeOf(type: string, subType: string | null): Notice {
   return { code, ...broke, text };
 }
 
-/** Failures on Attendee's side, after which a new bot may do better; and none of these is a person's answer. */
+/** Whether a new bot may do better: after failures on Attendee's side, none of which is a person's answer. */
 export function isWorthRetrying(subType: string | null): boolean {
   return [
     "process_terminated",

@@ -116,7 +116,7 @@ const Recording = z.looseObject({
 });
 export type Recording = z.output<typeof Recording>;
 
-/** To everybody, to the hosts' exclusion, or to one participant by `uuid`. */
+/** To everybody, to everybody but the hosts, or to one participant by `uuid`. */
 export type ChatTo =
   | { to: "everyone" | "everyone_but_host" }
   | { to: "specific_user"; to_user_uuid: string };

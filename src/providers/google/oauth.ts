@@ -155,10 +155,8 @@ export async function verifyIdToken(
       picture: claims.picture ?? null,
     };
   } catch (cause) {
-    const isUnreachable =
-      !(cause instanceof joseErrors.JOSEError || cause instanceof z.ZodError) &&
-      cause instanceof TypeError;
-    const isLate = cause instanceof joseErrors.JWKSTimeout || isUnreachable;
+    // `fetch` throws a TypeError where nobody answers.
+    const isLate = cause instanceof joseErrors.JWKSTimeout || cause instanceof TypeError;
     throw new ProviderError(
       isLate ? "retry" : "give_up",
       "Google's ID token could not be verified",
