@@ -11,9 +11,9 @@ import {
   resendDelivery,
   type WholeDocument,
 } from "./api.ts";
-import { Place } from "./documents.tsx";
 import { Notice, Say } from "./message.tsx";
 import { Moment } from "./moment.tsx";
+import { Place } from "./place.tsx";
 import { Link } from "./router.tsx";
 
 /** One document: its text, why it is here and in its project, and how it was handed on. */

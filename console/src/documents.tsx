@@ -5,6 +5,7 @@ import { DocumentPage } from "./document.tsx";
 import { Files } from "./files.tsx";
 import { Notice } from "./message.tsx";
 import { Moment } from "./moment.tsx";
+import { Place } from "./place.tsx";
 import { goTo, Link, useQueryString } from "./router.tsx";
 
 /** Mails and files that became documents: found by words and project, each with its text and the way that it went. */
@@ -162,23 +163,5 @@ function Row({ document }: { document: Document }) {
       </div>
       <Place document={document} />
     </li>
-  );
-}
-
-/** The project that a document is in, or what is in the way of one. */
-export function Place({ document }: { document: Document }) {
-  const { project_name, classification_status } = document;
-  if (project_name) return <span className="badge good">{project_name}</span>;
-  const words: Record<string, string> = {
-    pending: "on its way",
-    sent_to_n8n: "being classified",
-    unclassified: "in no project",
-    failed: "not delivered",
-  };
-  const isTrouble = classification_status === "failed";
-  return (
-    <span className={isTrouble ? "badge warn" : "badge"}>
-      {words[classification_status ?? ""] ?? "in no project"}
-    </span>
   );
 }

@@ -7,6 +7,7 @@ import {
   type Onboarding,
   type WholeProject,
 } from "./api.ts";
+import { BackToProjects } from "./back-to-projects.tsx";
 import { dayOf, nameOf, timeOf } from "./days.ts";
 import { DeleteProject } from "./dialogs.tsx";
 import { DocumentList } from "./documents.tsx";
@@ -14,7 +15,6 @@ import { Notice, Say } from "./message.tsx";
 import { Metadata } from "./metadata.tsx";
 import { MetadataForm } from "./metadata-form.tsx";
 import { OnboardingForm } from "./onboarding-form.tsx";
-import { BackToProjects } from "./projects.tsx";
 import { Link } from "./router.tsx";
 
 const isUnderWay = (onboarding: Onboarding | null) =>

@@ -1,5 +1,6 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { fetchProjectPage, type Project } from "./api.ts";
+import { BackToProjects } from "./back-to-projects.tsx";
 import { Notice } from "./message.tsx";
 import { OnboardingForm } from "./onboarding-form.tsx";
 import { ProjectPage } from "./project.tsx";
@@ -25,15 +26,6 @@ function NewProject() {
         <OnboardingForm onDone={(id) => goTo(`/projects?id=${id}`)} />
       </section>
     </>
-  );
-}
-
-/** The way from one project to all of them. */
-export function BackToProjects() {
-  return (
-    <p className="back">
-      <Link href="/projects">All projects</Link>
-    </p>
   );
 }
 
