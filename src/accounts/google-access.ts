@@ -54,10 +54,10 @@ export function openServiceRequest(
   scopes: readonly string[],
   { subject, ...limits }: { subject?: string; timeoutMs?: number } = {},
 ): GoogleRequest {
-  const token = () => serviceAccessToken(app, scopes, subject);
+  const token = (refused?: string) => serviceAccessToken(app, scopes, { subject, refused });
   return openGoogleRequest({
     apiUrl: app.config.google.apiUrl,
-    accessToken: token,
+    accessToken: () => token(),
     renewAccessToken: token,
     clock: app.clock,
     ...limits,

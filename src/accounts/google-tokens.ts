@@ -56,7 +56,7 @@ export async function renewAccessToken(
   refused?: string,
 ): Promise<string> {
   const connection = await readTokens(app, connectionId);
-  if (connection.provider === "google_delegation") return delegatedToken(app, connection);
+  if (connection.provider === "google_delegation") return delegatedToken(app, connection, refused);
   if (refused !== undefined && isFresh(app, connection)) {
     const current = openAccessToken(app, connection);
     if (current !== refused) return current;
@@ -99,8 +99,8 @@ async function readTokens(app: Part, connectionId: string) {
 }
 
 // A mailbox that the service account reaches by delegation needs no tokens of its own.
-function delegatedToken(app: Part, { scopes, email }: Tokens): Promise<string> {
-  return serviceAccessToken(app, scopes, email ?? undefined);
+function delegatedToken(app: Part, { scopes, email }: Tokens, refused?: string): Promise<string> {
+  return serviceAccessToken(app, scopes, { subject: email ?? undefined, refused });
 }
 
 function isFresh(app: Part, { access_token, access_expires_at }: Tokens): boolean {
@@ -320,14 +320,14 @@ const serviceTokens = new WeakMap<object, Map<string, Grant>>();
 
 /**
  * An access token of the service account, by `subject` in the name of a person of its domain. Kept in this process until
- * five minutes before its end: signing another one is cheap, and no other process needs it.
+ * five minutes before its end, or until Google has `refused` it: signing another one is cheap, and no other process needs it.
  *
  * @throws {ProviderError} `give_up` when there is no service account, or Google refuses it.
  */
 export async function serviceAccessToken(
   app: Pick<App, "config" | "googleOAuth" | "clock">,
   scopes: readonly string[],
-  subject?: string,
+  { subject, refused }: { subject?: string | undefined; refused?: string | undefined } = {},
 ): Promise<string> {
   const account = app.config.google.serviceAccount;
   if (!account) throw new ProviderError("give_up", "No service account is configured");
@@ -335,8 +335,9 @@ export async function serviceAccessToken(
   serviceTokens.set(app.googleOAuth, cache);
   const key = JSON.stringify([account.email, subject, [...scopes].sort()]);
   const kept = cache.get(key);
-  if (kept && kept.accessExpiresAt.getTime() - app.clock.now().getTime() > refreshAheadMs)
-    return kept.accessToken;
+  const isFresh =
+    kept && kept.accessExpiresAt.getTime() - app.clock.now().getTime() > refreshAheadMs;
+  if (isFresh && kept.accessToken !== refused) return kept.accessToken;
   const grant = await serviceAccountGrant(app.googleOAuth, account, {
     scopes,
     ...(subject ? { subject } : {}),

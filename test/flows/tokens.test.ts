@@ -249,7 +249,11 @@ describe("Google's tokens", () => {
     const scopes = ["https://www.googleapis.com/auth/drive.readonly"];
     const token = await serviceAccessToken(t.app, scopes);
     assert.equal(await serviceAccessToken(t.app, scopes), token);
-    assert.notEqual(await serviceAccessToken(t.app, scopes, "ana@example.com"), token);
+    const subject = "ana@example.com";
+    assert.notEqual(await serviceAccessToken(t.app, scopes, { subject }), token);
+    const renewed = await serviceAccessToken(t.app, scopes, { refused: token });
+    assert.notEqual(renewed, token, "a token that Google refused is not kept");
+    assert.equal(await serviceAccessToken(t.app, scopes, { refused: token }), renewed);
     t.clock.advance(56 * minutes);
     assert.notEqual(await serviceAccessToken(t.app, scopes), token);
     await assert.rejects(
