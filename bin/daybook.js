@@ -11,7 +11,9 @@ const node = join(
   "bin",
   "node",
 );
-const child = spawn(node, [main, ...process.argv.slice(2)], { stdio: "inherit" });
+// What the environment has already is stronger than the file.
+const words = ["--env-file-if-exists=.env", main, ...process.argv.slice(2)];
+const child = spawn(node, words, { stdio: "inherit" });
 
 // Ctrl-C in a terminal reaches both processes, other signals only this one; a second one does no harm.
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
