@@ -19,6 +19,11 @@ const child = spawn(node, words, { stdio: "inherit" });
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
   process.on(signal, () => child.kill(signal));
 }
+// npx puts a shell in between, which dies of a signal without passing it on. That it is gone is all that we hear of it.
+if (process.env.npm_command === "exec") {
+  const shell = process.ppid;
+  setInterval(() => process.ppid !== shell && child.kill("SIGTERM"), 250).unref();
+}
 child.on("error", (error) => {
   console.error(`Node could not be started (${error.message}). Run \`npm ci\` first.`);
   process.exit(1);

@@ -5,7 +5,9 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { text } from "node:stream/consumers";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import packageJson from "../package.json" with { type: "json" };
+import { openTestApp, testEnvironment } from "./harness.ts";
 
 const daybook = resolve("bin/daybook.js");
 const { PATH } = process.env;
@@ -14,7 +16,7 @@ test("the .env of the folder that it is started in is read, and the environment 
   const folder = await mkdtemp(join(tmpdir(), "daybook-env-"));
   t.after(() => rm(folder, { recursive: true }));
   await writeFile(join(folder, ".env"), "GOOGLE_CLIENT_ID=from-file\nPORT=many\nROLE=none\n");
-  const start = packageJson.scripts.start.split(" ").slice(1, -2);
+  const start = packageJson.scripts.start.split(" ").slice(2, -2);
   for (const words of [[daybook], [...start, resolve("src/main.ts")]]) {
     const child = spawn(process.execPath, [...words, "doctor"], {
       cwd: folder,
@@ -26,3 +28,22 @@ test("the .env of the folder that it is started in is read, and the environment 
     assert.doesNotMatch(said, /GOOGLE_CLIENT_ID|ROLE/);
   }
 });
+
+for (const command of ["npm start", "npx daybook serve"]) {
+  test(`\`${command}\` stops with the process that was started, and leaves nothing running`, async () => {
+    await using t = await openTestApp({ workers: false });
+    await t.server.close();
+    const { port } = new URL(t.url);
+    const place = { url: t.url, port: Number(port), database: t.database, environment: {} };
+    const [name = "", ...words] = command.split(" ");
+    const child = spawn(name, words, {
+      env: { ...process.env, ...testEnvironment(t.google, place), ROLE: "api", LOG_LEVEL: "error" },
+      stdio: "ignore",
+    });
+    const isLive = async () => (await fetch(`${t.url}/live`).catch(() => null))?.ok ?? false;
+    while (!(await isLive())) await sleep(50);
+    child.kill("SIGTERM");
+    for (let tries = 0; tries < 100 && (await isLive()); tries += 1) await sleep(50);
+    assert.equal(await isLive(), false);
+  });
+}
