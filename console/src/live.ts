@@ -14,18 +14,42 @@ const concerned: Record<string, string[]> = {
   "connection.changed": ["me", "feeds"],
 };
 
+// An answer that is no stream, such as a proxy's 502 while Daybook starts anew, makes the browser give up for good.
+const openAgainMs = 5_000;
+
 /** Keeps what is shown current while it is looked at: the server tells, and what it concerns is asked for again. */
 export function useLive(): void {
   const queries = useQueryClient();
   useEffect(() => {
-    const stream = new EventSource(eventsUrl);
     const askAgain = asker((key) => queries.invalidateQueries({ queryKey: [key] }));
-    for (const [type, keys] of Object.entries(concerned)) {
-      stream.addEventListener(type, () => {
-        for (const key of keys) void askAgain(key);
-      });
-    }
-    return () => stream.close();
+    let stream: EventSource;
+    let timer: ReturnType<typeof setTimeout>;
+    let wasLost = false;
+    const open = () => {
+      stream = new EventSource(eventsUrl);
+      for (const [type, keys] of Object.entries(concerned)) {
+        stream.addEventListener(type, () => {
+          for (const key of keys) void askAgain(key);
+        });
+      }
+      stream.onopen = () => {
+        // What could not be had meanwhile, or was told to nobody, is asked for now.
+        if (wasLost) void queries.invalidateQueries();
+        wasLost = false;
+      };
+      stream.onerror = () => {
+        wasLost = true;
+        if (stream.readyState !== EventSource.CLOSED) return;
+        // Says whether the session has ended, or else that Daybook does not answer.
+        void queries.invalidateQueries({ queryKey: ["me"] });
+        timer = setTimeout(open, openAgainMs);
+      };
+    };
+    open();
+    return () => {
+      clearTimeout(timer);
+      stream.close();
+    };
   }, [queries]);
 }
 

@@ -41,6 +41,22 @@ describe("the console's days", () => {
       await page.getByText("Longer call").waitFor({ state: "detached" });
     }));
 
+  test("a page whose stream was refused is live again by itself, with what it has missed", () =>
+    visit(async (page) => {
+      await signIn(page, ana);
+      await page.route("**/api/v1/events", (route) => route.fulfill({ status: 502, body: "" }));
+      const refused = page.waitForResponse("**/api/v1/events");
+      await page.goto(`${t.url}/today`);
+      await page.getByText("Nothing is in your calendars on this day.").waitFor();
+      await refused;
+      const event = t.google.calendar.addEvent(ana, eventIn(t, -0.1, { summary: "Unheard of" }));
+      await t.idle();
+      await page.unroute("**/api/v1/events");
+      await page.getByText("Unheard of").waitFor();
+      t.google.calendar.deleteEvent(ana, event.id);
+      await page.getByText("Unheard of").waitFor({ state: "detached" });
+    }));
+
   test("whoever leafs through the days comes back by the browser's own button", () =>
     visit(
       async (page) => {
