@@ -65,6 +65,10 @@ export const meetingRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server,
             .describe("Only those that are so now"),
           has_bot: z.stringbool().optional().describe("Only those with, or without, a bot"),
           project_id: z.guid().optional().describe("Only those of this project"),
+          order: z
+            .enum(["asc", "desc"])
+            .default("asc")
+            .describe("By start: `asc` the earliest first, `desc` the latest first"),
         }),
         response: { 200: listOf(MeetingAnswer) },
       },

@@ -46,6 +46,7 @@ export type MeetingFilter = {
   status?: "upcoming" | "running" | "over" | "cancelled" | undefined;
   hasBot?: boolean | undefined;
   projectId?: string | undefined;
+  order?: "asc" | "desc" | undefined;
   after?: { startTime: Date; id: string } | undefined;
   limit: number;
 };
@@ -53,7 +54,7 @@ export type MeetingFilter = {
 const hasBot = sql`(meetings.bot_id is not null or meetings.attendee_bot_id is not null or coalesce(meetings.bot_status, 'pending') not in ('pending', 'failed'))`;
 
 /**
- * A user's meetings by start; one is in a span of time when any part of it is.
+ * A user's meetings by start, the earliest first unless asked otherwise; one is in a span of time when any part of it is.
  *
  * @throws {AppError} `not_found` for a project that is not theirs.
  */
@@ -63,7 +64,8 @@ export async function listMeetings(
   filter: MeetingFilter,
 ): Promise<Meeting[]> {
   const now = app.clock.now();
-  const { from, to, after, status, projectId } = filter;
+  const { from, to, after, status, projectId, order = "asc" } = filter;
+  const beyond = order === "asc" ? sql`>` : sql`<`;
   if (projectId) await requireProject(app.db, userId, projectId);
   const conditions = [
     sql`meetings.user_id = ${userId}`,
@@ -73,10 +75,10 @@ export async function listMeetings(
     ...(filter.hasBot === undefined ? [] : [sql`${hasBot} = ${filter.hasBot}`]),
     ...(projectId ? [sql`meetings.project_id = ${projectId}`] : []),
     ...(after
-      ? [sql`(meetings.start_time, meetings.id) > (${after.startTime}, ${after.id}::uuid)`]
+      ? [sql`(meetings.start_time, meetings.id) ${beyond} (${after.startTime}, ${after.id}::uuid)`]
       : []),
   ];
-  return selectMeetings(app, sql.join(conditions, sql` and `), filter.limit);
+  return selectMeetings(app, sql.join(conditions, sql` and `), { order, limit: filter.limit });
 }
 
 /** One meeting of this user. @throws {AppError} `not_found` */
@@ -88,7 +90,7 @@ export async function getMeeting(
   const [meeting] = await selectMeetings(
     app,
     sql`meetings.user_id = ${userId} and meetings.id = ${id}`,
-    1,
+    { order: "asc", limit: 1 },
   );
   if (!meeting) throw new AppError("not_found", `No meeting ${id}`);
   return meeting;
@@ -161,8 +163,10 @@ function statusIs(status: NonNullable<MeetingFilter["status"]>, now: Date): RawB
 async function selectMeetings(
   app: Pick<App, "db">,
   condition: RawBuilder<unknown>,
-  limit: number,
+  { order, limit }: { order: "asc" | "desc"; limit: number },
 ): Promise<Meeting[]> {
+  const direction = order === "asc" ? sql`asc` : sql`desc`;
+  const byStart = sql`meetings.start_time ${direction}, meetings.id ${direction}`;
   const { rows } = await sql<Meeting>`
     select meetings.id, meetings.title, meetings.description, meetings.meeting_url, event.meeting_provider,
       meetings.start_time, meetings.end_time, meetings.time_zone, meetings.all_day, meetings.event_status,
@@ -173,7 +177,7 @@ async function selectMeetings(
       coalesce(event.attendees, '[]') as attendees, event.organiser, event.html_link,
       meetings.created_at, meetings.updated_at
     from (
-      select * from meetings where ${condition} order by meetings.start_time, meetings.id limit ${limit}
+      select * from meetings where ${condition} order by ${byStart} limit ${limit}
     ) as meetings
     left join lateral (
       select meeting_provider, attendees, organiser, html_link from calendar_events
@@ -181,7 +185,7 @@ async function selectMeetings(
         and calendar_events.event_id = meetings.google_calendar_event_id
       limit 1
     ) as event on true
-    order by meetings.start_time, meetings.id
+    order by ${byStart}
   `.execute(app.db);
   return rows;
 }

@@ -165,6 +165,12 @@ describe("meetings", () => {
     const all = [...first.body.items, ...rest.body.items];
     assert.equal(all.length, (await keptMeetings(t, visitor.userId)).length);
     assert.equal(new Set(all.map(({ id }) => id)).size, all.length);
+    const latest = await visitor.call("GET", "/api/v1/meetings?order=desc&limit=2");
+    const earlier = await visitor.call(
+      "GET",
+      `/api/v1/meetings?order=desc&limit=200&cursor=${latest.body.next_cursor}`,
+    );
+    assert.deepEqual([...latest.body.items, ...earlier.body.items].reverse(), all);
     const cancelled = await visitor.call("GET", "/api/v1/meetings?status=cancelled");
     assert.ok(
       cancelled.body.items.every(({ status }: { status: string }) => status === "cancelled"),
