@@ -283,15 +283,10 @@ export async function fetchEvents({
   from: Date;
   to: Date;
 }): Promise<CalendarEvent[]> {
-  const query = new URLSearchParams({
-    from: from.toISOString(),
-    to: to.toISOString(),
-    limit: "200",
-  });
-  return (await call<List<CalendarEvent>>("GET", `/calendar/events?${query}`)).items;
+  return listAll("/calendar/events", { from: from.toISOString(), to: to.toISOString() });
 }
 
-/** One page of meetings, the earliest first; `hasBot` may be "true" or "false". @throws {ApiError} */
+/** One page of meetings, coming ones the earliest first, others the latest first; `hasBot` may be "true" or "false". @throws {ApiError} */
 export function fetchMeetings(
   { status, hasBot }: { status: MeetingStatus; hasBot: string },
   cursor: string,
@@ -299,7 +294,10 @@ export function fetchMeetings(
   const query = new URLSearchParams({ limit: "50", ...(cursor ? { cursor } : {}) });
   if (hasBot) query.set("has_bot", hasBot);
   if (status === "coming") query.set("from", startOfMinute().toISOString());
-  else query.set("status", status);
+  else {
+    query.set("status", status);
+    query.set("order", "desc");
+  }
   return call("GET", `/meetings?${query}`);
 }
 
@@ -345,8 +343,7 @@ export const checkFile = (fileId: string) =>
     `/drive/check-changes/${fileId}`,
   );
 export const resendDelivery = (id: string) => change("POST", `/deliveries/${id}/resend`);
-export const fetchProjects = async () =>
-  (await call<List<Project>>("GET", "/projects?limit=200")).items;
+export const fetchProjects = () => listAll<Project>("/projects");
 
 /** One page of projects by name: the archived ones, or all others. @throws {ApiError} */
 export function fetchProjectPage(isArchived: boolean, cursor: string): Promise<List<Project>> {
@@ -413,6 +410,18 @@ export function googleUrl(connect?: { connectionId?: string }): string {
 export const eventsUrl = `${base}/events`;
 
 export const exportUrl = `${base}/me/export`;
+
+// For what is shown whole, such as a day or a choice.
+async function listAll<Item>(path: string, bounds: Record<string, string> = {}): Promise<Item[]> {
+  const query = new URLSearchParams({ ...bounds, limit: "200" });
+  const items: Item[] = [];
+  for (;;) {
+    const page = await call<List<Item>>("GET", `${path}?${query}`);
+    items.push(...page.items);
+    if (page.next_cursor === null) return items;
+    query.set("cursor", page.next_cursor);
+  }
+}
 
 // Pages of one list must be asked for with the same bounds.
 function startOfMinute(): Date {

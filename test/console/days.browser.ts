@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { sql } from "kysely";
 import { eventIn } from "../calendars.ts";
 import { openTestApp, type TestApp } from "../harness.ts";
 import { assertNoSidewaysScroll, openChromium, picture, signIn, type Visit } from "./chromium.ts";
@@ -55,6 +56,32 @@ describe("the console's days", () => {
       await page.getByText("Unheard of").waitFor();
       t.google.calendar.deleteEvent(ana, event.id);
       await page.getByText("Unheard of").waitFor({ state: "detached" });
+    }));
+
+  test("a day shows all of its events, however many, and past meetings begin with the latest", () =>
+    visit(async (page) => {
+      await signIn(page, ana);
+      await t.idle();
+      await sql`
+        insert into calendar_events (event_id, user_id, calendar_id, feed_id, title, start_time, end_time)
+        select 'many' || number, user_id, resource, id, 'Number ' || number, at, at + interval '1 minute'
+        from feeds, generate_series(1, 201) as number,
+          lateral (select '2030-05-06T12:00:00Z'::timestamptz + number * interval '1 minute' as at) as start
+        where resource = ${ana} and kind = 'calendar'`.execute(t.app.db);
+      await sql`
+        insert into meetings (user_id, title, start_time, end_time)
+        select user_id, 'Past ' || number, at, at + interval '1 minute'
+        from feeds, generate_series(1, 60) as number,
+          lateral (select '2020-05-06T12:00:00Z'::timestamptz + number * interval '1 day' as at) as start
+        where resource = ${ana} and kind = 'calendar'`.execute(t.app.db);
+      await page.goto(`${t.url}/today?day=2030-05-06`);
+      await page.getByRole("heading", { name: "Number 201", exact: true }).waitFor();
+      await page.goto(`${t.url}/meetings?show=over`);
+      await page.getByRole("link", { name: "Past 60", exact: true }).waitFor();
+      const titles = await page.getByRole("link", { name: /^Past / }).allTextContents();
+      assert.deepEqual(titles.slice(0, 2), ["Past 60", "Past 59"]);
+      await sql`delete from meetings where title like 'Past %'`.execute(t.app.db);
+      await sql`delete from calendar_events where event_id like 'many%'`.execute(t.app.db);
     }));
 
   test("whoever leafs through the days comes back by the browser's own button", () =>
