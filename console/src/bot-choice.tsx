@@ -22,8 +22,9 @@ export function BotChoice({ meeting }: { meeting: Meeting }) {
     <select
       aria-label={`Bot for ${meeting.title}`}
       value={String(choosing.isPending ? choosing.variables : meeting.wants_bot)}
-      disabled={choosing.isPending}
+      aria-disabled={choosing.isPending}
       onChange={({ target }) =>
+        !choosing.isPending &&
         choosing.mutate(target.value === "null" ? null : target.value === "true")
       }
     >

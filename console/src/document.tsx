@@ -123,8 +123,9 @@ function Move({ document }: { document: WholeDocument }) {
       <select
         aria-label="Move to project"
         value={current ?? ""}
-        disabled={moving.isPending || !projects.data}
-        onChange={({ target }) => moving.mutate(target.value || null)}
+        disabled={!projects.data}
+        aria-disabled={moving.isPending}
+        onChange={({ target }) => !moving.isPending && moving.mutate(target.value || null)}
       >
         <option value="">In no project</option>
         {projects.data?.map(({ id, name }) => (

@@ -6,7 +6,7 @@ import { Files } from "./files.tsx";
 import { Notice } from "./message.tsx";
 import { Moment } from "./moment.tsx";
 import { Place } from "./place.tsx";
-import { goTo, Link, useQueryString } from "./router.tsx";
+import { Link, show, useQueryString } from "./router.tsx";
 
 /** Mails and files that became documents: found by words and project, each with its text and the way that it went. */
 export function Documents() {
@@ -54,13 +54,13 @@ const states = [
 function Filter({ filter }: { filter: DocumentFilter }) {
   const projects = useQuery({ queryKey: ["projects"], queryFn: fetchProjects });
   const [words, setWords] = useState(filter.q);
-  const show = (change: Partial<DocumentFilter>) => {
+  const apply = (change: Partial<DocumentFilter>) => {
     const { q, project, classification } = { ...filter, q: words.trim(), ...change };
     const given = Object.entries({ q, project, state: classification }).filter(
       ([, value]) => value,
     );
     const query = new URLSearchParams(given).toString();
-    goTo(query ? `/documents?${query}` : "/documents");
+    show(query ? `/documents?${query}` : "/documents");
   };
   return (
     <search>
@@ -68,7 +68,7 @@ function Filter({ filter }: { filter: DocumentFilter }) {
         className="filter"
         onSubmit={(event) => {
           event.preventDefault();
-          show({});
+          apply({});
         }}
       >
         <input
@@ -82,7 +82,7 @@ function Filter({ filter }: { filter: DocumentFilter }) {
         <select
           aria-label="Project"
           value={filter.project}
-          onChange={({ target }) => show({ project: target.value })}
+          onChange={({ target }) => apply({ project: target.value })}
         >
           <option value="">In any project</option>
           <option value="none">In no project</option>
@@ -95,7 +95,7 @@ function Filter({ filter }: { filter: DocumentFilter }) {
         <select
           aria-label="State"
           value={filter.classification}
-          onChange={({ target }) => show({ classification: target.value })}
+          onChange={({ target }) => apply({ classification: target.value })}
         >
           {states.map(({ value, name }) => (
             <option key={value} value={value}>

@@ -13,7 +13,7 @@ import { dayOf, nameOf, timeOf } from "./days.ts";
 import { Join } from "./join.tsx";
 import { MeetingPage } from "./meeting.tsx";
 import { Notice, Say } from "./message.tsx";
-import { goTo, Link, useQueryString } from "./router.tsx";
+import { Link, show, useQueryString } from "./router.tsx";
 import { ShortWhy } from "./why.tsx";
 
 const views: { value: MeetingStatus; name: string }[] = [
@@ -55,7 +55,7 @@ function MeetingList() {
               key={value}
               type="button"
               aria-pressed={value === view}
-              onClick={() => goTo(addressOf(value, hasBot))}
+              onClick={() => show(addressOf(value, hasBot))}
             >
               {name}
             </button>
@@ -63,7 +63,7 @@ function MeetingList() {
           <select
             aria-label="With or without a bot"
             value={hasBot}
-            onChange={({ target }) => goTo(addressOf(view, target.value))}
+            onChange={({ target }) => show(addressOf(view, target.value))}
           >
             {botFilters.map(({ value, name }) => (
               <option key={value} value={value}>
@@ -181,8 +181,8 @@ function ProjectChoice({ meeting }: { meeting: Meeting }) {
     <select
       aria-label={`Project of ${meeting.title}`}
       value={current ?? ""}
-      disabled={moving.isPending}
-      onChange={({ target }) => moving.mutate(target.value || null)}
+      aria-disabled={moving.isPending}
+      onChange={({ target }) => !moving.isPending && moving.mutate(target.value || null)}
     >
       <option value="">In no project</option>
       {current !== null && !known.some(({ id }) => id === current) && (

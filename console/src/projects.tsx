@@ -4,7 +4,7 @@ import { BackToProjects } from "./back-to-projects.tsx";
 import { Notice } from "./message.tsx";
 import { OnboardingForm } from "./onboarding-form.tsx";
 import { ProjectPage } from "./project.tsx";
-import { goTo, Link, useQueryString } from "./router.tsx";
+import { goTo, Link, show, useQueryString } from "./router.tsx";
 
 /** Projects: what mail, files and meetings are put into, each with what it is known by. */
 export function Projects() {
@@ -45,7 +45,7 @@ function ProjectList({ isArchived }: { isArchived: boolean }) {
           <button
             type="button"
             aria-pressed={isArchived}
-            onClick={() => goTo(isArchived ? "/projects" : "/projects?show=archived")}
+            onClick={() => show(isArchived ? "/projects" : "/projects?show=archived")}
           >
             Archived
           </button>

@@ -12,9 +12,14 @@ export function useQueryString(): URLSearchParams {
 
 /** Goes to another page of the console without loading it anew. */
 export function goTo(address: string): void {
+  show(address);
+  document.getElementById("main")?.focus();
+}
+
+/** Shows the same page otherwise: whoever turns a filter stays at it. */
+export function show(address: string): void {
   history.pushState(null, "", address);
   dispatchEvent(new PopStateEvent("popstate"));
-  document.getElementById("main")?.focus();
 }
 
 /** A link within the console. Opened in another tab, or saved, it is a link like any other. */

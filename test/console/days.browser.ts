@@ -100,6 +100,23 @@ describe("the console's days", () => {
       { width: 360, dark: true },
     ));
 
+  test("whoever filters by keyboard stays at the filter", () =>
+    visit(async (page) => {
+      await signIn(page, ana);
+      await page.goto(`${t.url}/meetings`);
+      await page.getByLabel("With or without a bot").focus();
+      await page.keyboard.press("ArrowDown");
+      await page.waitForURL("**/meetings?bot=true");
+      await page.keyboard.press("ArrowDown");
+      await page.waitForURL("**/meetings?bot=false");
+      await page.locator("select:focus").waitFor();
+      await page.goto(`${t.url}/documents`);
+      await page.getByLabel("State").focus();
+      await page.keyboard.press("ArrowDown");
+      await page.waitForURL("**/documents?state=classified");
+      await page.locator("select:focus").waitFor();
+    }));
+
   test("a meeting says who is invited and why it has a bot or none, and takes its owner's wish", () =>
     visit(async (page) => {
       t.google.calendar.addEvent(
