@@ -128,6 +128,9 @@ function Move({ document }: { document: WholeDocument }) {
         onChange={({ target }) => !moving.isPending && moving.mutate(target.value || null)}
       >
         <option value="">In no project</option>
+        {document.project_id && !projects.data?.some(({ id }) => id === document.project_id) && (
+          <option value={document.project_id}>{document.project_name}</option>
+        )}
         {projects.data?.map(({ id, name }) => (
           <option key={id} value={id}>
             {name}

@@ -54,6 +54,12 @@ const states = [
 function Filter({ filter }: { filter: DocumentFilter }) {
   const projects = useQuery({ queryKey: ["projects"], queryFn: fetchProjects });
   const [words, setWords] = useState(filter.q);
+  const [known, setKnown] = useState(filter.q);
+  if (known !== filter.q) {
+    // The address has changed, such as by the browser's own button: what is written here follows it.
+    setKnown(filter.q);
+    setWords(filter.q);
+  }
   const apply = (change: Partial<DocumentFilter>) => {
     const { q, project, classification } = { ...filter, q: words.trim(), ...change };
     const given = Object.entries({ q, project, state: classification }).filter(

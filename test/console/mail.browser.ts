@@ -76,6 +76,39 @@ describe("the console's mail", () => {
       await page.getByRole("link", { name: "Notes on the launch" }).waitFor();
     }));
 
+  test("words that are searched for follow the browser's own button", () =>
+    visit(async (page) => {
+      await signIn(page, ana);
+      await page.getByRole("link", { name: "Documents" }).click();
+      const words = page.getByLabel("Words of the title or author");
+      await words.fill("nothing of the kind");
+      await page.keyboard.press("Enter");
+      await page.getByText("There are none like that.").waitFor();
+      await page.goBack();
+      await page.getByRole("link", { name: "Notes on the launch" }).waitFor();
+      assert.equal(await words.inputValue(), "");
+      await page.getByLabel("State").selectOption("Belonging to none");
+      assert.equal(new URL(page.url()).search, "?state=unclassified");
+    }));
+
+  test("a document in an archived project says so where it is moved", () =>
+    visit(async (page) => {
+      await signIn(page, ana);
+      await page.evaluate(`(async () => {
+        const send = async (method, path, body) => (await fetch("/api/v1" + path, { method,
+          headers: { "content-type": "application/json" }, body: JSON.stringify(body) })).json();
+        const { id } = await send("POST", "/projects", { name: "Old film" });
+        const { items } = await (await fetch("/api/v1/documents?q=launch")).json();
+        await send("PATCH", "/documents/" + items[0].id, { project_id: id });
+        await send("PATCH", "/projects/" + id, { status: "archived" });
+      })()`);
+      await page.getByRole("link", { name: "Documents" }).click();
+      await page.getByRole("link", { name: "Notes on the launch" }).click();
+      const choice = page.getByLabel("Move to project");
+      await page.locator("select:enabled", { hasText: "In no project" }).waitFor();
+      assert.equal(await choice.locator("option:checked").textContent(), "Old film");
+    }));
+
   test("a delivery that was given up says why, and is sent again at a click", () =>
     visit(
       async (page) => {
