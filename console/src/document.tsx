@@ -43,8 +43,17 @@ export function DocumentPage({ id }: { id: string }) {
       </div>
       <article aria-label="What it says">
         <p className="faint">
-          {author && `From ${author}`}
-          {recipients.length > 0 && ` to ${recipients.map(nameOf).join(", ")}`}
+          {author && (
+            <>
+              From <bdi>{author}</bdi>
+            </>
+          )}
+          {recipients.length > 0 && (
+            <>
+              {" "}
+              to <bdi>{recipients.map(nameOf).join(", ")}</bdi>
+            </>
+          )}
           {received_at && (
             <>
               , <Moment at={received_at} />

@@ -140,4 +140,30 @@ describe("the console's projects", () => {
       await page.getByText("How it was drafted").click();
       await page.getByText(/By .*tokens to .* in .* s\./).waitFor();
     }));
+
+  test("the longest name of a project pushes no page sideways", () =>
+    visit(
+      async (page) => {
+        await signIn(page, ana);
+        await page.evaluate(`fetch("/api/v1/projects", { method: "POST",
+          headers: { "content-type": "application/json" }, body: JSON.stringify({ name: "Donaudampf".repeat(20) }) })`);
+        t.google.calendar.addEvent(
+          ana,
+          eventIn(t, 3, {
+            summary: "Long ahead",
+            location: "https://meet.google.com/abc-defg-hij",
+          }),
+        );
+        await t.idle();
+        for (const name of ["Documents", "Meetings", "Projects"]) {
+          await page.getByRole("link", { name, exact: true }).click();
+          await page
+            .getByText(/^(Donaudampf)+$/)
+            .first()
+            .waitFor({ state: "attached" });
+          await assertNoSidewaysScroll(page);
+        }
+      },
+      { width: 360 },
+    ));
 });
