@@ -398,9 +398,12 @@ export const deleteEverything = () => change("DELETE", "/me");
 export const disconnect = (connectionId: string) =>
   change("POST", "/auth/google/token/revoke", { connection_id: connectionId });
 
-/** Where to go to sign in, to connect a further account, or to reconnect one. */
+/** Where to go to sign in, to connect a further account, or to reconnect one. Signing in leads back to where one is. */
 export function googleUrl(connect?: { connectionId?: string }): string {
-  const query = new URLSearchParams({ return_to: connect ? "/connections" : "/" });
+  const here = location.pathname + location.search;
+  // What the API would refuse must not stand in the way of signing in.
+  const back = /^\/(?!\/).{0,499}$/.test(here) ? here : "/";
+  const query = new URLSearchParams({ return_to: connect ? "/connections" : back });
   if (connect) query.set("purpose", "connect");
   if (connect?.connectionId) query.set("connection_id", connect.connectionId);
   return `${base}/auth/google/login?${query}`;

@@ -3,7 +3,7 @@ import { useContext, useEffect, useRef, useState } from "react";
 import { type Me, signOut } from "./api.ts";
 import { Avatar } from "./avatar.tsx";
 import { Say } from "./message.tsx";
-import { Link } from "./router.tsx";
+import { goTo, Link } from "./router.tsx";
 import { applyTheme, storedTheme, storeTheme, type Theme, themes } from "./theme.ts";
 
 type HeaderProps = {
@@ -49,8 +49,9 @@ function SignOut() {
   const leaving = useMutation({
     mutationFn: signOut,
     onSuccess: () => {
-      // The next person at this screen need not read what the last one was told.
+      // The next person at this screen need not read what the last one was told, or looked at.
       say(null);
+      goTo("/");
       queries.setQueryData(["me"], null);
       queries.removeQueries({ predicate: ({ queryKey }) => queryKey[0] !== "me" });
     },

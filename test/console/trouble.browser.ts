@@ -92,6 +92,18 @@ describe("the console, when things go otherwise", () => {
       await page.getByRole("link", { name: "Sign in with Google" }).waitFor();
     }));
 
+  test("whoever signs in at a page comes back to it, and signing out leaves it", () =>
+    visit(async (page) => {
+      await page.goto(`${t.url}/projects?show=archived`);
+      await page.getByRole("link", { name: "Sign in with Google" }).click();
+      await consent(page, "ana@example.com");
+      await page.getByRole("heading", { name: "Projects" }).waitFor();
+      assert.equal(page.url(), `${t.url}/projects?show=archived`);
+      await page.getByRole("button", { name: "Sign out" }).click();
+      await page.getByRole("link", { name: "Sign in with Google" }).waitFor();
+      assert.equal(page.url(), `${t.url}/`);
+    }));
+
   test("who deleted everything is told that it is gone", () =>
     visit(async (page) => {
       await signIn(page, "zoe.lindqvist@example.org");
