@@ -76,8 +76,10 @@ test("on a first embedded run secrets are made, kept with mode 600, and the same
 
 test("a damaged secrets file stops the start, since new secrets would lose all tokens", () => {
   using data = folder();
-  writeFileSync(join(data.path, "secrets.json"), "{}");
-  assert.match(problemsOf({ ...google, DATA_DIR: data.path }), /secrets.json is damaged/);
+  for (const text of ["{}", '{"SERVICE_KEY": "cut o', ""]) {
+    writeFileSync(join(data.path, "secrets.json"), text);
+    assert.match(problemsOf({ ...google, DATA_DIR: data.path }), /secrets.json is damaged/);
+  }
 });
 
 test("secrets print as stars, however they are printed", () => {

@@ -280,10 +280,18 @@ function ensureSecretsFile(dataDir: string): OwnSecrets {
       unlinkSync(draft);
     }
   }
-  const kept = OwnSecrets.safeParse(JSON.parse(readFileSync(file, "utf8")));
+  const kept = z.preprocess(jsonOf, OwnSecrets).safeParse(readFileSync(file, "utf8"));
   if (!kept.success)
     throw new ConfigError(`${file} is damaged: restore it, or its sealed tokens are lost`);
   return kept.data;
+}
+
+function jsonOf(text: unknown): unknown {
+  try {
+    return JSON.parse(String(text));
+  } catch {
+    return null;
+  }
 }
 
 function configOf(given: Variables) {

@@ -43,14 +43,14 @@ function examineConfig(environment: NodeJS.ProcessEnv, findings: Finding[]): Con
 async function examineDatabase(config: Config, findings: Finding[]): Promise<void> {
   try {
     await using app = await openApp(config, { log: openLog("silent") });
-    const { rows } = await sql<{ version: string }>`show server_version`.execute(app.db);
+    const { rows } = await sql<{ server_version: string }>`show server_version`.execute(app.db);
     const where = app.embedded
-      ? `our own, in ${config.dataDir}; look inside with: ${app.embedded.psql}`
+      ? `our own, in ${config.dataDir}; while Daybook runs, look inside with: ${app.embedded.psql}`
       : "yours";
     findings.push({
       ok: true,
       subject: "database",
-      text: `PostgreSQL ${rows[0]?.version}, ${where}`,
+      text: `PostgreSQL ${rows[0]?.server_version}, ${where}`,
     });
     await examineQueue(app, findings);
     await examineSeals(app, findings);

@@ -37,10 +37,8 @@ program
   .command("migrate")
   .description("bring the tables up to date, and stop")
   .action(async () => {
-    await using app = await openApp(loadConfig(process.env), { onProgress: say });
-    say(
-      `Done. ${app.embedded ? `Look inside with: ${app.embedded.psql}` : "The tables are up to date."}`,
-    );
+    await using _app = await openApp(loadConfig(process.env), { onProgress: say });
+    say("Done. The tables are up to date.");
   });
 
 program

@@ -31,6 +31,7 @@ describe("doctor", () => {
     for (const subject of ["configuration", "database", "queue", "mail", "Google", "public URL"]) {
       assert.ok(text.includes(subject), `${subject} is looked at`);
     }
+    assert.match(text, /database: PostgreSQL \d\d/);
   });
 
   test("says in plain words what is wrong with three things at once, and how to mend each", async () => {
