@@ -1,4 +1,4 @@
-import type { Config } from "./config.ts";
+import { type Config, ConfigError } from "./config.ts";
 import { type Database, type Db, openDatabase } from "./db/connection.ts";
 import { type Embedded, startEmbedded } from "./db/embedded.ts";
 import { migrate } from "./db/migrate.ts";
@@ -42,7 +42,8 @@ export type Overrides = {
 /**
  * Puts the parts together: database (migrated), queue, limits, Google. Closing it closes them, last opened first.
  *
- * @throws when the database cannot be reached or migrated; nothing is left open then.
+ * @throws {ConfigError} when the database cannot be reached or used.
+ * @throws {MigrationError} when it cannot be migrated. Nothing is left open then.
  */
 export async function openApp(config: Config, overrides: Overrides = {}): Promise<App> {
   const log = overrides.log ?? openLog(config.logLevel);
@@ -54,7 +55,7 @@ export async function openApp(config: Config, overrides: Overrides = {}): Promis
   const embedded = config.databaseUrl ? null : opened.use(await startEmbedded(config.dataDir, log));
   const database = opened.use(openDatabase(config.databaseUrl ?? embedded?.url ?? ""));
   progress("Tables are brought up to date");
-  await migrate(database, { keyring: config.keyring, log });
+  await migrate(database, { keyring: config.keyring, log }).catch(explainRefusal);
   progress("Queue is opening");
   const queue = opened.use(await openQueue({ database, log, clock }));
   const redis = config.redisUrl ? await openRedis(config.redisUrl, log) : null;
@@ -83,4 +84,15 @@ export async function openApp(config: Config, overrides: Overrides = {}): Promis
     embedded,
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
+}
+
+// What the network and PostgreSQL refuse carries a code; what we did wrong does not.
+function explainRefusal(error: unknown): never {
+  if (!(error instanceof Error && "code" in error)) throw error;
+  // Where a name has several addresses, each has failed in its own way.
+  const { message } = error instanceof AggregateError ? error.errors[0] : error;
+  throw new ConfigError(
+    `The database cannot be used: ${message}. Check DATABASE_URL (host, name, user, password), that the server is PostgreSQL 15 or newer and runs, and that this user may create tables.`,
+    { cause: error },
+  );
 }

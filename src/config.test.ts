@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -105,12 +106,26 @@ test("secrets print as stars, however they are printed", () => {
   }
 });
 
-test("line ends of a private key may be written as two characters", () => {
-  const key = "-----BEGIN PRIVATE KEY-----\\nabc\\n-----END PRIVATE KEY-----\\n";
-  const account = {
-    GOOGLE_SERVICE_ACCOUNT_EMAIL: "robot@example.com",
-    GOOGLE_SERVICE_ACCOUNT_PRIVATE_KEY: key,
-  };
-  const config = loadConfig({ ...google, ...own, ...account });
-  assert.equal(config.google.serviceAccount?.privateKey.reveal().split("\n").length, 4);
+test("line ends of a private key may be written as two characters, and nothing else is taken for one", () => {
+  const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const key = privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+  const load = (text: string) =>
+    loadConfig({
+      ...google,
+      ...own,
+      GOOGLE_SERVICE_ACCOUNT_EMAIL: "robot@example.com",
+      GOOGLE_SERVICE_ACCOUNT_PRIVATE_KEY: text,
+    });
+  const config = load(key.replaceAll("\n", "\\n"));
+  assert.equal(config.google.serviceAccount?.privateKey.reveal(), key);
+  assert.throws(() => load("the key"), /GOOGLE_SERVICE_ACCOUNT_PRIVATE_KEY must be a private key/);
+});
+
+test("a DATA_DIR that is no folder is named", (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "daybook-config-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, "file");
+  writeFileSync(file, "");
+  const load = () => loadConfig({ ...google, DATA_DIR: file });
+  assert.throws(load, { name: "ConfigError", message: /DATA_DIR cannot be used: .*file/ });
 });

@@ -1,11 +1,16 @@
+import { createPrivateKey } from "node:crypto";
 import { existsSync, linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { z } from "zod";
 import { type Keyring, randomToken, type Secret, sealingKey, secretText } from "./lib/secrets.ts";
 
 const quota = z.coerce.number().int().min(1).max(10_000_000);
 const text = z.string().trim().min(1);
 const secret = text.min(16, "must have at least 16 characters");
+// Environment files often carry the key on one line, with line ends written as two characters.
+const privateKey = text
+  .transform((key) => key.replaceAll("\\n", "\n"))
+  .refine(isPrivateKey, "must be a private key in PEM, as Google's JSON file has it");
 const address = z.url({ protocol: /^https?$/, error: "must be an http(s) URL" });
 const list = z
   .string()
@@ -35,7 +40,7 @@ export const variables = z.object({
     .describe(
       "Optional service account, for files shared with it and for mailboxes by domain-wide delegation.",
     ),
-  GOOGLE_SERVICE_ACCOUNT_PRIVATE_KEY: text
+  GOOGLE_SERVICE_ACCOUNT_PRIVATE_KEY: privateKey
     .optional()
     .describe("Its PKCS#8 private key; line ends may be written as \\n."),
   GOOGLE_SERVICE_ACCOUNT_KEY_ID: text.optional().describe("The id of that key."),
@@ -266,24 +271,34 @@ function problemOf(issue: z.core.$ZodIssue): string {
 // The secrets of an embedded run live beside the data that they protect, and like it belong to one person.
 function ensureSecretsFile(dataDir: string): OwnSecrets {
   const file = join(dataDir, "secrets.json");
-  if (!existsSync(file)) {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
-    const made = Object.fromEntries(ownSecrets.map((name) => [name, randomToken()]));
-    const draft = `${file}.${process.pid}`;
-    writeFileSync(draft, `${JSON.stringify(made, null, 2)}\n`, { mode: 0o600 });
-    // A link never replaces: of two processes that start at once, one makes the secrets and both use them.
-    try {
-      linkSync(draft, file);
-    } catch (error) {
-      if (!existsSync(file)) throw error;
-    } finally {
-      unlinkSync(draft);
-    }
-  }
-  const kept = z.preprocess(jsonOf, OwnSecrets).safeParse(readFileSync(file, "utf8"));
+  const kept = z.preprocess(jsonOf, OwnSecrets).safeParse(readOrMake(file));
   if (!kept.success)
     throw new ConfigError(`${file} is damaged: restore it, or its sealed tokens are lost`);
   return kept.data;
+}
+
+function readOrMake(file: string): string {
+  try {
+    if (!existsSync(file)) makeSecretsFile(file);
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    throw new ConfigError(`DATA_DIR cannot be used: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+function makeSecretsFile(file: string): void {
+  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  const made = Object.fromEntries(ownSecrets.map((name) => [name, randomToken()]));
+  const draft = `${file}.${process.pid}`;
+  writeFileSync(draft, `${JSON.stringify(made, null, 2)}\n`, { mode: 0o600 });
+  // A link never replaces: of two processes that start at once, one makes the secrets and both use them.
+  try {
+    linkSync(draft, file);
+  } catch (error) {
+    if (!existsSync(file)) throw error;
+  } finally {
+    unlinkSync(draft);
+  }
 }
 
 function jsonOf(text: unknown): unknown {
@@ -394,11 +409,17 @@ function hidden(text: string | undefined): Secret | null {
   return text === undefined ? null : secretText(text);
 }
 
+function isPrivateKey(pem: string): boolean {
+  try {
+    return createPrivateKey(pem).type === "private";
+  } catch {
+    return false;
+  }
+}
+
 function serviceAccountOf(given: Variables) {
   const email = given.GOOGLE_SERVICE_ACCOUNT_EMAIL;
   const key = given.GOOGLE_SERVICE_ACCOUNT_PRIVATE_KEY;
   if (!email || !key) return null;
-  // Environment files often carry the key on one line, with line ends written as two characters.
-  const privateKey = secretText(key.replaceAll("\\n", "\n"));
-  return { email, privateKey, keyId: given.GOOGLE_SERVICE_ACCOUNT_KEY_ID ?? null };
+  return { email, privateKey: secretText(key), keyId: given.GOOGLE_SERVICE_ACCOUNT_KEY_ID ?? null };
 }

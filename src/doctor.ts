@@ -4,6 +4,7 @@ import { countSealed } from "./accounts/reseal.ts";
 import { type App, openApp } from "./app.ts";
 import { type Config, ConfigError, loadConfig } from "./config.ts";
 import { ProviderError } from "./lib/errors.ts";
+import { openRedis } from "./lib/limits.ts";
 import { openLog } from "./lib/log.ts";
 import { attendeeAccess } from "./meetings/bot-tending.ts";
 import { findBots } from "./providers/attendee.ts";
@@ -20,7 +21,9 @@ export async function examine(environment: NodeJS.ProcessEnv): Promise<Finding[]
   const config = examineConfig(environment, findings);
   if (!config) return findings;
   await examineDatabase(config, findings);
+  await examineRedis(config, findings);
   await examineGoogle(config, findings);
+  examineWorkflow(config, findings);
   await examineModel(config, findings);
   await examineAttendee(config, findings);
   await examinePublicUrl(config, findings);
@@ -59,11 +62,34 @@ async function examineDatabase(config: Config, findings: Finding[]): Promise<voi
       findings.push({ ok: false, subject: "Google", text });
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error);
-    const cure = config.databaseUrl
-      ? "Check DATABASE_URL (host, name, user, password), that the server is PostgreSQL 15 or newer and runs, and that this user may create tables."
-      : "";
-    findings.push({ ok: false, subject: "database", text: `${text}. ${cure}` });
+    findings.push({ ok: false, subject: "database", text });
   }
+}
+
+// Without Redis limits are kept in each process; that one was named and is not there, its operator wants to know.
+async function examineRedis({ redisUrl }: Config, findings: Finding[]): Promise<void> {
+  if (!redisUrl) return;
+  const redis = await openRedis(redisUrl, openLog("silent"));
+  const ok = await redis.ping().then(
+    () => true,
+    () => false,
+  );
+  redis.disconnect();
+  const text = ok
+    ? "it lets all processes share their limits"
+    : "it does not answer, so that each process keeps limits of its own: check REDIS_URL";
+  findings.push({ ok, subject: "Redis", text });
+}
+
+// Without a workflow the rules here decide; without its secret neither side can tell who speaks.
+function examineWorkflow({ n8n }: Config, findings: Finding[]): void {
+  const isSet = n8n.classificationUrl !== null || n8n.driveSyncUrl !== null;
+  const isSigned = n8n.secret !== null;
+  if (!isSet) return;
+  const text = isSigned
+    ? "what passes between Daybook and n8n is signed"
+    : "N8N_WEBHOOK_SECRET is missing: what is sent is not signed, and what n8n answers is refused";
+  findings.push({ ok: isSigned, subject: "workflow", text });
 }
 
 async function examineQueue(app: App, findings: Finding[]): Promise<void> {

@@ -1,4 +1,4 @@
-import { Command, Option } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import packageJson from "../package.json" with { type: "json" };
 import {
   connectDelegatedMailbox,
@@ -9,6 +9,7 @@ import {
 import { resealTokens } from "./accounts/reseal.ts";
 import { openApp } from "./app.ts";
 import { type Config, ConfigError, loadConfig } from "./config.ts";
+import { MigrationError } from "./db/migrate.ts";
 import { examine } from "./doctor.ts";
 import { AppError, ProviderError } from "./lib/errors.ts";
 import { serve } from "./serve.ts";
@@ -96,13 +97,11 @@ program
 const sandbox = program
   .command("sandbox")
   .description("run everything against a Google of its own, with made-up people")
-  .option("--port <port>", "the port to listen on", "4400")
+  .option("--port <port>", "the port to listen on", portOf, 4400)
   .option("--data-dir <folder>", "where its database is kept", ".daybook/sandbox")
-  .action(async (options: { port: string; dataDir: string }) => {
+  .action(async (options: { port: number; dataDir: string }) => {
     const { startSandbox } = await import("../sandbox/start.ts");
-    await untilStopped(
-      await startSandbox({ port: Number(options.port), dataDir: options.dataDir, say }),
-    );
+    await untilStopped(await startSandbox({ ...options, say }));
   });
 
 // What the sandbox can be told belongs to it; this program only lends it the command line.
@@ -131,6 +130,12 @@ async function untilStopped(running: AsyncDisposable): Promise<void> {
   await running[Symbol.asyncDispose]();
 }
 
+function portOf(text: string): number {
+  const port = Number(text);
+  if (Number.isInteger(port) && port >= 0 && port < 65_536) return port;
+  throw new InvalidArgumentError("A port is a number from 0 to 65535.");
+}
+
 function say(line: string): void {
   process.stdout.write(`${line}\n`);
 }
@@ -139,12 +144,13 @@ try {
   await addSandboxCommands();
   await program.parseAsync();
 } catch (error) {
-  const isExpected =
-    error instanceof ConfigError || error instanceof AppError || error instanceof ProviderError;
+  const isExpected = [ConfigError, MigrationError, AppError, ProviderError].some(
+    (expected) => error instanceof expected,
+  );
   process.stderr.write(
-    `${isExpected ? error.message : error instanceof Error ? error.stack : String(error)}\n`,
+    `${error instanceof Error ? (isExpected ? error.message : error.stack) : String(error)}\n`,
   );
   if (error instanceof ConfigError)
-    process.stderr.write("`npx daybook doctor` explains what each value is for.\n");
+    process.stderr.write("Each variable is explained in .env.example.\n");
   process.exitCode = 1;
 }

@@ -2,7 +2,7 @@ import type { FastifyInstance } from "fastify";
 import { countSealed } from "./accounts/reseal.ts";
 import { type Mount, openServer } from "./api/server.ts";
 import { type App, type Overrides, openApp } from "./app.ts";
-import type { Config } from "./config.ts";
+import { type Config, ConfigError } from "./config.ts";
 import { handlers, schedules } from "./jobs.ts";
 import { enqueue, ensureSchedules, type Schedule } from "./queue/queue.ts";
 import { startWorkers } from "./queue/workers.ts";
@@ -18,6 +18,8 @@ export type Running = {
 /**
  * Runs Daybook in the configured role: the API listens, the workers work, or both. Closing it stops taking in requests
  * and jobs, finishes or hands back what runs, and closes the rest.
+ *
+ * @throws {ConfigError} when it cannot listen; also as {@link openApp}
  */
 export async function serve(
   config: Config,
@@ -30,17 +32,21 @@ export async function serve(
       "CELERY_* is set but not used: the queue lives in PostgreSQL, and needs no broker",
     );
   }
-  if (config.role !== "api") {
-    await ensureSchedules(app.queue, Object.entries(schedules).map(scheduleOf));
-    opened.use(await startWorkers(app, handlers));
-    opened.use(startDispatcher(app));
-    opened.use(startMailboxPull(app));
-    await resealIfNeeded(app);
-  }
+  // Opened first, and so closed last: whoever waits for an answer gets it while there are still workers.
+  const workers = opened.use(new AsyncDisposableStack());
   const server = config.role === "worker" ? null : await openServer(app, { schedules, mounts });
   if (server) {
     opened.defer(() => server.close());
-    await server.listen({ host: config.host, port: config.port });
+    await server.listen({ host: config.host, port: config.port }).catch((error: Error) => {
+      throw new ConfigError(`${error.message}. Check HOST and PORT.`, { cause: error });
+    });
+  }
+  if (config.role !== "api") {
+    await ensureSchedules(app.queue, Object.entries(schedules).map(scheduleOf));
+    workers.use(await startWorkers(app, handlers));
+    workers.use(startDispatcher(app));
+    workers.use(startMailboxPull(app));
+    await resealIfNeeded(app);
   }
   const kept = opened.move();
   return { app, server, [Symbol.asyncDispose]: () => kept.disposeAsync() };

@@ -47,3 +47,23 @@ for (const command of ["npm start", "npx daybook serve"]) {
     assert.equal(await isLive(), false);
   });
 }
+
+test("a start that cannot be says why in a line or two, and begins no work", async () => {
+  await using t = await openTestApp({ workers: false });
+  const { port } = new URL(t.url);
+  const cases: [string, Record<string, string>, RegExp][] = [
+    ["serve", {}, /address already in use .*Check HOST and PORT/],
+    ["serve", { HOST: "192.0.2.1" }, /192\.0\.2\.1.*Check HOST and PORT/],
+    ["serve", { DATABASE_URL: "postgresql://127.0.0.1:1/x" }, /ECONNREFUSED.*Check DATABASE_URL/],
+    ["sandbox --port abc", {}, /A port is a number from 0 to 65535/],
+  ];
+  for (const [command, environment, expected] of cases) {
+    const place = { url: t.url, port: Number(port), database: t.database, environment };
+    const child = spawn(process.execPath, ["src/main.ts", ...command.split(" ")], {
+      env: { PATH, ...testEnvironment(t.google, place) },
+    });
+    const [said, logged] = await Promise.all([text(child.stderr), text(child.stdout)]);
+    assert.match(said, expected);
+    assert.doesNotMatch(said + logged, /\n {4}at |"job"/);
+  }
+});

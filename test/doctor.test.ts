@@ -57,6 +57,17 @@ describe("doctor", () => {
     assert.ok(!refused.text.includes("sk-wrong"));
   });
 
+  test("says what of the workflow is missing, and that Redis is not there", async () => {
+    const { code, text } = await doctor({
+      N8N_CLASSIFICATION_WEBHOOK_URL: "https://n8n.example.com/webhook/1",
+      N8N_WEBHOOK_SECRET: "",
+      REDIS_URL: "redis://127.0.0.1:1",
+    });
+    assert.equal(code, 1);
+    assert.match(text, /BAD {2}workflow: N8N_WEBHOOK_SECRET is missing/);
+    assert.match(text, /BAD {2}Redis: .*check REDIS_URL/);
+  });
+
   test("names every variable that is wrong, in one message", async () => {
     const { code, text } = await doctor({
       PORT: "many",
