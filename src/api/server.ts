@@ -46,6 +46,7 @@ import { answerProblems, sendProblem } from "./problems.ts";
 import { projectRoutes } from "./projects.ts";
 import { checkCallers } from "./session.ts";
 import { syncRoutes } from "./sync.ts";
+import { transcriptRoutes } from "./transcripts.ts";
 import { webhookRoutes } from "./webhooks.ts";
 
 const megabyte = 1_048_576;
@@ -99,6 +100,7 @@ export async function openServer(
       await api.register(calendarRoutes, { app });
       await api.register(meetingRoutes, { app });
       await api.register(attendeeRoutes, { app });
+      await api.register(transcriptRoutes, { app });
       await api.register(feedRoutes, { app });
       await api.register(syncRoutes, { app });
       await api.register(eventRoutes, { app });
