@@ -212,9 +212,10 @@ async function commitPage(
 }
 
 // A whole reading that has begun goes on where it is interrupted, whatever made it begin; what was there before is void.
-function begun({ source }: Reader, { mode, pageToken }: Position): FeedPatch {
+// Its generation is used up: one that begins anew must not take what only this one has seen for seen.
+function begun({ source }: Reader, { mode, pageToken, generation }: Position): FeedPatch {
   if (mode !== "full" || pageToken !== null) return {};
-  return { cursor: null, cursor_shape: source.cursorShape, is_full_wanted: false };
+  return { cursor: null, cursor_shape: source.cursorShape, is_full_wanted: false, generation };
 }
 
 function cursorAfter(

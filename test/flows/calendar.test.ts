@@ -146,6 +146,27 @@ describe("a calendar", () => {
     );
   });
 
+  test("read in full once more, after a full reading that was interrupted, also misses what that one had seen", async () => {
+    await using story = await signedIn();
+    const { t, visitor } = story;
+    const { calendar } = t.google;
+    const events = [1, 2, 3, 4].map((hours) =>
+      calendar.addEvent(ana, eventIn(t, hours, { ...meet, summary: `E${hours}` })),
+    );
+    await syncNow(t, visitor);
+    calendar.pages.pageSizeCap = 2;
+    await fetch(`${t.google.url}/_control/faults`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ endpoint: "calendar.events.list", status: 503, skip: 1 }),
+    });
+    await syncNow(t, visitor, { full: true });
+    for (const { id } of events.slice(0, 2)) calendar.deleteEvent(ana, id);
+    await syncNow(t, visitor, { full: true });
+    await assertSameAsGoogle(t, ana, visitor.userId);
+    assert.equal((await keptMeetings(t, visitor.userId)).length, 2);
+  });
+
   test("is not read in full again and again when its cursor is always refused", async () => {
     await using story = await signedIn();
     const { t, visitor } = story;
