@@ -133,7 +133,8 @@ async function* readAll(app: SyncApp, reader: Reader, start: Run): AsyncGenerato
     } catch (error) {
       if (hasStartedOver || !mayStartOver(app, run.feed, error)) throw error;
       hasStartedOver = true;
-      run = { ...run, feed: { ...run.feed, cursor: null, reading: null }, finished: new Set() };
+      const cursor = isPageRefused(position, error) ? run.feed.cursor : null;
+      run = { ...run, feed: { ...run.feed, cursor, reading: null }, finished: new Set() };
       position = nextPosition(app, reader, run);
     }
     yield run;
@@ -144,6 +145,15 @@ function mayStartOver(app: SyncApp, feed: Feed, error: unknown): boolean {
   if (!(error instanceof ProviderError) || error.failure !== "start_over") return false;
   const lastFullAt = feed.last_full_at?.getTime() ?? 0;
   return app.clock.now().getTime() - lastFullAt >= fullReadEveryMs;
+}
+
+// A later page's token lives for hours only. That it is refused says nothing against the cursor that the reading began with.
+function isPageRefused(position: Position | null, error: unknown): boolean {
+  return (
+    typeof position?.pageToken === "string" &&
+    error instanceof ProviderError &&
+    error.status === 400
+  );
 }
 
 function nextPosition(app: SyncApp, { source }: Reader, { feed, finished }: Run): Position | null {

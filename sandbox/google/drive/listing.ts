@@ -109,9 +109,7 @@ function pageOf<Item>(
   { pageSize, pageToken }: { pageSize: number; pageToken: string | undefined },
   keyOf: (item: Item) => string,
 ): { page: Item[]; next: string | null } {
-  const [after = "", wasEmpty] = pageToken
-    ? (JSON.parse(Buffer.from(pageToken, "base64url").toString()) as [string, boolean])
-    : [];
+  const [after = "", wasEmpty] = pageToken ? readToken(pageToken) : [];
   const rest = all.filter((item) => keyOf(item) > after);
   const token = (key: string, isEmpty: boolean) =>
     Buffer.from(JSON.stringify([key, isEmpty])).toString("base64url");
@@ -119,4 +117,16 @@ function pageOf<Item>(
   const page = rest.slice(0, Math.min(pageSize, pageSizeCap));
   const last = page.at(-1);
   return { page, next: last && page.length < rest.length ? token(keyOf(last), false) : null };
+}
+
+function readToken(token: string): [string, boolean] {
+  try {
+    return z
+      .tuple([z.string(), z.boolean()])
+      .parse(JSON.parse(Buffer.from(token, "base64url").toString()));
+  } catch {
+    throw new GoogleError(400, "invalid", "Invalid Value", {
+      location: { type: "parameter", name: "pageToken" },
+    });
+  }
 }

@@ -188,8 +188,14 @@ const HistoryQuery = z.looseObject({
   historyTypes: strings,
   labelId: z.string().optional(),
   maxResults: z.coerce.number().int().min(1).default(100),
-  pageToken: z.string().optional(),
+  pageToken: z.string().regex(/^\d+$/, "Invalid pageToken").optional(),
 });
+
+const PageToken = z
+  .string()
+  .regex(/^\[\d+,".*"\]$/, "Invalid pageToken")
+  .transform((text) => JSON.parse(text))
+  .pipe(z.tuple([z.number(), z.string()]));
 
 function readsHeadsOnly({ scopes }: Access): boolean {
   return !readAll.some((one) => scopes.includes(one));
@@ -215,9 +221,7 @@ function listMessages(
     query.labelIds.some((label) => label === "SPAM" || label === "TRASH") ||
     !(message.labels.has("SPAM") || message.labels.has("TRASH"));
   const [before = Number.POSITIVE_INFINITY, lastId = ""] = query.pageToken
-    ? z
-        .tuple([z.number(), z.string()])
-        .parse(JSON.parse(Buffer.from(query.pageToken, "base64url").toString()))
+    ? PageToken.parse(Buffer.from(query.pageToken, "base64url").toString())
     : [];
   const found = [...messages.values()]
     .filter(

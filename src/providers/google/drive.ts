@@ -87,7 +87,11 @@ export async function getFile(
   return expectAnswer(File, answer, purpose);
 }
 
-/** A page of the files that an account sees, those of shared drives and the trash included. @throws {ProviderError} */
+/**
+ * A page of the files that an account sees, those of shared drives and the trash included.
+ *
+ * @throws {ProviderError} `start_over` when Google refuses the page token, which lives for hours only.
+ */
 export async function listFiles(
   google: GoogleRequest,
   query: { q?: string; pageToken: string | null; pageSize: number } & Signal,
@@ -106,6 +110,7 @@ export async function listFiles(
       fields: `nextPageToken,incompleteSearch,files(${fields})`,
       ...itemsOfAllDrives,
     },
+    startOverOn: query.pageToken === null ? [] : [400, 410],
     cost: costs.list,
     signal: query.signal,
   });

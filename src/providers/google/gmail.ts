@@ -83,7 +83,7 @@ const Profile = z.object({ emailAddress: z.string(), historyId: HistoryId });
 /**
  * A page of what happened to a mailbox since an id.
  *
- * @throws {ProviderError} `start_over` when Gmail has forgotten that far back (404).
+ * @throws {ProviderError} `start_over` when Gmail has forgotten that far back (404), or refuses the page token (400).
  */
 export async function listHistory(
   google: GoogleRequest,
@@ -100,7 +100,7 @@ export async function listHistory(
       maxResults: String(query.maxResults),
       pageToken: query.pageToken ?? undefined,
     },
-    startOverOn: [404],
+    startOverOn: query.pageToken === null ? [404] : [400, 404],
     cost: costs.history,
     signal: query.signal,
   });
@@ -139,7 +139,11 @@ export function hides(labels: readonly string[]): boolean {
   return labels.some((label) => hidden.includes(label));
 }
 
-/** The ids of the mails that a search finds, newest first. Spam and trash are not searched. */
+/**
+ * The ids of the mails that a search finds, newest first. Spam and trash are not searched.
+ *
+ * @throws {ProviderError} `start_over` when Gmail refuses the page token.
+ */
 export async function searchMails(
   google: GoogleRequest,
   query: { q: string; pageToken: string | null; maxResults: number } & Signal,
@@ -154,6 +158,7 @@ export async function searchMails(
       maxResults: String(query.maxResults),
       pageToken: query.pageToken ?? undefined,
     },
+    startOverOn: query.pageToken === null ? [] : [400],
     cost: costs.list,
     signal: query.signal,
   });
