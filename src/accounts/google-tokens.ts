@@ -152,9 +152,10 @@ async function refreshUnderLease(app: Part, lease: Tokens & { owner: string }): 
     await keepRefreshed(app, lease, grant);
     return grant.accessToken;
   } catch (error) {
-    if (error instanceof ProviderError && error.failure === "reauthorise")
-      await markDead(app, lease);
-    else await releaseLease(app, lease);
+    const isDead = error instanceof ProviderError && error.failure === "reauthorise";
+    if (!isDead) await releaseLease(app, lease);
+    // What was refused is no longer the connection's: a sign-in that came meanwhile has brought another grant.
+    else if (!(await markDead(app, lease))) return accessToken(app, lease.id);
     throw error;
   }
 }
@@ -221,9 +222,9 @@ async function releaseLease(app: Part, lease: Tokens & { owner: string }): Promi
     .execute();
 }
 
-// Conditional on the version that failed: a sign-in that came meanwhile has brought a living grant.
-async function markDead(app: Part, lease: Tokens & { owner: string }): Promise<void> {
-  await app.db.transaction().execute(async (tx) => {
+// Conditional on the version that failed: a sign-in that came meanwhile has brought a living grant. Returns whether it was.
+async function markDead(app: Part, lease: Tokens & { owner: string }): Promise<boolean> {
+  return app.db.transaction().execute(async (tx) => {
     const now = app.clock.now();
     const dead = await tx
       .updateTable("connections")
@@ -241,9 +242,10 @@ async function markDead(app: Part, lease: Tokens & { owner: string }): Promise<v
       .where("token_version", "=", lease.token_version)
       .returning("consented_at")
       .executeTakeFirst();
-    if (!dead) return;
+    if (!dead) return false;
     await recordDeath(app, tx, lease, dead.consented_at);
     await enqueue(app, tx, startFeedsJob(lease.id));
+    return true;
   });
 }
 

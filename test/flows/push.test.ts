@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { sql } from "kysely";
+import { addFault } from "../../sandbox/google/faults.ts";
 import { openApp } from "../../src/app.ts";
 import { handlers } from "../../src/jobs.ts";
 import { skipWaiting } from "../../src/queue/test-queue.ts";
@@ -358,6 +360,28 @@ describe("push", () => {
     await assertSameAsGoogle(t, ana, visitor.userId);
     const { rows: states } = await sql`select distinct state from feeds`.execute(t.app.db);
     assert.deepEqual(states, [{ state: "active" }]);
+  });
+
+  test("and polling go on when somebody signs in again while Google still refuses the dead grant", async () => {
+    await using story = await pushed();
+    const { t } = story;
+    await fetch(`${t.google.url}/_control/people/${ana}/revoke`, { method: "POST" });
+    addFault(t.google.state, {
+      endpoint: "oauth.token.refresh",
+      status: 400,
+      reason: "invalid_grant",
+      delayMs: 1_500,
+    });
+    t.google.state.requests.length = 0;
+    t.clock.advance(2 * hourMs);
+    const polled = t.asService("POST", "/api/v1/cron/drive-polling");
+    while (!t.google.state.requests.some(({ endpoint }) => endpoint === "oauth.token.refresh"))
+      await sleep(10);
+    await t.signIn(ana, { consent: true } as never);
+    await polled;
+    await t.idle();
+    const { rows } = await sql`select distinct state, state_reason from feeds`.execute(t.app.db);
+    assert.deepEqual(rows, [{ state: "active", state_reason: null }]);
   });
 
   test("and polling survive a clock that jumps, forwards and backwards", async () => {
