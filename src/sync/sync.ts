@@ -290,9 +290,10 @@ async function endInFailure(
 ): Promise<boolean> {
   const now = app.clock.now();
   const isInterrupted = signal.aborted && !(error instanceof ProviderError);
+  // Who came forward has not failed in a row: a large mailbox takes many minutes' quota, and must not wait for ever longer.
   const { patch, text } = isInterrupted
     ? { patch: { due_at: now }, text: "The process was stopped" }
-    : afterFailure(run.feed, error, now);
+    : afterFailure(run.pages === 0 ? run.feed : { ...run.feed, failures: 0 }, error, now);
   const details = error instanceof ProviderError ? (source.learn?.(run.feed, error) ?? {}) : {};
   const durationMs = Math.round(performance.now() - startedMs);
   const lease = { feedId: run.feed.id, owner: run.owner };

@@ -286,6 +286,28 @@ describe("a mailbox's history", () => {
     await readMail(t);
   });
 
+  test("of a large mailbox comes as fast as the quota allows: a pause after progress is no longer than the first", async () => {
+    await using story = await anasMail();
+    const { t } = story;
+    t.google.gmail.pages.pageSizeCap = 1;
+    for (let index = 0; index < 8; index += 1)
+      await t.google.gmail.send({ from: jonas, to: [ana], subject: `${index}`, text: "x" });
+    const waits = [];
+    for (let time = 0; time < 6; time += 1) {
+      addFault(t.google.state, { endpoint: "gmail.history.list", status: 429, skip: 1 });
+      t.clock.advance(time === 0 ? 3_600_000 : 30_000);
+      await t.idle();
+      const { failures, retry_at } = await t.app.db
+        .selectFrom("feeds")
+        .select(["failures", "retry_at"])
+        .where("kind", "=", "gmail")
+        .executeTakeFirstOrThrow();
+      assert.equal(failures, 1);
+      waits.push((retry_at?.getTime() ?? 0) - t.clock.now().getTime());
+    }
+    assert.ok(Math.max(...waits) < 20_000, waits.join(", "));
+  });
+
   test("that lags behind what Gmail told of it is asked again shortly", async () => {
     await using story = await anasMail({ push: true });
     const { t, visitor } = story;
