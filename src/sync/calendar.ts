@@ -6,7 +6,7 @@ import { deleteEvents, type SavedEvent, saveEvents, sweepEvents } from "../meeti
 import { deriveMeetings } from "../meetings/meetings.ts";
 import { listEvents, stopChannel, watch } from "../providers/google/calendar.ts";
 import type { EventChange } from "../providers/google/calendar-events.ts";
-import type { Feed } from "./feeds.ts";
+import { type Feed, syncJob } from "./feeds.ts";
 import { markSeen, recordSkipped } from "./skipped.ts";
 import {
   type Applied,
@@ -138,6 +138,19 @@ export const calendarSource: Source<EventChange> = {
     open: (google, feed, { target, ...channel }) =>
       watch(google, { calendarId: feed.resource }, { ...channel, address: target }),
     close: stopChannel,
+  },
+
+  // That rights were taken away is in no increment of the list: read whole, it no longer has the calendar.
+  async doubt(tx, feed) {
+    const lists = await tx
+      .updateTable("feeds")
+      .set({ is_full_wanted: true })
+      .where("connection_id", "=", feed.connection_id)
+      .where("kind", "=", "calendar_list")
+      .where("state", "=", "active")
+      .returning("id")
+      .execute();
+    return lists.map(({ id }) => syncJob(id, "poll"));
   },
 
   // A page that is too large for us is asked for again in smaller pieces.

@@ -313,7 +313,9 @@ async function endInFailure(
       });
       if (isInterrupted) await enqueue(app, tx, syncJob(run.feed.id, run.reason));
       else await tellUser(tx, run.feed.user_id, [news]);
-      await enqueue(app, tx, await nextInLine(tx, run.feed.connection_id));
+      const isMissing = error instanceof ProviderError && error.failure === "not_found";
+      const doubts = isMissing ? ((await source.doubt?.(tx, run.feed)) ?? []) : [];
+      await enqueue(app, tx, [...doubts, ...(await nextInLine(tx, run.feed.connection_id))]);
     });
   } catch (failure) {
     if (failure instanceof LeaseLostError) return false;

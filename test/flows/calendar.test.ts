@@ -251,6 +251,30 @@ describe("a calendar", () => {
     );
   });
 
+  test("that is no longer shared goes with its events and meetings, although Google's list tells of no change", async () => {
+    await using story = await signedIn();
+    const { t, visitor } = story;
+    const { calendar } = t.google;
+    const shared = calendar.addCalendar(ana, { title: "Shared", accessRole: "writer" });
+    calendar.addEvent(ana, eventIn(t, 30, meet), { calendarId: shared });
+    await syncNow(t, visitor);
+    assert.equal((await keptMeetings(t, visitor.userId)).length, 1);
+    // Without a change of its own it is in no increment.
+    for (const list of calendar.store.lists.values()) {
+      const listed = list.get(shared);
+      if (listed) listed.isRemoved = true;
+    }
+    await syncNow(t, visitor);
+    assert.deepEqual(await keptEvents(t, visitor.userId, shared), []);
+    assert.deepEqual(await keptMeetings(t, visitor.userId), []);
+    const feed = await t.app.db
+      .selectFrom("feeds")
+      .select(["state", "state_reason"])
+      .where("resource", "=", shared)
+      .executeTakeFirst();
+    assert.deepEqual(feed, { state: "stopped", state_reason: "gone" });
+  });
+
   test("of somebody with 30 calendars is there whole, each with its own cursor", async () => {
     await using t = await openTestApp();
     for (let index = 0; index < 29; index += 1) {
