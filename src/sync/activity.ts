@@ -32,7 +32,9 @@ export async function recordActivity(
     await Promise.all(kinds.map(async (kind) => [kind, await weightsOf(app, kind)] as const)),
   );
   const unanswered = await listUnanswered(app.db, userId);
-  const earlier = feeds.flatMap(({ id, kind, state, cadence, due_at, user_zone }) => {
+  const earlier = feeds.flatMap(({ id, kind, state, cadence, due_at, retry_at, user_zone }) => {
+    // One that failed has its next try; asked before, it would not look, and be claimed past that.
+    if (retry_at && retry_at > now) return [];
     if (state !== "active" || kind === "calendar_list" || !cadence || !due_at) return [];
     const circumstances = {
       offsetMs: offsetOf(user_zone ?? "UTC", now),
@@ -53,7 +55,7 @@ export async function recordActivity(
     await sql`
       update feeds set due_at = earlier.due_at, due_reason = earlier.due_reason
       from jsonb_to_recordset(${JSON.stringify(earlier)}::jsonb) as earlier (id uuid, due_at timestamptz, due_reason jsonb)
-      where feeds.id = earlier.id and feeds.due_at > earlier.due_at
+      where feeds.id = earlier.id and feeds.due_at > earlier.due_at and (feeds.retry_at is null or feeds.retry_at <= ${now})
     `.execute(tx);
   });
   return { broughtForward: earlier.length };

@@ -100,6 +100,24 @@ describe("everything of a user at once", () => {
     await t.app.db.updateTable("feeds").set({ retry_at: null }).execute();
   });
 
+  test("nor does somebody who comes put off that try", async () => {
+    const inAMinute = new Date(t.clock.now().getTime() + 60_000);
+    const next = { retry_at: inAMinute, due_at: inAMinute };
+    await t.app.db.updateTable("feeds").set(next).execute();
+    await visitor.call("POST", "/api/v1/sync/record-activity", { activity_type: "app_load" });
+    await t.idle();
+    const feeds = await t.app.db.selectFrom("feeds").select(["retry_at", "due_at"]).execute();
+    for (const feed of feeds) assert.deepEqual(feed, next);
+    t.clock.advance(61_000);
+    await t.idle();
+    const failed = await t.app.db
+      .selectFrom("feeds")
+      .select("id")
+      .where("retry_at", "is not", null)
+      .execute();
+    assert.deepEqual(failed, []);
+  });
+
   test("a meeting about to start is looked at more often", async () => {
     t.clock.advance(20 * 60_000);
     const start = new Date(t.clock.now().getTime() + 10 * 60_000);
