@@ -220,7 +220,8 @@ export async function closeWatch(app: SyncApp, { watchId }: { watchId: string })
   const { channel } = sourceOf(watch.kind);
   const now = app.clock.now();
   try {
-    if (watch.resource_id && watch.expires_at > now) {
+    const isMine = !channel.isSole || !(await isWatchedAnew(app, watch.connection_id, watch.kind));
+    if (isMine && watch.resource_id && watch.expires_at > now) {
       const google = openGoogleAccess(app, watch.connection_id).request;
       await channel.close(google, { channelId: watch.id, resourceId: watch.resource_id });
     }
@@ -245,6 +246,22 @@ export async function closeWatch(app: SyncApp, { watchId }: { watchId: string })
     .set({ state: "closed", close_due_at: null })
     .where("id", "=", watchId)
     .execute();
+}
+
+// Of what the provider keeps one for, another may have taken its place meanwhile, also in the name of another user.
+async function isWatchedAnew(
+  app: SyncApp,
+  connectionId: string,
+  kind: Feed["kind"],
+): Promise<boolean> {
+  const { rows } = await sql`
+    select from connections as closing
+    join connections as other on other.subject = closing.subject or other.id = closing.id
+    join feeds on feeds.connection_id = other.id and feeds.kind = ${kind}
+    join watches on watches.feed_id = feeds.id and watches.state in ('opening', 'open')
+    where closing.id = ${connectionId} and watches.expires_at > ${app.clock.now()} limit 1
+  `.execute(app.db);
+  return rows.length > 0;
 }
 
 /** Stops a channel that we do not know, with the ids that its own notification brought, in the name of whose it may be. */

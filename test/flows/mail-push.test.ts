@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { SignJWT } from "jose";
+import { addFault } from "../../sandbox/google/faults.ts";
 import { makeSigningKey, signIdToken } from "../../sandbox/google/keys.ts";
 import { usualTopic } from "../../sandbox/google/pubsub.ts";
 import type { TestApp } from "../harness.ts";
@@ -261,6 +262,20 @@ describe("Gmail's push", () => {
       ),
     );
   });
+});
+
+test("turned off and on again stays on, however late Gmail hears that it was turned off", async () => {
+  await using story = await anasMail({ push: true });
+  const { t, visitor } = story;
+  addFault(t.google.state, { endpoint: "gmail.stop", status: 503 });
+  assert.equal((await visitor.call("DELETE", "/api/v1/email/watch")).status, 204);
+  await t.idle();
+  assert.equal((await visitor.call("POST", "/api/v1/email/watch")).status, 200);
+  t.clock.advance(3 * 60_000);
+  const closing = () =>
+    t.app.db.selectFrom("watches").select("id").where("state", "=", "closing").execute();
+  while ((await closing()).length > 0) await sleep(20);
+  assert.equal(t.google.gmail.watches(ana).length, 1);
 });
 
 describe("where nothing can reach us", () => {
