@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { type Selectable, sql } from "kysely";
+import { z } from "zod";
 import type { App } from "../app.ts";
 import type { Db, Tx } from "../db/connection.ts";
 import type { Tables } from "../db/tables.ts";
@@ -42,9 +43,10 @@ export async function findFeed(app: { db: Db }, feedId: string): Promise<Feed | 
 
 /** The feed that a channel of ours is for. */
 export async function findFeedOfWatch(app: { db: Db }, watchId: string): Promise<Feed | null> {
+  if (!z.guid().safeParse(watchId).success) return null;
   const found = await selectFeeds(app.db)
     .innerJoin("watches", "watches.feed_id", "feeds.id")
-    .where(sql<boolean>`watches.id::text = ${watchId}`)
+    .where("watches.id", "=", watchId)
     .executeTakeFirst();
   return found ?? null;
 }

@@ -1,3 +1,4 @@
+import { sql } from "kysely";
 import type { App } from "../app.ts";
 import type { StartedBy } from "../queue/schedule-runs.ts";
 import { dispatchDueFeeds, type Feed, type FeedKind, listFeedsOf } from "./feeds.ts";
@@ -49,7 +50,7 @@ export async function pollIfDue(
     const reason = `The last try failed; the next is made after ${new Date(next).toISOString()}`;
     return { polled: [], reason };
   }
-  const healthy = new Set(await listHealthy(app, new Date(now.getTime() - healthyForMs)));
+  const healthy = new Set(await listHealthy(app, ready, new Date(now.getTime() - healthyForMs)));
   const polled = ready.filter(({ id }) => !healthy.has(id));
   await requestSync(app, polled, { reason: "poll" });
   const reason =
@@ -59,12 +60,17 @@ export async function pollIfDue(
   return { polled, reason };
 }
 
-/** The feeds whose channel is open, told of something since then, and missed nothing. */
-async function listHealthy(app: Pick<App, "db" | "clock">, since: Date): Promise<string[]> {
+/** Those whose channel is open, told of something since then, and missed nothing. */
+async function listHealthy(
+  app: Pick<App, "db" | "clock">,
+  feeds: Feed[],
+  since: Date,
+): Promise<string[]> {
   const rows = await app.db
     .selectFrom("watches")
     .innerJoin("feeds", "feeds.id", "watches.feed_id")
     .select("feeds.id")
+    .where(sql<boolean>`feeds.id = any(${feeds.map(({ id }) => id)}::uuid[])`)
     .where("watches.state", "=", "open")
     .where("watches.expires_at", ">", app.clock.now())
     .where("watches.missed", "=", 0)
