@@ -1,4 +1,4 @@
-import { timingSafeEqual } from "node:crypto";
+import { createHash, timingSafeEqual } from "node:crypto";
 import { sql } from "kysely";
 import { z } from "zod";
 import type { App } from "../app.ts";
@@ -133,13 +133,27 @@ async function record(
   return rows[0]?.is_new === true;
 }
 
-// Without the row that made it, a channel can only be stopped by what it says of itself.
+// Without the row that made it, a channel can only be stopped by what it says of itself. Anybody can say so: it costs a
+// calendar that we follow one try a minute at most, and nothing else.
+const stopEveryMs = 60_000;
+
 async function stopLater(app: Part, message: ChannelMessage): Promise<void> {
   const { channelId, resourceId } = message;
   const resource = calendarOf(message.resourceUri ?? "");
   if (!resourceId || !resource || channelId.length > 64 || resourceId.length > 200) return;
-  const payload = { channelId, resourceId, resource };
-  await enqueue(app, app.db, { name: "watches.stop_unknown", payload, key: channelId });
+  const followed = await app.db
+    .selectFrom("feeds")
+    .select("id")
+    .where("kind", "=", "calendar")
+    .where("resource", "=", resource)
+    .executeTakeFirst();
+  if (!followed) return;
+  await enqueue(app, app.db, {
+    name: "watches.stop_unknown",
+    payload: { channelId, resourceId, resource },
+    key: createHash("sha256").update(resource).digest("hex"),
+    startAfter: new Date(app.clock.now().getTime() + stopEveryMs),
+  });
 }
 
 function calendarOf(resourceUri: string): string | null {

@@ -189,7 +189,29 @@ describe("push", () => {
     await t.app.db.deleteFrom("watches").where("id", "=", id).execute();
     t.google.calendar.addEvent(ana, eventIn(t, 1));
     await t.idle();
+    await skipWaiting(t.app);
+    await t.idle();
     assert.ok(!t.google.calendar.channels().some((channel) => channel.id === id));
+  });
+
+  test("that somebody makes up, of whatever channels, costs the calendar's owner one call a minute at most", async () => {
+    await using story = await pushed();
+    const { t } = story;
+    const calls = () =>
+      t.google.state.requests.filter(({ endpoint }) => endpoint === "calendar.channels.stop");
+    const uri = (id: string) =>
+      `https://www.googleapis.com/calendar/v3/calendars/${encodeURIComponent(id)}/events?alt=json`;
+    for (const calendar of [ana, "nobody@example.com"]) {
+      for (let number = 0; number < 20; number += 1) {
+        const made = { "x-goog-channel-id": randomUUID(), "x-goog-resource-uri": uri(calendar) };
+        assert.equal((await notify(t, headersOf(t, made))).status, 404);
+      }
+    }
+    await t.idle();
+    assert.equal(calls().length, 0);
+    await skipWaiting(t.app);
+    await t.idle();
+    assert.equal(calls().length, 1);
   });
 
   test("is renewed at half the channel's life without a gap, the old channel being heard until it expires", async () => {
