@@ -20,6 +20,9 @@ export async function deleteExpiredRows(
     activity,
     notifications,
     syncRuns,
+    metrics,
+    syncLogs,
+    channels,
     told,
   ] = await Promise.all([
     db
@@ -34,6 +37,16 @@ export async function deleteExpiredRows(
     db.deleteFrom("user_activity_logs").where("timestamp", "<", before(90)).executeTakeFirst(),
     db.deleteFrom("notifications").where("received_at", "<", before(8)).executeTakeFirst(),
     db.deleteFrom("sync_runs").where("started_at", "<", before(30)).executeTakeFirst(),
+    db
+      .deleteFrom("sync_performance_metrics")
+      .where("timestamp", "<", before(90))
+      .executeTakeFirst(),
+    db.deleteFrom("calendar_sync_logs").where("created_at", "<", before(90)).executeTakeFirst(),
+    db
+      .deleteFrom("watches")
+      .where("state", "in", ["closed", "failed"])
+      .where("expires_at", "<", before(30))
+      .executeTakeFirst(),
     sql`delete from bot_notifications where received_at < ${before(8)}`.execute(db),
     // Called off before they came; what has been in a meeting stays with it.
     sql`
@@ -53,6 +66,9 @@ export async function deleteExpiredRows(
     user_activity_logs: count(activity),
     notifications: count(notifications),
     sync_runs: count(syncRuns),
+    sync_performance_metrics: count(metrics),
+    calendar_sync_logs: count(syncLogs),
+    watches: count(channels),
     bot_notifications: Number(told.numAffectedRows ?? 0n),
   };
 }

@@ -238,6 +238,30 @@ describe("everything of a user at once", () => {
     );
   });
 
+  test("and so is what each look found, in the older product's tables too; channels that ended for 30", async () => {
+    const now = t.clock.now().getTime();
+    const daysAgo = (days: number) => new Date(now - days * 86_400_000);
+    const feed = await t.app.db.selectFrom("feeds").select("id").executeTakeFirstOrThrow();
+    const user_id = visitor.userId;
+    for (const days of [29, 31, 89, 91]) {
+      const at = daysAgo(days);
+      const metric = { user_id, service_type: "calendar", sync_type: "normal", timestamp: at };
+      await t.app.db.insertInto("sync_performance_metrics").values(metric).execute();
+      const log = { user_id, sync_type: "manual", status: "completed", created_at: at } as const;
+      await t.app.db.insertInto("calendar_sync_logs").values(log).execute();
+      for (const state of ["open", "closed"] as const) {
+        const watch = { feed_id: feed.id, user_id, secret_hash: Buffer.alloc(1), state };
+        await t.app.db
+          .insertInto("watches")
+          .values({ ...watch, requested_at: at, expires_at: at })
+          .execute();
+      }
+    }
+    const { body } = await t.asService("POST", "/api/v1/cron/cleanup");
+    const { sync_performance_metrics, calendar_sync_logs, watches } = body.counts;
+    assert.deepEqual([sync_performance_metrics, calendar_sync_logs, watches], [1, 1, 3]);
+  });
+
   test("a service that fails does not hide what the others found", async () => {
     t.google.calendar.addEvent(ana, eventIn(t, 3));
     await t.idle();
