@@ -9,7 +9,7 @@ import { pollIfDue } from "../sync/polling.ts";
 import { closePush, openPush } from "../sync/push.ts";
 import { requestSync, waitForRuns } from "../sync/waiting.ts";
 import { listOf, listQuery, pageOf, readCursor } from "./lists.ts";
-import { feedsAnswer, JobsAnswer, SyncAnswer, UserId, Wait } from "./runs.ts";
+import { feedsAnswer, JobsAnswer, SyncAnswer, UserId, Wait, WaitsAnyway } from "./runs.ts";
 import { targetUser, userOf } from "./session.ts";
 import { Moment, Time, TimeKey } from "./times.ts";
 
@@ -54,6 +54,7 @@ export const calendarRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
         summary: "Poll a user's calendars, unless push is healthy and recent",
         tags: ["calendar"],
         params: UserId,
+        querystring: WaitsAnyway,
         response: {
           200: SyncAnswer.extend({ polled: z.boolean(), reason: z.string() }),
         },

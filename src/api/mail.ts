@@ -20,7 +20,7 @@ import { closePush, openPush } from "../sync/push.ts";
 import { pushHealth } from "../sync/push-health.ts";
 import { waitForRuns } from "../sync/waiting.ts";
 import { listOf, listQuery, pageOf, readCursor } from "./lists.ts";
-import { feedsAnswer, SyncAnswer } from "./runs.ts";
+import { feedsAnswer, SyncAnswer, WaitsAnyway } from "./runs.ts";
 import { userOf, userOrNull } from "./session.ts";
 import { Time, TimeKey } from "./times.ts";
 
@@ -109,6 +109,7 @@ export const mailRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
         summary: "Poll a mailbox, unless push is healthy and recent",
         tags: ["mail"],
         params: z.strictObject({ user_email: z.string().max(320).describe("The mailbox") }),
+        querystring: WaitsAnyway,
         response: { 200: SyncAnswer.extend({ polled: z.boolean(), reason: z.string() }) },
       },
     },

@@ -17,6 +17,14 @@ export const Wait = z.strictObject({
 /** Work that goes on: the jobs to ask about. */
 export const JobsAnswer = z.object({ job_id: z.string().nullable(), job_ids: z.array(z.string()) });
 
+/** For calls that wait in any case: who asks for it is not refused. */
+export const WaitsAnyway = z.strictObject({
+  wait: z
+    .stringbool()
+    .optional()
+    .describe("The result is waited for in any case, up to 30 seconds"),
+});
+
 /** What a sync did, in the old functions' words. */
 export const SyncAnswer = z.object({
   service: z.enum(services),

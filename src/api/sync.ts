@@ -5,7 +5,7 @@ import type { App } from "../app.ts";
 import { activityTypes, recordActivity } from "../sync/activity.ts";
 import { pushHealth } from "../sync/push-health.ts";
 import { feedsOf, type ServiceResult, services, syncAll, syncService } from "../sync/services.ts";
-import { SyncAnswer, syncAnswer, UserId } from "./runs.ts";
+import { SyncAnswer, syncAnswer, UserId, WaitsAnyway } from "./runs.ts";
 import { targetUser, userOf } from "./session.ts";
 import { Time } from "./times.ts";
 
@@ -25,6 +25,7 @@ export const syncRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
           "Without `force`, what push keeps current is left alone. A failing service does not hide the others.",
         tags: ["sync"],
         params: UserId,
+        querystring: WaitsAnyway,
         body: z
           .strictObject({ force: z.boolean().optional(), activity_type: Activity.optional() })
           .optional(),
@@ -54,6 +55,7 @@ export const syncRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
         summary: "Sync one service of a user",
         tags: ["sync"],
         params: UserId.extend({ service: Service.describe("Which") }),
+        querystring: WaitsAnyway,
         body: z.strictObject({ force: z.boolean().optional() }).optional(),
         response: { 200: Result },
       },

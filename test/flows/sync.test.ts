@@ -70,6 +70,19 @@ describe("everything of a user at once", () => {
     );
   });
 
+  test("whoever asks to wait for what is waited for in any case is not refused", async () => {
+    const { userId } = visitor;
+    for (const path of [
+      `sync/calendar/${userId}`,
+      `sync/sync-all/${userId}`,
+      `calendar/poll/${userId}`,
+      `email/poll-gmail/${ana}`,
+    ]) {
+      const { status } = await visitor.call("POST", `/api/v1/${path}?wait=true`);
+      assert.equal(status, 200, path);
+    }
+  });
+
   test("somebody who is here brings forward what they may see, and the reason is told", async () => {
     const nextOf = async () =>
       (
