@@ -11,7 +11,7 @@ import { type Feed, findFeedOfWatch, listFeeds, listFeedsOf, syncJob } from "../
 import { acceptNotification } from "../sync/notifications.ts";
 import { pollIfDue } from "../sync/polling.ts";
 import { openPush } from "../sync/push.ts";
-import { renewOf, renewWatches, repairWatches } from "../sync/renewal.ts";
+import { listFreshWatches, renewOf, renewWatches, repairWatches } from "../sync/renewal.ts";
 import { requestSync, waitForRuns } from "../sync/waiting.ts";
 import { oldPost } from "./old-address.ts";
 
@@ -128,13 +128,15 @@ export const calendarGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
     "/renew-calendar-watches",
     { config: { who: "service" }, schema: oldPost("renew push channels near their end") },
     async () => {
-      const { renewed, failed, total, results } = await renewWatches(app, [
-        "calendar",
-        "calendar_list",
-      ]);
-      if (total === 0) return { renewed: 0, failed: 0, message: "No active webhooks found" };
-      const message = `Renewed ${renewed} watches, ${failed} failed`;
-      return { renewed, failed, total, results, message };
+      const tried = (await renewWatches(app, ["calendar", "calendar_list"])).results;
+      const failures = tried.filter((one) => "error" in one);
+      // Channels that needed nothing counted as renewed, and still do.
+      const fresh = await listFreshWatches(app, ["calendar", "calendar_list"]);
+      const results = [...fresh.map((one) => ({ ...one, renewed: true })), ...failures];
+      const counts = { renewed: fresh.length, failed: failures.length };
+      if (results.length === 0) return { ...counts, message: "No active webhooks found" };
+      const message = `Renewed ${counts.renewed} watches, ${counts.failed} failed`;
+      return { ...counts, total: results.length, results, message };
     },
   );
 

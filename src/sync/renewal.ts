@@ -31,6 +31,23 @@ export async function renewWatches(app: SyncApp, kinds: FeedKind[]): Promise<Ren
   );
 }
 
+/** The open channels that are not due for renewal: those that have time left, and those that were just opened. */
+export async function listFreshWatches(
+  app: Pick<SyncApp, "db" | "clock">,
+  kinds: FeedKind[],
+): Promise<{ user_id: string; webhook_id: string }[]> {
+  return app.db
+    .selectFrom("watches")
+    .innerJoin("feeds", "feeds.id", "watches.feed_id")
+    .select(["feeds.user_id", "watches.id as webhook_id"])
+    .where("feeds.state", "=", "active")
+    .where("feeds.kind", "in", kinds)
+    .where("watches.state", "=", "open")
+    .where("watches.renew_at", ">", app.clock.now())
+    .orderBy("watches.opened_at")
+    .execute();
+}
+
 /** Repairs push: opens the channels that are missing or failed, never said a word, or missed what they should have told. */
 export async function repairWatches(app: SyncApp): Promise<Renewed> {
   if (!app.config.pushUrl) return openAll(app, []);

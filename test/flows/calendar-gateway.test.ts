@@ -160,10 +160,29 @@ describe("the old addresses of the calendar functions", () => {
       [renewed.body.ok, renewed.body.message],
       [true, "Webhook renewed successfully"],
     );
-    const none = await post("renew-calendar-watches", service());
-    assert.deepEqual(none.body, { renewed: 0, failed: 0, message: "No active webhooks found" });
     const repaired = await post("renew-calendar-webhooks/auto-renew", service());
     assert.deepEqual(repaired.body, { ok: true, renewed: 0, message: "No webhooks need renewal" });
+  });
+
+  test("a renewal counts channels that need nothing, and says that there are none only where there are none", async () => {
+    const { body } = await post("renew-calendar-watches", service());
+    const open = t.google.calendar.channels().length;
+    assert.deepEqual(
+      [body.renewed, body.failed, body.total, body.message],
+      [open, 0, open, `Renewed ${open} watches, 0 failed`],
+    );
+    const { results } = body;
+    assert.ok(open > 0 && results.length === open);
+    assert.ok(
+      results.every(
+        (one: Record<string, unknown>) => one.renewed && one.user_id === visitor.userId,
+      ),
+    );
+    await visitor.call("DELETE", "/api/v1/calendar/watch");
+    const none = await post("renew-calendar-watches", service());
+    assert.deepEqual(none.body, { renewed: 0, failed: 0, message: "No active webhooks found" });
+    await visitor.call("POST", "/api/v1/calendar/watch");
+    await t.idle();
   });
 
   test("pages of any origin may ask, without cookies", async () => {
