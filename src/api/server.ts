@@ -224,7 +224,7 @@ async function secure(server: FastifyInstance, app: App): Promise<void> {
   // The old addresses were open to pages of any origin, which name their user by a token and never by a cookie.
   const old = {
     origin: "*",
-    methods: ["GET", "POST", "OPTIONS"],
+    methods: ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
     allowedHeaders: ["authorization", "x-client-info", "apikey", "content-type"],
     optionsSuccessStatus: 200,
     strictPreflight: false,

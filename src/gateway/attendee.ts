@@ -21,6 +21,7 @@ import {
   listKeptMessages,
   listKeptParticipantEvents,
 } from "../meetings/bot-view.ts";
+import { answerCron } from "./crons.ts";
 import { oldAddress, oldPost } from "./old-address.ts";
 
 // These answered with whole lists, and none that a meeting makes is longer.
@@ -246,9 +247,9 @@ export const attendeeGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
     },
   );
 
-  server.post(
-    "/attendee-polling-cron",
-    { ...byService, schema: oldPost("look at every bot that is due") },
+  answerCron(
+    server,
+    { name: "attendee-polling-cron", summary: "look at every bot that is due" },
     async () => {
       const results = await pollAll();
       if (results.length === 0) return { message: "No meetings need polling", count: 0 };

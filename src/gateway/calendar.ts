@@ -13,6 +13,7 @@ import { pollIfDue } from "../sync/polling.ts";
 import { openPush } from "../sync/push.ts";
 import { listFreshWatches, renewOf, renewWatches, repairWatches } from "../sync/renewal.ts";
 import { requestSync, waitForRuns } from "../sync/waiting.ts";
+import { answerCron } from "./crons.ts";
 import { oldPost } from "./old-address.ts";
 
 /**
@@ -37,9 +38,9 @@ export const calendarGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
     },
   );
 
-  server.post(
-    "/calendar-polling-cron",
-    { config: { who: "service" }, schema: oldPost("poll everybody's calendars") },
+  answerCron(
+    server,
+    { name: "calendar-polling-cron", summary: "poll everybody's calendars" },
     async () => {
       const feeds = await listFeedsOf(app, ["calendar_list", "calendar"]);
       const { polled } = await pollIfDue(app, feeds);

@@ -11,6 +11,7 @@ import { acceptNotification } from "../sync/notifications.ts";
 import { pollIfDue } from "../sync/polling.ts";
 import { openPush } from "../sync/push.ts";
 import { waitForRuns } from "../sync/waiting.ts";
+import { answerCron } from "./crons.ts";
 import { oldPost } from "./old-address.ts";
 
 const text = z.string().min(1).max(200);
@@ -61,9 +62,9 @@ export const driveGateway: FastifyPluginAsyncZod<{ app: App }> = async (server, 
     },
   );
 
-  server.post(
-    "/drive-polling-cron",
-    { config: { who: "service" }, schema: oldPost("look for changes of every file") },
+  answerCron(
+    server,
+    { name: "drive-polling-cron", summary: "look for changes of every file" },
     async () => {
       const files = await followedFiles(app);
       if (files.length === 0) {

@@ -12,6 +12,7 @@ import { findMailboxes } from "../sync/mailboxes.ts";
 import { pollIfDue } from "../sync/polling.ts";
 import { openPush } from "../sync/push.ts";
 import { waitForRuns } from "../sync/waiting.ts";
+import { answerCron } from "./crons.ts";
 import { oldAddress, oldPost } from "./old-address.ts";
 
 const Mailbox = z.looseObject({ userEmail: z.string().min(3).max(320) });
@@ -37,41 +38,37 @@ export const mailGateway: FastifyPluginAsyncZod<{ app: App }> = async (server, {
     },
   );
 
-  server.post(
-    "/gmail-polling-cron",
-    { config: { who: "service" }, schema: oldPost("poll every mailbox") },
-    async () => {
-      const feeds = await listFeedsOf(app, ["gmail"]);
-      if (feeds.length === 0) {
-        const message = "No active Gmail watches found";
-        return { success: true, message, total_processed: 0, total_detections: 0 };
-      }
-      const { polled } = await pollIfDue(app, feeds);
-      await waitForRuns(app, polled, { timeoutMs: 120_000 });
-      const results = await Promise.all(
-        feeds.map(async (feed) => {
-          const user_email = feed.account_email;
-          const isPolled = polled.some(({ id }) => id === feed.id);
-          if (!isPolled) return { user_email, processed: 0, detections: 0, skipped: true };
-          const { processed, virtualEmails, error } = await waitForRuns(app, [feed], {
-            timeoutMs: 0,
-          });
-          if (error) return { user_email, error };
-          return { user_email, processed, detections: virtualEmails, skipped: false };
-        }),
-      );
-      const sum = (name: "processed" | "detections") =>
-        results.reduce((total, one) => total + (name in one ? Number(one[name]) : 0), 0);
-      return {
-        success: true,
-        message: `Gmail polling completed for ${feeds.length} users`,
-        total_processed: sum("processed"),
-        total_detections: sum("detections"),
-        total_skipped: feeds.length - polled.length,
-        results,
-      };
-    },
-  );
+  answerCron(server, { name: "gmail-polling-cron", summary: "poll every mailbox" }, async () => {
+    const feeds = await listFeedsOf(app, ["gmail"]);
+    if (feeds.length === 0) {
+      const message = "No active Gmail watches found";
+      return { success: true, message, total_processed: 0, total_detections: 0 };
+    }
+    const { polled } = await pollIfDue(app, feeds);
+    await waitForRuns(app, polled, { timeoutMs: 120_000 });
+    const results = await Promise.all(
+      feeds.map(async (feed) => {
+        const user_email = feed.account_email;
+        const isPolled = polled.some(({ id }) => id === feed.id);
+        if (!isPolled) return { user_email, processed: 0, detections: 0, skipped: true };
+        const { processed, virtualEmails, error } = await waitForRuns(app, [feed], {
+          timeoutMs: 0,
+        });
+        if (error) return { user_email, error };
+        return { user_email, processed, detections: virtualEmails, skipped: false };
+      }),
+    );
+    const sum = (name: "processed" | "detections") =>
+      results.reduce((total, one) => total + (name in one ? Number(one[name]) : 0), 0);
+    return {
+      success: true,
+      message: `Gmail polling completed for ${feeds.length} users`,
+      total_processed: sum("processed"),
+      total_detections: sum("detections"),
+      total_skipped: feeds.length - polled.length,
+      results,
+    };
+  });
 
   server.post(
     "/gmail-notification-handler",

@@ -88,4 +88,17 @@ describe("the bot functions' old addresses", () => {
     const cron = await t.asService("POST", "/functions/v1/attendee-polling-cron");
     assert.deepEqual(cron.body, { message: "No meetings need polling", count: 0 });
   });
+
+  test("start a schedule by any method, wherever below its name, with the service key alone", async () => {
+    for (const name of ["attendee", "calendar", "drive", "gmail"]) {
+      for (const method of ["GET", "POST", "PUT", "PATCH", "DELETE"]) {
+        for (const path of [`${name}-polling-cron`, `${name}-polling-cron/run/now`]) {
+          const { status, body } = await t.asService(method, `/functions/v1/${path}`);
+          assert.equal(status, 200, `${method} ${path}`);
+          assert.equal(typeof body.message, "string", `${method} ${path}`);
+          assert.equal((await old(method, path)).status, 403, `${method} ${path}`);
+        }
+      }
+    }
+  });
 });
