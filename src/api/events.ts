@@ -72,7 +72,13 @@ export const eventRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, {
           );
         },
       );
-      const heartbeat = setInterval(() => raw.write(": still here\n\n"), heartbeatMs);
+      const beat = async () => {
+        // Who has signed out is told nothing more. A database that does not answer signs nobody out.
+        const isProven = await server.isStillProven(request).catch(() => true);
+        if (!isProven) end();
+        if (!raw.writableEnded) raw.write(": still here\n\n");
+      };
+      const heartbeat = setInterval(beat, heartbeatMs);
       const lifetime = setTimeout(() => end(), longestMs);
       const end = () => {
         clearInterval(heartbeat);

@@ -29,6 +29,10 @@ declare module "fastify" {
     /** The code of the failure that the request ended with, for its log line. */
     failure: string | null;
   }
+  interface FastifyInstance {
+    /** Whether what a caller showed still holds, for an answer that goes on. */
+    isStillProven(request: FastifyRequest): Promise<boolean>;
+  }
   interface FastifyContextConfig {
     who?: Audience;
     /** Nobody is asked who they are, so that this answers also while the database does not. */
@@ -43,6 +47,10 @@ export function checkCallers(server: FastifyInstance, app: App): void {
   const supabase = supabaseVerifier(app);
   server.decorateRequest("who", null);
   server.decorateRequest("failure", null);
+  server.decorate(
+    "isStillProven",
+    async (request: FastifyRequest) => (await whoCalls(app, request, supabase)) !== null,
+  );
 
   server.addHook("onRoute", (route) => {
     // Files of the console and of the API's own pages are nobody's secret; their libraries hide them from the description.

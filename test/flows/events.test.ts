@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { sql } from "kysely";
+import { openSession } from "../../src/accounts/sessions.ts";
 import { eventIn } from "../calendars.ts";
 import { openTestApp } from "../harness.ts";
 import { listen } from "../listen.ts";
@@ -38,6 +39,31 @@ describe("server-sent events", () => {
     const signal = AbortSignal.timeout(2_000);
     const init = { method: "HEAD", headers: { cookie }, signal };
     assert.equal((await fetch(`${t.url}/api/v1/events`, init)).status, 404);
+  });
+
+  test("end with the next heartbeat after their session does", async (context) => {
+    await using opened = new AsyncDisposableStack();
+    const t = opened.use(await openTestApp({ workers: false }));
+    const ana = await t.signIn("ana@example.com");
+    const { token } = await openSession(t.app, ana.userId);
+    context.mock.timers.enable({ apis: ["setInterval"] });
+    opened.defer(() => context.mock.timers.reset());
+    const read = async (headers: Record<string, string>) => {
+      const answer = await fetch(`${t.url}/api/v1/events`, { headers });
+      return answer.body!.pipeThrough(new TextDecoderStream()).getReader();
+    };
+    const signedOut = await read({ cookie: ana.cookie });
+    const other = await read({ authorization: `Bearer ${token}` });
+    for (const stream of [signedOut, other]) {
+      assert.match((await stream.read()).value ?? "", /^retry/);
+    }
+    context.mock.timers.tick(15_000);
+    assert.match((await signedOut.read()).value ?? "", /still here/);
+    assert.equal((await ana.call("DELETE", "/api/v1/auth/session")).status, 204);
+    context.mock.timers.tick(15_000);
+    assert.deepEqual(await signedOut.read(), { done: true, value: undefined });
+    assert.match((await other.read()).value ?? "", /still here/);
+    await other.cancel();
   });
 
   test("go on after the last event that a page has seen, in order and without a gap", async () => {
