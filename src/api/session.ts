@@ -88,7 +88,8 @@ export function userOrNull(request: FastifyRequest): string | null {
 }
 
 /** The user a call is about: the caller, or whom the service names. Others are as if absent. @throws {AppError} */
-export function targetUser(request: FastifyRequest, userId: string | undefined): string {
+export function targetUser(request: FastifyRequest, named: string | undefined): string {
+  const userId = named?.toLowerCase();
   if (request.who?.type === "service") {
     if (userId) return userId;
     throw new AppError("invalid", "user_id is required with the service key", {

@@ -44,7 +44,8 @@ export const projectGateway: FastifyPluginAsyncZod<{ app: App }> = async (server
         .safeParse(request.body);
       if (!body.success) return failed("Missing required fields: project_id, user_id, summary");
       const { project_id, user_id, summary } = body.data;
-      if (user_id !== undefined && user_id !== userId) return failed("Project not found");
+      const isForeign = user_id !== undefined && String(user_id).toLowerCase() !== userId;
+      if (isForeign) return failed("Project not found");
       const checked = ProjectSummary.safeParse(summaryOf(summary));
       if (!checked.success) {
         const [issue] = checked.error.issues;

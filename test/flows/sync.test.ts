@@ -58,6 +58,8 @@ describe("everything of a user at once", () => {
     const path = `/api/v1/sync/calendar/${visitor.userId}`;
     assert.equal((await visitor.call("POST", path)).body.service, "calendar");
     assert.equal((await t.asService("POST", path)).status, 200);
+    const inCapitals = `/api/v1/sync/calendar/${visitor.userId.toUpperCase()}`;
+    assert.equal((await visitor.call("POST", inCapitals)).status, 200);
     const priya = await t.signIn("priya@example.com");
     assert.equal((await priya.call("POST", path)).status, 404);
     assert.equal(
