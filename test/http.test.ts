@@ -63,6 +63,20 @@ describe("the API over HTTP", () => {
       }
     });
 
+    test("says what is plain text, and what has no body", async () => {
+      const { paths } = JSON.parse((await get("/openapi.json")).text);
+      for (const path of ["/api/v1/webhooks/calendar", "/functions/v1/google-calendar-webhook"]) {
+        const { content } = paths[`${path}/verify`].get.responses["200"];
+        assert.deepEqual(Object.keys(content), ["text/plain"], path);
+      }
+      const answers = Object.values<Record<string, Described>>(paths)
+        .flatMap((methods) => Object.values(methods))
+        .flatMap(({ responses }) => [responses["204"], responses["302"]])
+        .filter((answer) => answer !== undefined);
+      assert.ok(answers.length > 10);
+      assert.ok(answers.every((answer) => !("content" in answer)));
+    });
+
     test("says which body may be left out, and which calls may be repeated safely", async () => {
       const { paths } = JSON.parse((await get("/openapi.json")).text);
       const { requestBody, parameters } = paths["/api/v1/jobs/dead-letters/resend"].post;

@@ -125,7 +125,7 @@ const zodToJsonConfig: NonNullable<
 
 type Description = ReturnType<SwaggerTransformObject>;
 
-const answers: Record<string, string> = { 204: "Done", 302: "Go there" };
+const bodiless: Record<string, string> = { 204: "Done", 302: "Go there" };
 
 // What the generators cannot say: that a body may be left out, or is none; what a plain answer is. What answers at two
 // addresses is told once.
@@ -145,7 +145,8 @@ function tidied(description: Description, optionalBodies: Set<string>): Descript
       responses["200"] = { description: "The answer" };
     for (const [status, response] of Object.entries(responses)) {
       if ("description" in response && response.description === "Default Response")
-        response.description = answers[status] ?? "The answer";
+        response.description = bodiless[status] ?? "The answer";
+      if ("content" in response && status in bodiless) delete response.content;
     }
   }
   const text = JSON.stringify(paths);

@@ -163,11 +163,17 @@ export const webhookRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server,
         summary: "Echo a challenge as plain text",
         tags: ["webhooks"],
         querystring: z.strictObject({ challenge: Challenge }),
-        response: { 200: z.string() },
+        response: { 200: PlainText },
       },
     },
     async (request, reply) => reply.type("text/plain; charset=utf-8").send(request.query.challenge),
   );
+};
+
+/** An answer that is the challenge, or a sentence, and no JSON. */
+export const PlainText = {
+  description: "The challenge",
+  content: { "text/plain": { schema: z.string() } },
 };
 
 /** What Pub/Sub posts. Source: Pub/Sub's guide to push subscriptions. */

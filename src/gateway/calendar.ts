@@ -2,7 +2,7 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { targetUser, userOrNull } from "../api/session.ts";
-import { Challenge, ChannelHeaders, messageOf } from "../api/webhooks.ts";
+import { Challenge, ChannelHeaders, messageOf, PlainText } from "../api/webhooks.ts";
 import type { App } from "../app.ts";
 import { AppError } from "../lib/errors.ts";
 import { inParallel } from "../lib/parallel.ts";
@@ -83,7 +83,7 @@ export const calendarGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
           summary: "Old address: echo a challenge",
           tags: ["gateway"],
           querystring: z.looseObject({ challenge: z.string().optional() }),
-          response: { 200: z.string(), "4xx": z.string() },
+          response: { 200: PlainText, "4xx": { ...PlainText, description: "No challenge" } },
         },
       },
       async (request, reply) => {
