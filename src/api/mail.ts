@@ -216,11 +216,14 @@ export const mailRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
     },
     async (request) => {
       const wanted = request.body.header_name.toLowerCase();
+      // Header by header: what lies beyond the limit is not parsed.
       const mailboxes = request.body.headers
+        .values()
         .filter(({ name }) => name.toLowerCase() === wanted)
         .flatMap(({ value }) => parseAddresses(value))
-        .slice(0, 1_000)
-        .map(({ name, local, domain }) => ({ name, address: `${local}@${domain}` }));
+        .take(1_000)
+        .map(({ name, local, domain }) => ({ name, address: `${local}@${domain}` }))
+        .toArray();
       return { addresses: mailboxes.map(({ address }) => address), mailboxes };
     },
   );
@@ -256,8 +259,8 @@ export const mailRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
         before: beforeOf(cursor),
         limit: limit + 1,
       });
-      const page = pageOf(rows, limit, (row) => [row.detected_at?.toISOString(), row.id]);
-      const items = page.items.map(({ user_id: _, detected_at, ...row }) => ({
+      const page = pageOf(rows, limit, (row) => [row.place.toISOString(), row.id]);
+      const items = page.items.map(({ user_id: _, place: __, detected_at, ...row }) => ({
         ...row,
         detected_at: detected_at?.toISOString() ?? null,
       }));

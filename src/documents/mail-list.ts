@@ -35,7 +35,10 @@ export async function getDecision(app: Pick<App, "db">, userId: string, id: stri
   return decision;
 }
 
-/** Where the assistant's address was seen for a user, the latest first. */
+// Old rows may lack the time: they come last. The API's cursors know milliseconds only.
+const detectedAt = sql<Date>`coalesce(date_trunc('milliseconds', detected_at), 'epoch')`;
+
+/** Where the assistant's address was seen for a user, the latest first; `place` is where each stands in time. */
 export async function listDetections(
   app: Pick<App, "db">,
   userId: string,
@@ -44,18 +47,13 @@ export async function listDetections(
   let query = app.db
     .selectFrom("virtual_email_detections")
     .selectAll()
+    .select(detectedAt.as("place"))
     .where("user_id", "=", userId);
   const { before } = filter;
   if (before) {
-    query = query.where(
-      sql<boolean>`(date_trunc('milliseconds', detected_at), id) < (${before.at}, ${before.id}::uuid)`,
-    );
+    query = query.where(sql<boolean>`(${detectedAt}, id) < (${before.at}, ${before.id}::uuid)`);
   }
-  return query
-    .orderBy(sql`date_trunc('milliseconds', detected_at)`, "desc")
-    .orderBy("id", "desc")
-    .limit(filter.limit)
-    .execute();
+  return query.orderBy("place", "desc").orderBy("id", "desc").limit(filter.limit).execute();
 }
 
 /** Whom a user lets write to their assistant. */

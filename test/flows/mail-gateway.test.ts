@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { sql } from "kysely";
 import { signIdToken } from "../../sandbox/google/keys.ts";
 import { type Answer, openTestApp, type TestApp, type Visitor } from "../harness.ts";
 import { ana, anasAssistant, documentsOf, jonas } from "../mails.ts";
@@ -136,6 +137,49 @@ describe("the mail routes", () => {
     });
     assert.deepEqual(body.addresses, ["j@example.com", "a@example.net"]);
     assert.equal(body.mailboxes[0].name, "Doe, Jane");
+  });
+
+  test("take no more of a list apart than is answered", async () => {
+    const value = "a@b.test,".repeat(1_000);
+    const headers = Array.from({ length: 100 }, () => ({ name: "to", value }));
+    const startedMs = performance.now();
+    const { body } = await visitor.call("POST", "/api/v1/email/extract-addresses", {
+      headers,
+      header_name: "to",
+    });
+    assert.equal(body.addresses.length, 1_000);
+    assert.ok(performance.now() - startedMs < 1_000);
+  });
+
+  test("list detections page by page, those without a time last", async () => {
+    const row = { user_id: visitor.userId, virtual_email: anasAssistant, username: "ana" };
+    for (const [id, at] of [
+      ["old-1", null],
+      ["new", "2026-01-01T10:00:00.000Z"],
+      ["old-2", null],
+    ]) {
+      await sql`
+        insert into virtual_email_detections (user_id, virtual_email, username, email_type, gmail_message_id, detected_at)
+        values (${row.user_id}, ${row.virtual_email}, ${row.username}, 'to', ${id}, ${at}::timestamptz)
+      `.execute(t.app.db);
+    }
+    const seen: [string, string | null][] = [];
+    for (let cursor: string | null = ""; cursor !== null; ) {
+      const query: string = cursor && `&cursor=${cursor}`;
+      const { status, body } = await visitor.call(
+        "GET",
+        `/api/v1/email/detections?limit=1${query}`,
+      );
+      assert.equal(status, 200, JSON.stringify(body));
+      for (const one of body.items) seen.push([one.gmail_message_id, one.detected_at]);
+      cursor = body.next_cursor;
+    }
+    assert.deepEqual(seen[0], ["new", "2026-01-01T10:00:00.000Z"]);
+    assert.deepEqual(seen.slice(1).sort(), [
+      ["old-1", null],
+      ["old-2", null],
+    ]);
+    await t.app.db.deleteFrom("virtual_email_detections").execute();
   });
 
   test("handle one message of a mailbox by its id, for the service alone", async () => {
