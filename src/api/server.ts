@@ -16,7 +16,9 @@ import { serializerCompiler } from "fastify-type-provider-zod";
 import type { App } from "../app.ts";
 import { attendeeGateway } from "../gateway/attendee.ts";
 import { calendarGateway } from "../gateway/calendar.ts";
+import { calendarChannelGateway } from "../gateway/calendar-channel.ts";
 import { driveGateway } from "../gateway/drive.ts";
+import { googleCalendarGateway } from "../gateway/google-calendar.ts";
 import { mailGateway } from "../gateway/mail.ts";
 import { projectGateway } from "../gateway/projects.ts";
 import { signInGateway } from "../gateway/sign-in.ts";
@@ -125,6 +127,8 @@ export async function openServer(
       await old.register(signInGateway, { app });
       await old.register(attendeeGateway, { app });
       await old.register(calendarGateway, { app });
+      await old.register(calendarChannelGateway, { app });
+      await old.register(googleCalendarGateway, { app });
       await old.register(mailGateway, { app });
       await old.register(driveGateway, { app });
       await old.register(syncGateway, { app });

@@ -227,7 +227,8 @@ function namedUser(request: FastifyRequest): string | null {
   return targetUser(request, named);
 }
 
-async function calendarsOf(app: App, userId: string): Promise<Feed[]> {
+/** The feeds of a user's calendars. @throws {AppError} `not_found` where no account with any is connected. */
+export async function calendarsOf(app: App, userId: string): Promise<Feed[]> {
   const feeds = await listFeeds(app, userId, ["calendar_list", "calendar"]);
   if (feeds.length === 0) throw new AppError("not_found", "Google credentials not found");
   return feeds;

@@ -35,10 +35,10 @@ export async function openPush(app: SyncApp, feeds: Feed[]): Promise<OpenChannel
     .set({ is_push_wanted: true, watch_due_at: null })
     .where("id", "in", ids)
     .execute();
-  const open = new Set((await listOpen(app, ids)).map(({ feed_id }) => feed_id));
+  const open = new Set((await listOpenChannels(app, ids)).map(({ feed_id }) => feed_id));
   const missing = ids.filter((id) => !open.has(id));
   await inParallel(missing, 4, (feedId) => openWatch(app, { feedId, reason: "missing" }));
-  const channels = await listOpen(app, ids);
+  const channels = await listOpenChannels(app, ids);
   if (channels.length === 0) {
     throw new AppError("provider_failed", "Google opened no channel; it is tried again by itself");
   }
@@ -61,7 +61,8 @@ export async function closePush(app: SyncApp, userId: string, kinds: FeedKind[])
   });
 }
 
-async function listOpen(app: { db: Db }, feedIds: string[]): Promise<OpenChannel[]> {
+/** The channels of some feeds that are open, the main calendar's first. */
+export async function listOpenChannels(app: { db: Db }, feedIds: string[]): Promise<OpenChannel[]> {
   return app.db
     .selectFrom("watches")
     .innerJoin("feeds", "feeds.id", "watches.feed_id")

@@ -185,6 +185,98 @@ describe("the old addresses of the calendar functions", () => {
     await t.idle();
   });
 
+  test("google-calendar syncs, lists, and puts new meetings into the caller's own project alone", async () => {
+    const old = (path: string) => visitor.call("GET", `/functions/v1/google-calendar/${path}`);
+    const { body: project } = await visitor.call("POST", "/api/v1/projects", { name: "Launch" });
+    const before = (await old("events")).body;
+    assert.deepEqual([before.ok, before.new_meetings, before.deleted_meetings], [true, 0, 0]);
+    t.google.calendar.push.isOn = false;
+    const link = "https://meet.google.com/abc-defg-hij";
+    t.google.calendar.addEvent(ana, eventIn(t, 26, { summary: "With a link", location: link }));
+    t.google.calendar.addEvent(ana, eventIn(t, 27, { summary: "Without" }));
+    t.google.calendar.push.isOn = true;
+    const foreign = await old(`events?project_id=${crypto.randomUUID()}`);
+    assert.equal(foreign.status, 404);
+    const { body } = await old(`events?days_future=50&project_id=${project.id}`);
+    assert.deepEqual(
+      [body.ok, body.new_meetings, body.total_events],
+      [true, 1, before.total_events + 2],
+    );
+    assert.equal(body.meetings_with_urls, body.meetings.length);
+    const made = body.meetings.find((one: { title: string }) => one.title === "With a link");
+    assert.deepEqual([made.project_id, made.user_id], [project.id, visitor.userId]);
+    assert.ok(body.skipped_reasons.includes("Without: no video link"));
+    assert.deepEqual([body.sync_range.days_past, body.sync_range.days_future], [30, 50]);
+    const ofProject = (await old(`meetings?project_id=${project.id}`)).body;
+    assert.deepEqual(
+      [ofProject.ok, ofProject.meetings.map(({ id }: { id: string }) => id)],
+      [true, [made.id]],
+    );
+    const raw = (await old("raw-events")).body;
+    assert.equal(raw.events_with_urls_only.length, raw.events_with_urls);
+    const shown = raw.events.find((one: { summary: string }) => one.summary === "With a link");
+    assert.deepEqual(
+      [shown.id, shown.meeting_url, shown.start.dateTime],
+      [made.google_calendar_event_id, link, made.start_time],
+    );
+    assert.equal((await old("events?days_past=x")).status, 422);
+    const stranger = await t.signIn("priya@example.com");
+    const others = await stranger.call("GET", "/functions/v1/google-calendar/meetings");
+    assert.deepEqual(others.body, { ok: true, meetings: [] });
+    const nobody = await fetch(`${t.url}/functions/v1/google-calendar/events`);
+    assert.equal(nobody.status, 401);
+  });
+
+  test("google-calendar tells a failure of Google's as one, without Google's own words", async () => {
+    const faults = (method: string, body?: unknown) =>
+      fetch(`${t.google.url}/_control/faults`, {
+        method,
+        ...(body ? { headers: { "content-type": "application/json" } } : {}),
+        ...(body ? { body: JSON.stringify(body) } : {}),
+      });
+    await faults("POST", { endpoint: "calendar.events.list", status: 403, times: 50 });
+    const { status, body } = await visitor.call("GET", "/functions/v1/google-calendar/events");
+    await faults("DELETE");
+    assert.deepEqual([status, body.ok, typeof body.error], [502, false, "string"]);
+    await post("google-calendar-webhook/notify", bearer, { state: "sync", resourceId: "again" });
+  });
+
+  test("manage-calendar-webhook stops, recreates, verifies and tests the caller's channels", async () => {
+    const manage = (action: string) => post(`manage-calendar-webhook?action=${action}`, bearer);
+    const isOpen = async (id: string) => {
+      await t.idle();
+      return t.google.calendar.channels().some((channel) => channel.id === id);
+    };
+    const recreated = (await manage("recreate")).body;
+    assert.deepEqual(
+      [recreated.success, recreated.message],
+      [true, "Webhook recreated successfully"],
+    );
+    assert.ok(Date.parse(recreated.expiration) > t.clock.now().getTime());
+    assert.ok(await isOpen(recreated.webhook_id));
+    const tested = (await manage("test")).body;
+    assert.deepEqual(
+      [tested.success, tested.webhook_id, new URL(tested.webhook_url).pathname],
+      [true, recreated.webhook_id, "/api/v1/webhooks/calendar"],
+    );
+    const verified = (await manage("verify")).body;
+    assert.equal(verified.message, "Webhook verified and refreshed");
+    assert.ok(await isOpen(verified.webhook_id));
+    assert.ok(!(await isOpen(recreated.webhook_id)));
+    const { body: stopped } = await manage("stop");
+    assert.deepEqual(stopped, {
+      success: true,
+      message: "Webhook stopped successfully",
+      webhook_id: verified.webhook_id,
+    });
+    assert.ok(!(await isOpen(verified.webhook_id)));
+    const none = { status: 404, body: { success: false, error: "No active webhook found" } };
+    for (const action of ["stop", "verify", "test"]) assert.deepEqual(await manage(action), none);
+    assert.ok(await isOpen((await manage("recreate")).body.webhook_id));
+    assert.equal((await manage("burn")).status, 400);
+    assert.equal((await post("manage-calendar-webhook?action=stop", service())).status, 403);
+  });
+
   test("pages of any origin may ask, without cookies", async () => {
     const preflight = await fetch(`${t.url}/functions/v1/google-calendar-webhook/notify`, {
       method: "OPTIONS",
