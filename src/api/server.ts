@@ -15,6 +15,7 @@ import {
 import { serializerCompiler } from "fastify-type-provider-zod";
 import type { App } from "../app.ts";
 import { attendeeGateway } from "../gateway/attendee.ts";
+import { attendeeProxyGateway } from "../gateway/attendee-proxy.ts";
 import { calendarGateway } from "../gateway/calendar.ts";
 import { calendarChannelGateway } from "../gateway/calendar-channel.ts";
 import { driveGateway } from "../gateway/drive.ts";
@@ -126,6 +127,7 @@ export async function openServer(
     async (old) => {
       await old.register(signInGateway, { app });
       await old.register(attendeeGateway, { app });
+      await old.register(attendeeProxyGateway, { app });
       await old.register(calendarGateway, { app });
       await old.register(calendarChannelGateway, { app });
       await old.register(googleCalendarGateway, { app });

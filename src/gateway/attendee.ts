@@ -15,17 +15,10 @@ import {
 import { pollBots } from "../meetings/bot-polling.ts";
 import { autoSchedule, sendBot } from "../meetings/bot-sending.ts";
 import { tendBotNow } from "../meetings/bot-tending.ts";
-import {
-  getTranscriptOf,
-  listBotEvents,
-  listKeptMessages,
-  listKeptParticipantEvents,
-} from "../meetings/bot-view.ts";
+import { getTranscriptOf } from "../meetings/bot-view.ts";
 import { answerCron } from "./crons.ts";
 import { oldAddress, oldPost } from "./old-address.ts";
-
-// These answered with whole lists, and none that a meeting makes is longer.
-const mostEntries = 20_000;
+import { chatOf, participantEventsOf, providerViewOf } from "./provider-shapes.ts";
 
 const Query = z.looseObject({ bot_id: z.string().min(1).max(200).optional().catch(undefined) });
 const BotBody = z.looseObject({ bot_id: z.string().min(1).max(200) });
@@ -118,37 +111,8 @@ export const attendeeGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
       recording_url: await recordingLink(app, bot),
     };
   });
-  ask("chat-messages", "the chat", async (bot) => {
-    const messages = await listKeptMessages(app, bot.id, { after: null, limit: mostEntries });
-    return {
-      next: null,
-      previous: null,
-      results: messages.map(({ message_id, sent_to, sent_at, ...message }) => ({
-        id: message_id,
-        to: sent_to,
-        timestamp_ms: sent_at.getTime(),
-        timestamp: Math.floor(sent_at.getTime() / 1000),
-        ...message,
-      })),
-    };
-  });
-  ask("participant-events", "who came and went", async (bot) => {
-    const events = await listKeptParticipantEvents(app, bot.id, {
-      after: null,
-      limit: mostEntries,
-    });
-    return {
-      next: null,
-      previous: null,
-      results: events.map(({ event_id, type, happened_at, is_host, ...event }) => ({
-        id: event_id,
-        event_type: type,
-        participant_is_host: is_host,
-        timestamp_ms: happened_at.getTime(),
-        ...event,
-      })),
-    };
-  });
+  ask("chat-messages", "the chat", (bot) => chatOf(app, bot));
+  ask("participant-events", "who came and went", (bot) => participantEventsOf(app, bot));
 
   server.post(
     "/attendee-service/auto-schedule",
@@ -316,25 +280,6 @@ function namedUser(request: FastifyRequest): string {
   const userId = given.user_id ?? given.userId;
   if (userId) return userId;
   throw new AppError("malformed", "Name a user_id");
-}
-
-async function providerViewOf(app: App, bot: OwnBot) {
-  const events = await listBotEvents(app, bot.id);
-  return {
-    id: bot.provider_bot_id,
-    meeting_url: bot.meeting_url,
-    state: bot.state,
-    recording_state: bot.recording_state,
-    transcription_state: bot.transcription_state,
-    join_at: bot.sent?.join_at ?? null,
-    events: events
-      .filter(({ provider_bot_id }) => provider_bot_id)
-      .map(({ type, sub_type, happened_at }) => ({
-        type,
-        ...(sub_type ? { sub_type } : {}),
-        created_at: happened_at,
-      })),
-  };
 }
 
 async function pollResult(app: App, meetingId: string) {

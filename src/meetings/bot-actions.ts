@@ -1,14 +1,17 @@
-import { sql } from "kysely";
+import { type RawBuilder, sql } from "kysely";
 import { z } from "zod";
 import type { App } from "../app.ts";
 import { AppError, ProviderError } from "../lib/errors.ts";
 import {
   type AttendeeAccess,
   type ChatTo,
+  deleteBotData,
   getBot,
   getRecording,
   listParticipants,
+  type Output,
   pauseRecording,
+  presentOutput,
   resumeRecording,
   sendChatMessage,
 } from "../providers/attendee.ts";
@@ -36,16 +39,35 @@ export async function getOwnBot(
   botId: string,
 ): Promise<OwnBot> {
   const ownId = z.guid().safeParse(botId).data ?? null;
+  const isNamed = sql`(bots.id = ${ownId}::uuid or bots.provider_bot_id = ${botId})`;
+  const [bot] = await selectOwn(app, userId, isNamed);
+  if (!bot) throw new AppError("not_found", `No bot ${botId}`);
+  return bot;
+}
+
+/** The bots that a user's meetings have or had, the latest meeting's first. */
+export function listOwnBots(app: Pick<App, "db">, userId: string): Promise<OwnBot[]> {
+  return selectOwn(app, userId, sql`bots.provider_bot_id is not null`);
+}
+
+// Each once, with the meeting that has it now, else the latest that had it.
+async function selectOwn(
+  app: Pick<App, "db">,
+  userId: string,
+  condition: RawBuilder<unknown>,
+): Promise<OwnBot[]> {
   const { rows } = await sql<OwnBot>`
-    select bots.*, meetings.id as meeting_id, meetings.title as meeting_title,
-      coalesce(meetings.bot_id = bots.id, false) as is_current
-    from bots join meetings on meetings.bot_id = bots.id
-      or meetings.id in (select meeting_id from bot_meetings where bot_meetings.bot_id = bots.id)
-    where (bots.id = ${ownId}::uuid or bots.provider_bot_id = ${botId}) and meetings.user_id = ${userId}
-    order by is_current desc, meetings.start_time desc limit 1
+    select * from (
+      select distinct on (bots.id) bots.*, meetings.id as meeting_id, meetings.title as meeting_title,
+        coalesce(meetings.bot_id = bots.id, false) as is_current, meetings.start_time as meeting_start
+      from bots join meetings on meetings.bot_id = bots.id
+        or meetings.id in (select meeting_id from bot_meetings where bot_meetings.bot_id = bots.id)
+      where ${condition} and meetings.user_id = ${userId}
+      order by bots.id, is_current desc, meetings.start_time desc
+    ) as own
+    order by is_current desc, meeting_start desc limit 500
   `.execute(app.db);
-  if (!rows[0]) throw new AppError("not_found", `No bot ${botId}`);
-  return rows[0];
+  return rows;
 }
 
 /** Has a bot leave, or one that is not there yet not come. Others who share it keep it. The second click changes nothing. */
@@ -115,6 +137,38 @@ export async function sendChat(
   await app.db
     .transaction()
     .execute((tx) => noteEvent(tx, bot.id, "wrote_into_chat", app.clock.now()));
+}
+
+/** Has a bot that is in its meeting say or show something to everybody there. */
+export async function present(
+  app: Part,
+  userId: string,
+  botId: string,
+  output: Output,
+): Promise<null> {
+  const { access, providerId } = await reachBot(app, userId, botId);
+  await told(presentOutput(access, providerId, output));
+  return null;
+}
+
+/**
+ * Deletes at the provider what a bot that is over has heard and recorded; what is kept here stays.
+ *
+ * @throws {AppError} `conflict` before it is all kept here, and where others have it too.
+ */
+export async function deleteHeard(app: Part, userId: string, botId: string): Promise<OwnBot> {
+  const access = requireAccess(app);
+  const bot = await getOwnBot(app, userId, botId);
+  if (!bot.provider_bot_id || !bot.is_over || bot.transcript_state !== "final") {
+    throw new AppError("conflict", "What the bot heard is not all here yet");
+  }
+  const { rows: others } = await sql`
+    select from meetings where user_id <> ${userId} and (bot_id = ${bot.id}
+      or id in (select meeting_id from bot_meetings where bot_meetings.bot_id = ${bot.id})) limit 1
+  `.execute(app.db);
+  if (others.length > 0) throw new AppError("conflict", "Others have what this bot heard, too");
+  await applySnapshot(app, bot.id, await told(deleteBotData(access, bot.provider_bot_id)));
+  return getOwnBot(app, userId, bot.id);
 }
 
 /** A link to the recording that opens for 20 minutes at least. Null while there is none. */

@@ -231,6 +231,19 @@ export const sendChatMessage = (
 ) =>
   call(access, "POST", botPath(id, "/send_chat_message"), { body: message, answer: z.unknown() });
 
+/** What a bot can say or show, by the name of the call. */
+export type Output =
+  | {
+      kind: "speech";
+      body: { text: string; text_to_speech_settings?: Record<string, unknown> | undefined };
+    }
+  | { kind: "output_audio" | "output_image"; body: { type: string; data: string } }
+  | { kind: "output_video"; body: { url: string } };
+
+/** Has a bot say or show something; accepted means that it is about to. */
+export const presentOutput = (access: AttendeeAccess, id: string, { kind, body }: Output) =>
+  call(access, "POST", botPath(id, `/${kind}`), { body, answer: z.unknown() });
+
 /** The provider waits a second for the bot to obey. It may refuse, and obey a moment later all the same. */
 export const pauseRecording = (access: AttendeeAccess, id: string) =>
   call(access, "POST", botPath(id, "/pause_recording"), { body: {}, answer: Bot });

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { minutes } from "../../sandbox/google/clock.ts";
+import { hours, minutes } from "../../sandbox/google/clock.ts";
+import { newLink, pass, signInWithAssistant } from "../bots.ts";
 import { eventIn } from "../calendars.ts";
 import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
 
@@ -100,5 +101,137 @@ describe("the bot functions' old addresses", () => {
         }
       }
     }
+  });
+});
+
+describe("attendee-proxy", () => {
+  let t: TestApp;
+  let visitor: Visitor;
+  let stranger: Visitor;
+  before(async () => {
+    t = await openTestApp({ bots: "polled", push: true });
+    t.attendee.settings.speed = 0.1;
+    visitor = await signInWithAssistant(t);
+    stranger = await t.signIn("priya@example.com");
+  });
+  after(() => t[Symbol.asyncDispose]());
+  const as = (who: Visitor) => (method: string, path: string, body?: unknown) =>
+    who.call(method, `/functions/v1/attendee-proxy/${path}`, body);
+  const own = (method: string, path: string, body?: unknown) => as(visitor)(method, path, body);
+
+  test("does for a bot's owner what it passed on, in the provider's shapes", async () => {
+    const wish = {
+      meeting_url: newLink(),
+      bot_name: "Scribe",
+      bot_chat_message: { to: "everyone", message: "Hi" },
+      webhooks: [{ url: "https://example.com/spy", triggers: ["bot.state_change"] }],
+    };
+    const { status, body } = await own("POST", "send-bot", wish);
+    assert.deepEqual([status, body.ok, body.status], [201, true, 201]);
+    const bot_id = body.data.id;
+    const made = t.attendee.asked.find(({ method, path }) => method === "POST" && path === "/bots");
+    assert.ok(made && !JSON.stringify(made).includes("spy"), "nothing is passed on");
+    await pass(t, minutes);
+    const details = await own("GET", `bot-details?bot_id=${bot_id}`);
+    assert.deepEqual(
+      [details.status, details.body.ok, details.body.data.id, details.body.data.state],
+      [200, true, bot_id, "joined_recording"],
+    );
+    const paused = await own("POST", "pause-recording", { bot_id });
+    assert.equal(paused.body.data.state, "joined_recording_paused");
+    await own("POST", "resume-recording", { bot_id });
+    const outputs: [string, Record<string, unknown>][] = [
+      ["send-chat", { message: "Hello" }],
+      ["speech", { text: "Hello" }],
+      ["output-audio", { type: "audio/mp3", data: "AAAA" }],
+      ["output-image", { type: "image/png", data: "AAAA" }],
+      ["output-video", { url: "https://example.com/a.mp4" }],
+    ];
+    for (const [path, more] of outputs) {
+      const { status, body } = await own("POST", path, { bot_id, ...more });
+      assert.deepEqual([status, body], [200, { ok: true, status: 200, data: null }], path);
+      assert.equal((await own("POST", path, { bot_id })).status, 400, path);
+    }
+    await pass(t, 2 * minutes);
+    const chat = (await own("GET", `chat-messages?bot_id=${bot_id}`)).body.data;
+    assert.ok(chat.results.some(({ text }: { text: string }) => text === "Hello"));
+    const people = (await own("GET", `participant-events?bot_id=${bot_id}`)).body.data;
+    assert.equal(people.results[0].event_type, "join");
+    const past = `participant-events?bot_id=${bot_id}&before=2000-01-01T00:00:00Z`;
+    assert.deepEqual((await own("GET", past)).body.data.results, []);
+    const early = await own("POST", "delete-data", { bot_id });
+    assert.deepEqual([early.status, early.body.ok, early.body.status], [409, false, 409]);
+    assert.equal((await own("POST", "leave-meeting", { bot_id })).body.ok, true);
+    t.attendee.settings.speed = 20;
+    await pass(t, 3 * minutes);
+    const { data: spoken } = (await own("GET", `transcript?bot_id=${bot_id}`)).body;
+    assert.ok(spoken[0].transcription.transcript);
+    const { data: recording } = (await own("GET", `recording?bot_id=${bot_id}`)).body;
+    assert.equal((await fetch(recording.url)).status, 200);
+    const erased = await own("POST", "delete-data", { bot_id });
+    assert.equal(erased.body.data.state, "data_deleted", JSON.stringify(erased.body));
+    assert.deepEqual((await own("GET", `transcript?bot_id=${bot_id}`)).body.data, spoken);
+  });
+
+  test("moves, renames and calls off a bot that is to come", async () => {
+    const join_at = new Date(t.clock.now().getTime() + 3 * hours).toISOString();
+    const sent = await own("POST", "send-bot", { meeting_url: newLink(), join_at });
+    const bot_id = sent.body.data.id;
+    assert.equal(sent.body.data.state, "scheduled");
+    const later = new Date(Date.parse(join_at) + 10 * minutes).toISOString();
+    const updates = { join_at: later };
+    const moved = await own("PATCH", "update-bot", { bot_id, updates });
+    assert.equal(moved.status, 200, JSON.stringify(moved.body));
+    assert.equal(Date.parse(moved.body.data.join_at), Date.parse(later));
+    const elsewhere = { bot_id, updates: { meeting_url: newLink() } };
+    assert.equal((await own("PATCH", "update-bot", elsewhere)).status, 400);
+    const called = await own("DELETE", "delete-bot", { bot_id });
+    assert.deepEqual(called.body, { ok: true, status: 200, data: null });
+    assert.equal(t.attendee.bots.has(bot_id), false);
+  });
+
+  test("shows and gives nobody anything of somebody else's, and makes no bot to try the key", async () => {
+    const { bots } = t.attendee;
+    const sent = await own("POST", "send-bot", { meeting_url: newLink() });
+    const bot_id = sent.body.data.id;
+    const listed = (await own("GET", "list-bots")).body;
+    assert.ok(listed.data.results.some(({ id }: { id: string }) => id === bot_id));
+    const foreign = as(stranger);
+    assert.deepEqual((await foreign("GET", "list-bots")).body.data.results, []);
+    const before = t.attendee.asked.length;
+    for (const path of ["bot-details", "transcript", "chat-messages", "recording"]) {
+      const { status, body } = await foreign("GET", `${path}?bot_id=${bot_id}`);
+      assert.deepEqual([status, body.ok, body.status], [404, false, 404], path);
+    }
+    const acts: [string, string, Record<string, unknown>][] = [
+      ["POST", "leave-meeting", {}],
+      ["DELETE", "delete-bot", {}],
+      ["POST", "delete-data", {}],
+      ["POST", "speech", { text: "x" }],
+      ["PATCH", "update-bot", { updates: {} }],
+    ];
+    for (const [method, path, more] of acts) {
+      const { status } = await foreign(method, path, { bot_id, ...more });
+      assert.equal(status, 404, path);
+    }
+    assert.equal(t.attendee.asked.length, before, "the provider was not asked");
+    const count = bots.size;
+    const tried = await own("POST", "test-key");
+    assert.deepEqual(tried.body, { ok: true, status: 200, body: "" });
+    assert.equal(bots.size, count);
+    assert.deepEqual((await own("GET", "bot-details")).body, {
+      ok: false,
+      error: "Missing bot_id",
+    });
+    const nobody = await fetch(`${t.url}/functions/v1/attendee-proxy/list-bots`);
+    assert.equal(nobody.status, 401);
+  });
+
+  test("may be called by pages with all of its methods", async () => {
+    const answer = await fetch(`${t.url}/functions/v1/attendee-proxy/update-bot`, {
+      method: "OPTIONS",
+      headers: { origin: "https://app.example.net", "access-control-request-method": "PATCH" },
+    });
+    assert.match(answer.headers.get("access-control-allow-methods") ?? "", /PATCH, DELETE/);
   });
 });
