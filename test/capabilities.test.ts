@@ -5,6 +5,17 @@ import { test } from "node:test";
 import { handlers } from "../src/jobs.ts";
 import { openTestApp } from "./harness.ts";
 
+test("docs/capabilities.md names further old addresses that answer", async () => {
+  await using t = await openTestApp({ workers: false });
+  const page = await readFile(new URL("../docs/capabilities.md", import.meta.url), "utf8");
+  const names = [...page.matchAll(/^- `([a-z-]+)`:/gm)].map(([, name]) => name);
+  assert.ok(names.length > 0);
+  const routes = t.server.printRoutes({ commonPrefix: false });
+  for (const name of names) {
+    assert.match(routes, new RegExp(`/functions/v1/${name}[/ ]`), `no route of ${name}`);
+  }
+});
+
 test("docs/capabilities.md names 24 functions, and only routes, jobs, files and tests that exist", async () => {
   await using t = await openTestApp();
   const page = await readFile(new URL("../docs/capabilities.md", import.meta.url), "utf8");

@@ -20,6 +20,7 @@ import { calendarGateway } from "../gateway/calendar.ts";
 import { calendarChannelGateway } from "../gateway/calendar-channel.ts";
 import { driveGateway } from "../gateway/drive.ts";
 import { googleCalendarGateway } from "../gateway/google-calendar.ts";
+import { inboundMailGateway } from "../gateway/inbound-mail.ts";
 import { mailGateway } from "../gateway/mail.ts";
 import { projectGateway } from "../gateway/projects.ts";
 import { signInGateway } from "../gateway/sign-in.ts";
@@ -132,6 +133,7 @@ export async function openServer(
       await old.register(calendarChannelGateway, { app });
       await old.register(googleCalendarGateway, { app });
       await old.register(mailGateway, { app });
+      await old.register(inboundMailGateway, { app });
       await old.register(driveGateway, { app });
       await old.register(syncGateway, { app });
       await old.register(projectGateway, { app });

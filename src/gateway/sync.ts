@@ -7,7 +7,7 @@ import type { App } from "../app.ts";
 import { AppError } from "../lib/errors.ts";
 import { activityTypes, recordActivity } from "../sync/activity.ts";
 import { listFeeds } from "../sync/feeds.ts";
-import { applyMail } from "../sync/mailboxes.ts";
+import { applyMailIn } from "../sync/mailboxes.ts";
 import { type ServiceResult, services, syncAll, syncService } from "../sync/services.ts";
 import { oldPost } from "./old-address.ts";
 
@@ -82,13 +82,10 @@ function resultOf(result: ServiceResult) {
 
 // The caller's word is only a hint: the mail itself, in one of the user's own mailboxes, says whom it is for.
 async function takeDetection(app: App, userId: string, messageId: string): Promise<void> {
-  for (const feed of await listFeeds(app, userId, ["gmail"])) {
-    try {
-      await applyMail(app, feed, messageId);
-      return;
-    } catch (error) {
-      if (!(error instanceof AppError)) throw error;
-    }
+  try {
+    await applyMailIn(app, await listFeeds(app, userId, ["gmail"]), messageId);
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
   }
 }
 

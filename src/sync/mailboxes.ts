@@ -38,3 +38,17 @@ export async function applyMail(app: SyncApp, feed: Feed, messageId: string): Pr
     return to.length;
   });
 }
+
+/** Handles a mail in the first of some mailboxes that has it; one in trouble hides no other. @throws as {@link applyMail} does. */
+export async function applyMailIn(app: SyncApp, feeds: Feed[], messageId: string): Promise<number> {
+  let failure = new AppError("not_found", `No mail ${messageId} in a mailbox that is followed`);
+  for (const feed of feeds) {
+    try {
+      return await applyMail(app, feed, messageId);
+    } catch (error) {
+      if (!(error instanceof AppError)) throw error;
+      if (error.code !== "not_found") failure = error;
+    }
+  }
+  throw failure;
+}

@@ -91,6 +91,66 @@ describe("the old addresses of the mail functions", () => {
     await t.idle();
     assert.equal((await documentsOf(visitor)).length, 3);
   });
+
+  test("process-inbound-emails believes the mailbox, not what it is given, and the service alone", async () => {
+    t.google.gmail.notices.isOn = false;
+    const { ids } = await t.google.gmail.send({ ...mail, subject: "Inbound" });
+    const message = (id: string, to: string) => ({
+      id,
+      snippet: "invented",
+      payload: { headers: [{ name: "To", value: to }] },
+    });
+    const messages = [
+      message(ids[ana]!, `Ana <${anasAssistant}>`),
+      message("made-up", anasAssistant),
+      message(ids[ana]!, "someone@example.com"),
+      { id: "bare" },
+    ];
+    const path = "process-inbound-emails";
+    assert.equal((await call(visitor, path, { messages })).status, 403);
+    const forged = await fetch(`${t.url}/functions/v1/${path}`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ messages }),
+    });
+    assert.equal(forged.status, 401);
+    const post = (body: unknown) => t.asService("POST", `/functions/v1/${path}`, body);
+    for (const _ of ["first", "repeat"]) {
+      const { status, body } = await post({ messages });
+      assert.equal(status, 200);
+      assert.deepEqual(body.summary, { total: 4, successful: 1, failed: 3 });
+      assert.equal(body.message, "Processed 4 messages: 1 successful, 3 failed");
+      const [taken, ...others] = body.results;
+      assert.deepEqual(
+        [taken.success, taken.message, taken.user_id],
+        [true, "Email processed successfully for user: ana", visitor.userId],
+      );
+      assert.deepEqual(
+        others.map((one: { message: string }) => one.message),
+        [
+          "Error processing email: No mail made-up in a mailbox that is followed",
+          "No valid username found in email address",
+          'No "To" header found in email',
+        ],
+      );
+      await t.idle();
+      const documents = await documentsOf(visitor);
+      assert.equal(documents.length, 4);
+      assert.ok(documents.some(({ title }: { title: string }) => title === "Inbound"));
+    }
+    const { body } = await post({ messages });
+    assert.match(body.results[0].document_id, /^[0-9a-f-]{36}$/);
+    const wrong = await post({ messages: "x" });
+    assert.deepEqual(wrong, {
+      ...wrong,
+      status: 400,
+      body: {
+        success: false,
+        error: "Missing or invalid messages array",
+        message: "Failed to process inbound emails",
+      },
+    });
+  });
 });
 
 describe("the mail routes", () => {
