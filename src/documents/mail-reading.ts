@@ -30,7 +30,8 @@ export async function readMailTextApart(
     (await readApart({ root: whole, isParted: false }, { signal, seconds }));
   if (text) return text;
   const cut = `the text could not be read within ${seconds} seconds`;
-  return { text: "", quoted: null, signature: null, cut, attachments: attachmentsOf(root) };
+  const attachments = attachmentsOf(root);
+  return { text: "", quoted: null, signature: null, cut, attachments, fileIds: [] };
 }
 
 function withBodies(part: MailPart, fetched: ReadonlyMap<MailPart, Buffer>): MailPart {

@@ -2,6 +2,7 @@ import EmailReplyParser from "email-reply-parser";
 import { convert } from "html-to-text";
 import { beginningOf } from "../lib/text.ts";
 import type { MailPart } from "../providers/google/mail-part.ts";
+import { fileIdsIn } from "./drive-links.ts";
 
 /** What a mail says, and what came with it. */
 export type MailText = {
@@ -12,6 +13,8 @@ export type MailText = {
   /** What was left out, in words. */
   cut: string | null;
   attachments: MailAttachment[];
+  /** The files of Google Drive that it links to. */
+  fileIds: string[];
 };
 
 export type MailAttachment = { name: string; type: string; size: number };
@@ -58,6 +61,7 @@ export function readMailText(root: MailPart, { isParted }: { isParted: boolean }
     ...(isParted ? partText(text) : { text, quoted: null, signature: null }),
     cut: cuts.length > 0 ? `${cuts.join("; ")}` : null,
     attachments: attachmentsOf(root),
+    fileIds: fileIdsIn(alternativesOf(root).map(sourceOf).join("\n")),
   };
 }
 
@@ -82,7 +86,22 @@ function bodiesOf(part: MailPart): MailPart[] {
   const isText = ["text/plain", "text/html", "text/calendar", "text/enriched"].includes(
     part.mimeType,
   );
-  return isText && !part.isAttached && part.filename === "" ? [part] : [];
+  return isText && isWritten(part) ? [part] : [];
+}
+
+// What was written, in each form that it was sent in: the plain text of some mailers has lost the links of their HTML.
+function alternativesOf(part: MailPart): MailPart[] {
+  if (part.mimeType.startsWith("multipart/")) return part.parts.flatMap(alternativesOf);
+  const hasLinks = ["text/plain", "text/html"].includes(part.mimeType);
+  return hasLinks && isWritten(part) ? [part] : [];
+}
+
+function isWritten({ isAttached, filename }: MailPart): boolean {
+  return !isAttached && filename === "";
+}
+
+function sourceOf({ data, charset }: MailPart): string {
+  return data ? decode(data.subarray(0, largestBody), charset) : "";
 }
 
 // Some mailers send an empty plain part beside the HTML that says it all.
