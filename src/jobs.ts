@@ -10,6 +10,7 @@ import { type DeliveryContents, sendDelivery } from "./documents/deliveries.ts";
 import { driveSyncEnded, driveSyncPayload } from "./documents/drive-sync.ts";
 import { checkFile, listFolder, readFile } from "./documents/file-reading.ts";
 import { takeMail } from "./documents/mail.ts";
+import { followLinks } from "./documents/mail-links.ts";
 import { reconcileBot } from "./meetings/bot-assignment.ts";
 import { pollBotsByClock } from "./meetings/bot-polling.ts";
 import { tendBot } from "./meetings/bot-tending.ts";
@@ -17,6 +18,7 @@ import { deriveForUser } from "./meetings/meetings.ts";
 import { runOnboarding } from "./projects/onboarding.ts";
 import type { Handlers } from "./queue/catalog.ts";
 import { runSchedule, type Schedules } from "./queue/schedule-runs.ts";
+import { followFile } from "./sync/drive-feeds.ts";
 import { startFeeds } from "./sync/feeds.ts";
 import { pollFeeds } from "./sync/polling.ts";
 import { type Renewed, renewWatches, repairWatches } from "./sync/renewal.ts";
@@ -72,6 +74,11 @@ export const handlers: Handlers<App> = {
   "bots.reconcile": reconcileBot,
   "bots.tend": (app, payload, { signal }) => tendBot(app, payload, { signal }),
   "mail.take": takeMail,
+  "mail.links": (app, payload, { signal }) =>
+    followLinks(app, payload, {
+      follow: (userId, wish) => followFile(app, userId, wish),
+      signal,
+    }),
   "files.read": readFile,
   "files.check": checkFile,
   "files.list_folder": listFolder,

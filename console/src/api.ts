@@ -109,6 +109,16 @@ export type WholeDocument = Document & {
   cut: string | null;
   recipients: { type?: string; name?: string | null; address?: string }[];
   attachments: { name?: string; type?: string; size?: number }[];
+  links: FileLink[];
+};
+
+/** A file of Google Drive that a mail links to. */
+export type FileLink = {
+  file_id: string;
+  state: "waiting" | "followed" | "unseen" | "stopped";
+  reason: string | null;
+  document_id: string | null;
+  title: string | null;
 };
 
 /** A file or folder of Google Drive that is followed. */
@@ -119,7 +129,7 @@ export type WatchedFile = {
   name: string;
   url: string | null;
   account: string | null;
-  origin: "subscribed" | "folder" | "shared";
+  origin: "subscribed" | "folder" | "shared" | "linked";
   is_folder: boolean;
   state: "active" | "trashed" | "removed" | "lost" | "stopped";
   state_reason: string | null;

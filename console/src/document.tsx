@@ -3,6 +3,7 @@ import { useContext } from "react";
 import {
   classifyDocument,
   type Delivery,
+  type FileLink,
   fetchDeliveries,
   fetchDocument,
   fetchDocumentWhy,
@@ -33,7 +34,7 @@ export function DocumentPage({ id }: { id: string }) {
       </>
     );
   }
-  const { title, author, received_at, source, source_url, recipients } = document.data;
+  const { title, author, received_at, source, source_url, recipients, links } = document.data;
   return (
     <>
       {back}
@@ -70,6 +71,7 @@ export function DocumentPage({ id }: { id: string }) {
         </p>
         <Text document={document.data} />
       </article>
+      {links.length > 0 && <Links links={links} />}
       <section className="stacked" aria-labelledby="place">
         <h2 id="place">Project</h2>
         <Move document={document.data} />
@@ -109,6 +111,39 @@ function Folded({ title, text }: { title: string; text: string | null }) {
       <summary>{title}</summary>
       <p className="text faint">{text}</p>
     </details>
+  );
+}
+
+const linkStates: Record<FileLink["state"], string> = {
+  waiting: "looking for it",
+  followed: "followed",
+  unseen: "not seen",
+  stopped: "no longer followed",
+};
+
+function Links({ links }: { links: FileLink[] }) {
+  return (
+    <section className="stacked" aria-labelledby="links">
+      <h2 id="links">Files it links to</h2>
+      <ul className="plain">
+        {links.map(({ file_id, state, reason, document_id, title }) => {
+          const name = title ?? "A file of Drive";
+          return (
+            <li key={file_id} className="row">
+              <div>
+                <p>
+                  {document_id ? <Link href={`/documents?id=${document_id}`}>{name}</Link> : name}
+                </p>
+                {reason && <p className="faint">{reason}.</p>}
+              </div>
+              <span className={state === "unseen" ? "badge warn" : "badge"}>
+                {linkStates[state]}
+              </span>
+            </li>
+          );
+        })}
+      </ul>
+    </section>
   );
 }
 

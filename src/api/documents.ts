@@ -49,6 +49,21 @@ const WholeDocument = DocumentAnswer.extend({
   thread_id: z.string().nullable(),
   recipients: z.array(z.looseObject({})),
   attachments: z.array(z.looseObject({})),
+  links: z
+    .array(
+      z.object({
+        file_id: z.string().describe("Google's id of the file"),
+        state: z
+          .enum(["waiting", "followed", "unseen", "stopped"])
+          .describe(
+            "`unseen`: none of the caller's accounts sees it; once it is shared it is followed",
+          ),
+        reason: z.string().nullable(),
+        document_id: z.guid().nullable().describe("The file's own document; folders have none"),
+        title: z.string().nullable(),
+      }),
+    )
+    .describe("The files of Google Drive that a mail links to"),
 });
 
 const Try = z.object({
@@ -405,5 +420,6 @@ function wholeAnswer(
     thread_id: document.thread_id,
     recipients: Objects.parse(document.recipients),
     attachments: Objects.parse(document.attachments),
+    links: document.links,
   };
 }

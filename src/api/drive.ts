@@ -4,20 +4,13 @@ import type { App } from "../app.ts";
 import type { WatchedFile } from "../documents/file-news.ts";
 import { checkFile } from "../documents/file-reading.ts";
 import {
-  type DriveReader,
   getWatchedFile,
   listWatchedFiles,
   resendFile,
-  subscribeFile,
   unsubscribeFile,
 } from "../documents/file-subscriptions.ts";
 import { AppError, ProviderError } from "../lib/errors.ts";
-import {
-  endLoneFeeds,
-  followAlone,
-  listDriveReaders,
-  serviceDriveReader,
-} from "../sync/drive-feeds.ts";
+import { endLoneFeeds, followFile } from "../sync/drive-feeds.ts";
 import { findFeed } from "../sync/feeds.ts";
 import { pollIfDue } from "../sync/polling.ts";
 import { waitForRuns } from "../sync/waiting.ts";
@@ -42,7 +35,7 @@ const File = z.object({
   size: z.int().nullable(),
   owner: z.string().nullable(),
   account: z.string().nullable(),
-  origin: z.enum(["subscribed", "folder", "shared"]),
+  origin: z.enum(["subscribed", "folder", "shared", "linked"]),
   is_folder: z.boolean(),
   state: State,
   state_reason: z.string().nullable(),
@@ -102,7 +95,7 @@ export const driveRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, {
     async (request, reply) => {
       const userId = userOf(request);
       const { file_id, document_id, own_channel } = request.body;
-      const { id } = await follow(app, userId, {
+      const { id } = await followFile(app, userId, {
         fileId: file_id,
         documentId: document_id ?? null,
         isAlone: own_channel ?? false,
@@ -234,29 +227,6 @@ export const driveRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, {
     },
   );
 };
-
-/** Follows a file of this user, through their own accounts or the service account. @throws {AppError} */
-export async function follow(
-  app: App,
-  userId: string,
-  wish: { fileId: string; documentId: string | null; isAlone?: boolean },
-): Promise<WatchedFile> {
-  const through = (readers: DriveReader[]) =>
-    subscribeFile(
-      app,
-      userId,
-      { readers, followAlone: (tx, owner, file) => followAlone(app, tx, owner, file) },
-      wish,
-    );
-  try {
-    return await through(await listDriveReaders(app, userId));
-  } catch (error) {
-    if (!(error instanceof AppError) || error.code !== "not_found") throw error;
-    const service = await serviceDriveReader(app, wish.fileId);
-    if (!service) throw error;
-    return through([service]);
-  }
-}
 
 /** Looks for changes through the log that tells of a file, if that is due. */
 export async function pollFile(

@@ -493,7 +493,7 @@ export type Tables = {
     feed_id: string;
     file_id: string;
     document_id: Text;
-    origin: "subscribed" | "folder" | "shared";
+    origin: "subscribed" | "folder" | "shared" | "linked";
     folder_id: Text;
     depth: Generated<number>;
     is_folder: Generated<boolean>;
@@ -517,6 +517,16 @@ export type Tables = {
     generation: Generated<number>;
     last_changed_at: Time;
     last_checked_at: Time;
+    created_at: Date;
+    updated_at: Date;
+  };
+  document_links: {
+    document_id: string;
+    user_id: string;
+    file_id: string;
+    target_id: Text;
+    state: Generated<"waiting" | "found" | "unseen">;
+    reason: Text;
     created_at: Date;
     updated_at: Date;
   };

@@ -3,6 +3,7 @@ import type { App } from "../app.ts";
 import { AppError } from "../lib/errors.ts";
 import { enqueue } from "../queue/queue.ts";
 import { requireProject, startClassification, tellOwner } from "./classification.ts";
+import { listLinks } from "./mail-links.ts";
 
 type Part = Pick<App, "db" | "clock" | "config" | "queue">;
 
@@ -73,7 +74,7 @@ export async function listDocuments(app: Pick<App, "db">, userId: string, filter
     .execute();
 }
 
-/** One document with its text. @throws {AppError} `not_found` */
+/** One document with its text, and what it links to. @throws {AppError} `not_found` */
 export async function getDocument(app: Pick<App, "db">, userId: string, id: string) {
   const [document] = await listDocuments(app, userId, { id, limit: 1 });
   if (!document) throw new AppError("not_found", `No document ${id}`);
@@ -84,7 +85,7 @@ export async function getDocument(app: Pick<App, "db">, userId: string, id: stri
     .select(["text", "quoted", "signature", "cut"])
     .where("documents.id", "=", id)
     .executeTakeFirstOrThrow();
-  return { ...document, ...more };
+  return { ...document, ...more, links: await listLinks(app, id) };
 }
 
 /** A person puts a document into a project, or into none: no workflow overwrites that. @throws {AppError} */

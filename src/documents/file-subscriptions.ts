@@ -10,6 +10,7 @@ import { tellOwner } from "./classification.ts";
 import { startDeliveries, targetOf } from "./deliveries.ts";
 import { contentKeyOf, type WatchedFile } from "./file-news.ts";
 import type { FilesApp } from "./file-reading.ts";
+import { followedBefore, mirrorWatches } from "./older-watches.ts";
 import { addWatched, type DriveAccount, listFolderJob, readJob } from "./watched-files.ts";
 
 /** An account whose log of changes is followed, and the connection that it is read with. */
@@ -26,21 +27,30 @@ export type FollowAlone = (
   file: { fileId: string; name: string },
 ) => Promise<string>;
 
+/** Which file is to be followed, and how. */
+export type FileWish = {
+  fileId: string;
+  documentId: string | null;
+  isAlone?: boolean;
+  /** Who asks for it: a person, who is told where it is followed already, or a mail that links to it. */
+  origin?: "subscribed" | "linked";
+};
+
 /**
  * Follows a file, or a folder with what is in it, through the first of the accounts that sees it. A document that is
  * named becomes the file's; without one, the file gets its own. A shortcut stands for what it leads to. Where no log of
- * changes tells of the file, or `isAlone` is wished, it is followed by a feed of its own.
+ * changes tells of the file, or `isAlone` is wished, it is followed by a feed of its own. A link is no reason to follow
+ * again what somebody stopped following.
  *
  * @throws {AppError} `not_found` for a document that is not the user's, and a file that none of the accounts sees;
- *   `conflict` where the file is followed already.
+ *   `conflict` where the file is followed already, and a person asks for it.
  */
 export async function subscribeFile(
   app: FilesApp,
   userId: string,
   { readers, followAlone }: { readers: DriveReader[]; followAlone: FollowAlone },
-  wish: { fileId: string; documentId: string | null; isAlone?: boolean },
+  { fileId, documentId, isAlone = false, origin = "subscribed" }: FileWish,
 ): Promise<WatchedFile> {
-  const { fileId, documentId, isAlone = false } = wish;
   if (documentId) await requireDocument(app, userId, documentId);
   const { reader: seeing, file } = await findReader(app, userId, readers, fileId);
   const id = await app.db.transaction().execute(async (tx) => {
@@ -52,6 +62,7 @@ export async function subscribeFile(
       .forUpdate()
       .executeTakeFirst();
     const isFollowed = known?.state === "active" || known?.state === "trashed";
+    if (known && origin === "linked" && (isFollowed || known.state === "stopped")) return known.id;
     if (isFollowed) throw new AppError("conflict", "This file is followed already");
     const isFolder = file.mimeType === folderType;
     const { connectionId } = seeing;
@@ -62,16 +73,12 @@ export async function subscribeFile(
         : seeing.feedId;
     const reader = { ...seeing, feedId };
     const watchedId = known
-      ? await followAgain(app, tx, known, { reader, file, documentId })
-      : (
-          await addWatched(app, tx, reader.feedId, [
-            { file, userId, origin: "subscribed", ...(documentId ? { documentId } : {}) },
-          ])
-        )[0]?.id;
+      ? await followAgain(app, tx, known, { reader, file, documentId, origin })
+      : await followFirst(app, tx, { userId, reader, file, documentId, origin });
     if (!watchedId) throw new AppError("conflict", "This file is followed already");
     const document = documentId ?? known?.document_id ?? null;
     if (document) await markFollowed(app, tx, document, file);
-    await mirrorWatch(app, tx, watchedId);
+    await mirrorWatches(app, tx, [watchedId]);
     await enqueue(app, tx, isFolder ? listFolderJob(watchedId) : readJob(watchedId));
     return watchedId;
   });
@@ -133,11 +140,34 @@ function isTheirs({ owner, sharedWith }: DriveFile, own: Set<string>): boolean {
   return own.has(owner?.toLowerCase() ?? "") || sharedWith.some((email) => own.has(email));
 }
 
+type Following = {
+  reader: DriveReader;
+  file: DriveFile;
+  documentId: string | null;
+  origin: "subscribed" | "linked";
+};
+
+// Null where somebody else was first.
+async function followFirst(
+  app: FilesApp,
+  tx: Tx,
+  first: Following & { userId: string },
+): Promise<string | null> {
+  const { userId, reader, file, origin } = first;
+  const documentId =
+    first.documentId ?? (await followedBefore(tx, userId, [file])).get(file.id) ?? null;
+  const wanted = documentId
+    ? { file, userId, origin: "subscribed" as const, documentId }
+    : { file, userId, origin };
+  const [added] = await addWatched(app, tx, reader.feedId, [wanted]);
+  return added?.id ?? null;
+}
+
 async function followAgain(
   app: FilesApp,
   tx: Tx,
   known: { id: string },
-  { reader, file, documentId }: { reader: DriveReader; file: DriveFile; documentId: string | null },
+  { reader, file, documentId, origin }: Following,
 ): Promise<string> {
   const now = app.clock.now();
   await tx
@@ -146,7 +176,7 @@ async function followAgain(
       feed_id: reader.feedId,
       state: file.isTrashed ? "trashed" : "active",
       state_reason: file.isTrashed ? "It is in the trash" : null,
-      origin: "subscribed",
+      origin,
       name: file.name,
       mimetype: file.mimeType,
       url: file.url,
@@ -185,26 +215,6 @@ async function markFollowed(
     })
     .where("id", "=", documentId)
     .execute();
-}
-
-// The older product's pages read what is followed from `drive_file_watches`.
-async function mirrorWatch(app: FilesApp, tx: Tx, watchedId: string): Promise<void> {
-  const now = app.clock.now();
-  await sql`
-    insert into drive_file_watches (document_id, project_id, file_id, channel_id, resource_id, expiration, is_active,
-      created_at, updated_at)
-    select watched.document_id, documents.project_id, watched.file_id, coalesce(watch.id, watched.feed_id)::text,
-      coalesce(watch.resource_id, ''), coalesce(watch.expires_at, ${now}::timestamptz), true, ${now}::timestamptz,
-      ${now}::timestamptz
-    from watched_files as watched
-    join documents on documents.id = watched.document_id
-    left join lateral (
-      select id, resource_id, expires_at from watches where feed_id = watched.feed_id and state = 'open'
-      order by opened_at desc limit 1
-    ) as watch on true
-    where watched.id = ${watchedId}
-    on conflict (document_id, file_id) where is_active do nothing
-  `.execute(tx);
 }
 
 /** A followed file of this user, by our id, by Google's, or by its document. @throws {AppError} `not_found` */

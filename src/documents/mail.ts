@@ -14,6 +14,7 @@ import type { GoogleRequest } from "../providers/google/request.ts";
 import { enqueue, type NewJob } from "../queue/queue.ts";
 import type { AddressedTo } from "./assistant-address.ts";
 import { startClassification, tellOwner } from "./classification.ts";
+import { keepLinks } from "./mail-links.ts";
 import { readMailTextApart } from "./mail-reading.ts";
 import { type MailText, missingBodies } from "./mail-text.ts";
 import {
@@ -239,8 +240,8 @@ async function noteActivity(app: Pick<App, "clock">, tx: Tx, userIds: string[]):
 }
 
 /**
- * Reads a mail that was taken and makes its document: body, attachments by name, and the way on to classification. One
- * document for each decision, however often this runs. A mail that was deleted before it could be read is logged.
+ * Reads a mail that was taken and makes its document: body, attachments by name, the files it links to, and the way on to
+ * classification. One document for each decision, however often this runs. A mail that was deleted before it could be read is logged.
  *
  * @throws {ProviderError} to be tried again
  */
@@ -368,6 +369,7 @@ async function keepDocument(
     .where("message_key", "=", decision.message_key)
     .where("inbound_address", "=", decision.virtual_email)
     .execute();
+  jobs.push(...(await keepLinks(app, tx, { documentId, userId, fileIds: text.fileIds })));
   await enqueue(app, tx, jobs);
   await tellOwner(tx, userId, documentId);
   return 1;

@@ -19,6 +19,7 @@ import {
   statusOf,
   type WatchedFile,
 } from "./file-news.ts";
+import { followedBefore, mirrorWatches } from "./older-watches.ts";
 
 /** Whose log of changes told: the feed, its user, and the account's address. */
 export type DriveAccount = { feedId: string; userId: string; account: string };
@@ -43,8 +44,8 @@ export const mostInFolder = 1_000;
 
 /**
  * Takes what Google says of files: of those that are followed, what is new is kept, their documents follow, and what is
- * to be told or read is on its way. A file that came into a watched folder, or was shared with its owner's assistant,
- * is followed from now on. A handful of statements, however many files.
+ * to be told or read is on its way. A file that came into a watched folder, was shared with its owner's assistant, or is
+ * seen at last and a mail links to it, is followed from now on. A handful of statements, however many files.
  */
 export async function recordFileChanges(
   app: Part,
@@ -93,7 +94,9 @@ export async function recordFileChanges(
     ],
     told: toldOf([
       ...changed.map(({ row }) => row),
-      ...added.map(({ documentId, userId }) => ({ document_id: documentId, user_id: userId })),
+      ...added.flatMap(({ documentId, userId, linkedFrom }) =>
+        [documentId, ...linkedFrom].map((id) => ({ document_id: id, user_id: userId })),
+      ),
     ]),
   };
 }
@@ -184,9 +187,16 @@ function factOf({ row, file, news }: News): Fact[] {
   ];
 }
 
-type Added = { id: string; documentId: string | null; userId: string; isFolder: boolean };
+type Added = {
+  id: string;
+  documentId: string | null;
+  userId: string;
+  isFolder: boolean;
+  /** The documents that link to it, which had not found it before. */
+  linkedFrom: string[];
+};
 
-// What came into a watched folder, and what was shared with its owner's own assistant.
+// What came into a watched folder, what was shared with its owner's own assistant, and what their mails link to.
 async function followNew(
   app: Part,
   tx: Tx,
@@ -197,18 +207,27 @@ async function followNew(
   if (there.length === 0) return [];
   const folders = await foldersOf(tx, account, there);
   const shared = await sharedWithAssistant(app, tx, account, there);
-  const legacy = await followedBefore(tx, account, there);
+  const legacy = await followedBefore(tx, account.userId, there);
+  const linked = await soughtByLinks(tx, account, there);
   const wanted = there.flatMap((file): Wanted[] => {
     const before = legacy.get(file.id);
     if (before) return [{ file, userId: account.userId, origin: "subscribed", documentId: before }];
     if (shared.has(file.id)) return [{ file, userId: account.userId, origin: "shared" }];
+    if (linked.has(file.id)) return [{ file, userId: account.userId, origin: "linked" }];
     const folder = file.parents.flatMap((parent) => folders.get(parent) ?? [])[0];
     if (!folder || folder.left <= 0) return [];
     folder.left -= 1;
     const { id: folderId, depth, user_id: userId } = folder;
     return [{ file, userId, origin: "folder", folderId, depth: depth + 1 }];
   });
-  return addWatched(app, tx, account.feedId, wanted);
+  const added = await addWatched(app, tx, account.feedId, wanted);
+  const asked = added.filter(({ linkedFrom }) => linkedFrom.length > 0);
+  await mirrorWatches(
+    app,
+    tx,
+    asked.map(({ id }) => id),
+  );
+  return added;
 }
 
 /** A file that is to be followed. Without a document of its own it gets one. */
@@ -221,7 +240,10 @@ export type Wanted = {
   depth?: number;
 };
 
-/** Follows files from now on. Those that their user follows already stay as they are. */
+/**
+ * Follows files from now on; the links that sought them have found them. Those that their user follows already stay as
+ * they are.
+ */
 export async function addWatched(
   app: Part,
   tx: Tx,
@@ -262,6 +284,7 @@ export async function addWatched(
     user_id: string;
     document_id: string | null;
     is_folder: boolean;
+    linked_from: string[];
   }>`
     with given as (
       select * from jsonb_to_recordset(${JSON.stringify(rows)}::jsonb) as given (id uuid, user_id uuid, feed_id uuid,
@@ -293,14 +316,23 @@ export async function addWatched(
       update documents set watch_active = true, file_id = given.file_id
       from given join added on added.id = given.id
       where documents.id = given.document_id and given.new_document is null
+    ),
+    linked as (
+      update document_links as link set state = 'found', reason = null, updated_at = ${now}::timestamptz
+      from given join added on added.id = given.id
+      where link.user_id = given.user_id and link.file_id = given.file_id and link.state <> 'found'
+      returning added.id, link.document_id
     )
-    select * from added
+    select id, user_id, document_id, is_folder,
+      array(select document_id from linked where linked.id = added.id) as linked_from
+    from added
   `.execute(tx);
-  return added.map(({ id, user_id, document_id, is_folder }) => ({
+  return added.map(({ id, user_id, document_id, is_folder, linked_from }) => ({
     id,
     userId: user_id,
     documentId: document_id,
     isFolder: is_folder,
+    linkedFrom: linked_from,
   }));
 }
 
@@ -365,25 +397,23 @@ async function sharedWithAssistant(
   return new Set(named.filter(isOwn).map(({ id }) => id));
 }
 
-// What the older product has followed goes on being followed, with its document.
-async function followedBefore(
+async function soughtByLinks(
   tx: Tx,
   { userId }: DriveAccount,
   files: DriveFile[],
-): Promise<Map<string, string>> {
+): Promise<Set<string>> {
   const rows = await tx
-    .selectFrom("drive_file_watches")
-    .innerJoin("documents", "documents.id", "drive_file_watches.document_id")
-    .select(["drive_file_watches.file_id", "documents.id"])
-    .where("drive_file_watches.is_active", "=", true)
-    .where("documents.created_by", "=", userId)
+    .selectFrom("document_links")
+    .select("file_id")
+    .where("user_id", "=", userId)
+    .where("state", "!=", "found")
     .where(
-      "drive_file_watches.file_id",
+      "file_id",
       "in",
       files.map(({ id }) => id),
     )
     .execute();
-  return new Map(rows.map(({ file_id, id }) => [file_id, id]));
+  return new Set(rows.map(({ file_id }) => file_id));
 }
 
 function toldOf(rows: { user_id: string; document_id: string | null }[]): Map<string, string[]> {

@@ -1,11 +1,12 @@
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
-import { follow, lookAt, outcomeSince, pollFile } from "../api/drive.ts";
+import { lookAt, outcomeSince, pollFile } from "../api/drive.ts";
 import { userOrNull } from "../api/session.ts";
 import { ChannelHeaders, messageOf } from "../api/webhooks.ts";
 import type { App } from "../app.ts";
 import { getWatchedFile } from "../documents/file-subscriptions.ts";
 import { AppError } from "../lib/errors.ts";
+import { followFile } from "../sync/drive-feeds.ts";
 import { listFeedsOf } from "../sync/feeds.ts";
 import { acceptNotification } from "../sync/notifications.ts";
 import { pollIfDue } from "../sync/polling.ts";
@@ -154,7 +155,7 @@ export const driveGateway: FastifyPluginAsyncZod<{ app: App }> = async (server, 
       const owner = userOrNull(request) ?? userId ?? (await ownerOf(app, documentId));
       if (!owner) return refuse("Document not found");
       try {
-        const file = await follow(app, owner, { fileId, documentId });
+        const file = await followFile(app, owner, { fileId, documentId });
         const feeds = (await listFeedsOf(app, ["drive"])).filter(({ id }) => id === file.feed_id);
         const [channel] = await openPush(app, feeds).catch(withoutPush);
         return {

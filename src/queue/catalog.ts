@@ -61,6 +61,8 @@ export const catalog = {
   "bots.tend": job(z.object({ botId: z.guid() }), { concurrency: 8, expireSeconds: 120 }),
   /** Reads a mail that was taken, and makes the document of it. */
   "mail.take": job(z.object({ decisionId: z.guid() }), { retryLimit: 100, concurrency: 4 }),
+  /** Follows the files that a mail links to. */
+  "mail.links": job(z.object({ documentId: z.guid() }), { retryLimit: 100 }),
   /** Reads the content of a file that is followed. Its failures wait in the file's own row. */
   "files.read": job(z.object({ watchedFileId: z.guid() }), { concurrency: 4 }),
   /** Looks at a file by itself. */

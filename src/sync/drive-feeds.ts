@@ -1,8 +1,9 @@
 import { connectServiceDrive, openServiceDrive } from "../accounts/service-drive.ts";
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
-import type { DriveReader } from "../documents/file-subscriptions.ts";
-import { ProviderError } from "../lib/errors.ts";
+import type { WatchedFile } from "../documents/file-news.ts";
+import { type DriveReader, type FileWish, subscribeFile } from "../documents/file-subscriptions.ts";
+import { AppError, ProviderError } from "../lib/errors.ts";
 import { getFile } from "../providers/google/drive.ts";
 import type { GoogleRequest } from "../providers/google/request.ts";
 import { enqueue } from "../queue/queue.ts";
@@ -12,8 +13,27 @@ import { type Feed, listFeeds, startFeeds, syncJob } from "./feeds.ts";
 
 type Part = Pick<App, "db" | "clock" | "queue" | "config">;
 
+/** Follows a file of this user, through their own accounts or the service account. @throws {AppError} */
+export async function followFile(app: App, userId: string, wish: FileWish): Promise<WatchedFile> {
+  const through = (readers: DriveReader[]) =>
+    subscribeFile(
+      app,
+      userId,
+      { readers, followAlone: (tx, owner, file) => followAlone(app, tx, owner, file) },
+      wish,
+    );
+  try {
+    return await through(await listDriveReaders(app, userId));
+  } catch (error) {
+    if (!(error instanceof AppError) || error.code !== "not_found") throw error;
+    const service = await serviceDriveReader(app, wish.fileId);
+    if (!service) throw error;
+    return through([service]);
+  }
+}
+
 /** The accounts of a user whose Drive is followed, the one that signs in first. */
-export async function listDriveReaders(app: Part, userId: string): Promise<DriveReader[]> {
+async function listDriveReaders(app: Part, userId: string): Promise<DriveReader[]> {
   const feeds = await listFeeds(app, userId, ["drive"]);
   return feeds.flatMap((feed) => (isLog(feed) ? [readerOf(feed)] : []));
 }
@@ -26,7 +46,7 @@ const readerOf = (feed: Feed): DriveReader => ({
 });
 
 /** The service account's own Drive, which is followed from now on. Null where it does not see the file. */
-export async function serviceDriveReader(
+async function serviceDriveReader(
   app: Part & Pick<App, "googleOAuth">,
   fileId: string,
 ): Promise<DriveReader | null> {
@@ -51,7 +71,7 @@ async function sees(google: GoogleRequest, fileId: string): Promise<boolean> {
 }
 
 /** A feed for one file alone, with a channel of its own where push reaches us. Returns its id. */
-export async function followAlone(
+async function followAlone(
   app: Part,
   tx: Tx,
   owner: { userId: string; connectionId: string },

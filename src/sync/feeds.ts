@@ -5,6 +5,7 @@ import type { App } from "../app.ts";
 import type { Db, Tx } from "../db/connection.ts";
 import type { Tables } from "../db/tables.ts";
 import { unreadMails } from "../documents/mail.ts";
+import { lookAgain } from "../documents/mail-links.ts";
 import { AppError } from "../lib/errors.ts";
 import { capabilities } from "../providers/google/scopes.ts";
 import { enqueue, type NewJob } from "../queue/queue.ts";
@@ -296,9 +297,11 @@ export async function startFeeds(app: Part, connectionId: string): Promise<{ sta
       kinds.flatMap(({ covers }) => covers),
       now,
     );
+    const isDriveWoken = woken.some(({ kind }) => kind === "drive");
     const hasMail = kinds.some(({ kind }) => kind === "gmail");
     await enqueue(app, tx, [
-      ...woken.map((id) => syncJob(id, "start")),
+      ...woken.map(({ id }) => syncJob(id, "start")),
+      ...(isDriveWoken ? await lookAgain(app, tx, connection.user_id) : []),
       ...(hasMail ? await unreadMails(tx, connectionId) : []),
     ]);
     return { started: woken.length };
@@ -363,9 +366,9 @@ async function wakeFeeds(
   connectionId: string,
   kinds: FeedKind[],
   now: Date,
-): Promise<string[]> {
+): Promise<Pick<Feed, "id" | "kind">[]> {
   if (kinds.length === 0) return [];
-  const woken = await tx
+  return tx
     .updateTable("feeds")
     .set({
       state: "active",
@@ -380,9 +383,8 @@ async function wakeFeeds(
     .where("kind", "in", kinds)
     .where((row) => row.or([row("state", "=", "paused"), row("last_success_at", "is", null)]))
     .where("state", "!=", "stopped")
-    .returning("id")
+    .returning(["id", "kind"])
     .execute();
-  return woken.map(({ id }) => id);
 }
 
 /** A wish to run a feed. Of those that wait for the same feed there is one; people come before the clock. */

@@ -41,6 +41,8 @@ describe("the console's mail", () => {
   test("a mail sent at Google is a document with its project within three seconds, without a reload", () =>
     visit(async (page) => {
       await signIn(page, ana);
+      const fileId = t.google.drive.addFile(ana, { name: "Outline.txt", content: "Page one" });
+      const hiddenId = t.google.drive.addFile(jonas, { name: "Figures.txt" });
       await page.evaluate(`fetch("/api/v1/projects", { method: "POST",
         headers: { "content-type": "application/json" }, body: '{"name":"Launch"}' })`);
       await page.getByRole("link", { name: "Documents" }).click();
@@ -51,7 +53,11 @@ describe("the console's mail", () => {
         to: ana,
         cc: anasAssistant,
         subject: "Notes on the launch",
-        text: "Let us begin with the landing page.\n\n-- \nJonas",
+        text: `Let us begin with the landing page.
+https://drive.google.com/file/d/${fileId}/view
+https://drive.google.com/open?id=${hiddenId}
+
+-- \nJonas`,
         attachments: [{ filename: "plan.pdf", content: "%PDF" }],
       });
       const row = page.getByRole("listitem").filter({ hasText: "Notes on the launch" });
@@ -64,7 +70,13 @@ describe("the console's mail", () => {
       await page.getByText("It was found in the owner's own mailbox.").waitFor();
       await page.getByText("Delivered at try 1.").waitFor();
       await page.getByText("plan.pdf").waitFor();
+      const links = page.getByRole("region", { name: "Files it links to" });
+      await links.getByText("followed", { exact: true }).waitFor();
+      await links.getByText("not seen", { exact: true }).waitFor();
       await picture(page, "document-light");
+      await links.getByRole("link", { name: "Outline.txt" }).click();
+      await page.getByText("Page one").waitFor();
+      await page.goBack();
       await page.getByLabel("Move to project").selectOption("In no project");
       await page.getByText("in no project", { exact: true }).waitFor();
       await page.goBack();
