@@ -93,3 +93,14 @@ test("no left-overs lie in the tree", () => {
     [],
   );
 });
+
+test("below src, what is tested against a database lies where test/run.ts looks for it", () => {
+  const asking = globSync(["src/**/*.test.ts", "sandbox/**/*.test.ts"]).filter((file) =>
+    /test\/(harness|database|flows\/[\w-]+)\.ts"/.test(readFileSync(file, "utf8")),
+  );
+  assert.ok(asking.length > 0);
+  assert.deepEqual(
+    asking.filter((file) => !/^src\/(api|db|queue)\//.test(file)),
+    [],
+  );
+});

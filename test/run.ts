@@ -12,11 +12,21 @@ import { sealingKey } from "../src/lib/secrets.ts";
 import { installQueue, templateName, urlOfDatabase } from "./database.ts";
 
 // `node test/run.ts [--external] [files]`: one PostgreSQL and one migrated template database for the whole run; each
-// test file clones it. Without `--external` the server is our embedded one, in a temporary folder.
+// test file clones it. Without `--external` the server is our embedded one, in a temporary folder. With it, what asks no
+// server is left out: it comes out the same whichever there is.
 
 const [isExternal, files] = [
   process.argv.includes("--external"),
   process.argv.slice(2).filter((argument) => !argument.startsWith("--")),
+];
+// test/architecture.test.ts holds each file to its list.
+const askServers = ["src/{api,db,queue}/**/*.test.ts", "test/*.test.ts", "test/flows/**/*.test.ts"];
+const askNone = [
+  "src/*.test.ts",
+  "src/!(api|db|queue)/**/*.test.ts",
+  "src/db/embedded.test.ts",
+  "sandbox/**/*.test.ts",
+  "bench/**/*.test.ts",
 ];
 const log = openLog("warn");
 
@@ -33,13 +43,7 @@ async function main(): Promise<number> {
     // Hundreds of processes load the same modules, which need compiling only once.
     NODE_COMPILE_CACHE: resolve("node_modules", ".cache", "daybook-tests"),
   };
-  const patterns = [
-    "src/**/*.test.ts",
-    "sandbox/**/*.test.ts",
-    "test/*.test.ts",
-    "test/flows/**/*.test.ts",
-    "bench/**/*.test.ts",
-  ];
+  const patterns = isExternal ? askServers : [...askServers, ...askNone];
   const chosen = files.length > 0 ? files : patterns.flatMap((pattern) => globSync(pattern)).sort();
   const flags = ["--test", "--test-concurrency=3", "--test-timeout=120000"];
   // Awaited here: the server must outlive the run.
