@@ -12,10 +12,11 @@ import {
   resendDelivery,
   type WholeDocument,
 } from "./api.ts";
-import { Notice, Say } from "./message.tsx";
+import { Say } from "./message.tsx";
 import { Moment } from "./moment.tsx";
 import { Place } from "./place.tsx";
 import { Link } from "./router.tsx";
+import { Failure } from "./waiting.tsx";
 
 /** One document: its text, why it is here and in its project, and how it was handed on. */
 export function DocumentPage({ id }: { id: string }) {
@@ -30,7 +31,7 @@ export function DocumentPage({ id }: { id: string }) {
     return (
       <>
         {back}
-        <Notice tone="warn">{document.error.message}</Notice>
+        <Failure query={document} />
       </>
     );
   }

@@ -3,10 +3,10 @@ import { type ReactNode, useState } from "react";
 import { type Document, type DocumentFilter, fetchDocuments, fetchProjects } from "./api.ts";
 import { DocumentPage } from "./document.tsx";
 import { Files } from "./files.tsx";
-import { Notice } from "./message.tsx";
 import { Moment } from "./moment.tsx";
 import { Place } from "./place.tsx";
 import { Link, show, useQueryString } from "./router.tsx";
+import { Failure } from "./waiting.tsx";
 
 /** Mails and files that became documents: found by words and project, each with its text and the way that it went. */
 export function Documents() {
@@ -133,7 +133,7 @@ export function DocumentList({
   if (documents.isPending) return <div className="skeleton card" aria-busy="true" />;
   return (
     <>
-      {documents.isError && <Notice tone="warn">{documents.error.message}</Notice>}
+      <Failure query={documents} />
       {documents.isSuccess && found.length === 0 && <p className="empty">{children}</p>}
       <ul className="agenda documents">
         {found.map((document) => (

@@ -1,9 +1,10 @@
 import { useInfiniteQuery, useMutation, useQueryClient } from "@tanstack/react-query";
 import { useContext, useId, useState } from "react";
 import { checkFile, fetchFiles, followFile, stopFile, type WatchedFile } from "./api.ts";
-import { Notice, Say } from "./message.tsx";
+import { Say } from "./message.tsx";
 import { Moment } from "./moment.tsx";
 import { Link } from "./router.tsx";
+import { Failure } from "./waiting.tsx";
 
 /** Files and folders of Google Drive that are followed: how each stands, and the way to follow more, or fewer. */
 export function Files() {
@@ -24,7 +25,7 @@ export function Files() {
       </div>
       <Follow />
       {files.isPending && <div className="skeleton card" aria-busy="true" />}
-      {files.isError && <Notice tone="warn">{files.error.message}</Notice>}
+      <Failure query={files} />
       {files.isSuccess && found.length === 0 && (
         <p className="empty">
           None is followed yet. Follow one by its link, or share it with{" "}

@@ -12,8 +12,9 @@ import { botWords } from "./bot-words.ts";
 import { dayOf, nameOf, timeOf } from "./days.ts";
 import { Join } from "./join.tsx";
 import { MeetingPage } from "./meeting.tsx";
-import { Notice, Say } from "./message.tsx";
+import { Say } from "./message.tsx";
 import { Link, show, useQueryString } from "./router.tsx";
+import { Failure } from "./waiting.tsx";
 import { ShortWhy } from "./why.tsx";
 
 const views: { value: MeetingStatus; name: string }[] = [
@@ -73,7 +74,7 @@ function MeetingList() {
           </select>
         </fieldset>
       </div>
-      {meetings.isError && <Notice tone="warn">{meetings.error.message}</Notice>}
+      <Failure query={meetings} />
       {meetings.isPending && <div className="skeleton card" aria-busy="true" />}
       {meetings.isSuccess && found.length === 0 && (
         <p className="empty">

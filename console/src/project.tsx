@@ -16,6 +16,7 @@ import { Metadata } from "./metadata.tsx";
 import { MetadataForm } from "./metadata-form.tsx";
 import { OnboardingForm } from "./onboarding-form.tsx";
 import { Link } from "./router.tsx";
+import { Failure } from "./waiting.tsx";
 
 const isUnderWay = (onboarding: Onboarding | null) =>
   onboarding !== null && onboarding.state !== "stored" && onboarding.state !== "failed";
@@ -33,7 +34,7 @@ export function ProjectPage({ id }: { id: string }) {
     return (
       <>
         <BackToProjects />
-        <Notice tone="warn">{project.error.message}</Notice>
+        <Failure query={project} />
       </>
     );
   }
@@ -191,7 +192,7 @@ function MeetingList({ projectId }: { projectId: string }) {
   const found = (meetings.data?.pages ?? []).flatMap(({ items }) => items);
   return (
     <>
-      {meetings.isError && <Notice tone="warn">{meetings.error.message}</Notice>}
+      <Failure query={meetings} />
       {meetings.isSuccess && found.length === 0 && (
         <p className="empty">None yet. A meeting’s project is chosen among the meetings.</p>
       )}

@@ -1,10 +1,10 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { fetchProjectPage, type Project } from "./api.ts";
 import { BackToProjects } from "./back-to-projects.tsx";
-import { Notice } from "./message.tsx";
 import { OnboardingForm } from "./onboarding-form.tsx";
 import { ProjectPage } from "./project.tsx";
 import { goTo, Link, show, useQueryString } from "./router.tsx";
+import { Failure } from "./waiting.tsx";
 
 /** Projects: what mail, files and meetings are put into, each with what it is known by. */
 export function Projects() {
@@ -55,7 +55,7 @@ function ProjectList({ isArchived }: { isArchived: boolean }) {
         </div>
       </div>
       {projects.isPending && <div className="skeleton card" aria-busy="true" />}
-      {projects.isError && <Notice tone="warn">{projects.error.message}</Notice>}
+      <Failure query={projects} />
       {projects.isSuccess && found.length === 0 && (
         <p className="empty">
           {isArchived

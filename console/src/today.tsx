@@ -3,8 +3,8 @@ import { useEffect, useState } from "react";
 import { type CalendarEvent, fetchEvents, type Me } from "./api.ts";
 import { type Day, dayAfter, dayOf, isOn, nameOf, startOf, timeOf } from "./days.ts";
 import { Join } from "./join.tsx";
-import { Notice } from "./message.tsx";
 import { Link, useQueryString } from "./router.tsx";
+import { Failure } from "./waiting.tsx";
 
 /** One day: what is in all calendars, in order, with the way into each meeting. */
 export function Today({ me }: { me: Me }) {
@@ -34,7 +34,7 @@ export function Today({ me }: { me: Me }) {
           </Link>
         </nav>
       </div>
-      {events.isError && <Notice tone="warn">{events.error.message}</Notice>}
+      <Failure query={events} />
       {events.isPending && <div className="skeleton card" aria-busy="true" />}
       {events.isSuccess && shown.length === 0 && <Nothing me={me} />}
       {wholeDay.length > 0 && (
