@@ -18,9 +18,9 @@ import {
 import { listUtterances } from "../meetings/bot-contents.ts";
 import { sendBot } from "../meetings/bot-sending.ts";
 import { findBots } from "../providers/attendee.ts";
+import { oldAddress, oldPost } from "./old-address.ts";
 import { chatOf, onePage, participantEventsOf, providerViewOf } from "./provider-shapes.ts";
 
-const response = { 200: z.looseObject({}), "4xx": z.looseObject({ error: z.string().optional() }) };
 const text = z.string().min(1).max(10_000);
 const moment = z.iso
   .datetime({ offset: true })
@@ -47,19 +47,17 @@ export const attendeeProxyGateway: FastifyPluginAsyncZod<{ app: App }> = async (
     { input, missing, status = 200 }: Call<Input>,
     act: (userId: string, given: z.output<Input>) => Promise<unknown>,
   ) => {
-    const [method = "", path] = address.split(" ");
+    const [method = "", path = ""] = address.split(" ");
     server.route({
       method,
       url: `/attendee-proxy/${path}`,
       config: { who: "user" },
-      schema: {
-        summary: `Old address: ${path?.replaceAll("-", " ")}`,
-        tags: ["gateway"],
-        ...(method === "GET"
+      schema: oldAddress(
+        path.replaceAll("-", " "),
+        method === "GET"
           ? { querystring: z.looseObject({}) }
-          : { body: z.looseObject({}).optional() }),
-        response: { ...response, 201: response[200] },
-      },
+          : { body: z.looseObject({}).optional() },
+      ),
       handler: async (request, reply) => {
         const sent = Object((method === "GET" ? request.query : request.body) ?? {});
         const given = input.safeParse(sent);
@@ -210,7 +208,7 @@ export const attendeeProxyGateway: FastifyPluginAsyncZod<{ app: App }> = async (
     "/attendee-proxy/list-bots",
     {
       config: { who: "user" },
-      schema: { summary: "Old address: the caller's bots", tags: ["gateway"], response },
+      schema: oldAddress("the caller's bots", {}),
     },
     async (request) => {
       const bots = await listOwnBots(app, userOf(request));
@@ -226,12 +224,7 @@ export const attendeeProxyGateway: FastifyPluginAsyncZod<{ app: App }> = async (
     "/attendee-proxy/test-key",
     {
       config: { who: "user" },
-      schema: {
-        summary: "Old address: whether the provider takes the key",
-        tags: ["gateway"],
-        body: z.looseObject({}).optional(),
-        response,
-      },
+      schema: oldPost("whether the provider takes the key"),
     },
     async () => {
       try {

@@ -9,6 +9,7 @@ import { pushHealth } from "../sync/push-health.ts";
 import { renewOf } from "../sync/renewal.ts";
 import { sourceOf } from "../sync/sources.ts";
 import { calendarsOf } from "./calendar.ts";
+import { oldAddress } from "./old-address.ts";
 
 const Action = z.enum(["stop", "recreate", "verify", "test"]);
 
@@ -24,16 +25,10 @@ export const calendarChannelGateway: FastifyPluginAsyncZod<{ app: App }> = async
     "/manage-calendar-webhook",
     {
       config: { who: "user" },
-      schema: {
-        summary: "Old address: stop, recreate, verify or test the push channels",
-        tags: ["gateway"],
+      schema: oldAddress("stop, recreate, verify or test the push channels", {
         body: z.looseObject({}).optional(),
         querystring: z.looseObject({ action: z.string().optional() }),
-        response: {
-          200: z.looseObject({}),
-          "4xx": z.looseObject({ error: z.string().optional() }),
-        },
-      },
+      }),
     },
     async (request, reply) => {
       const action = Action.safeParse(request.query.action).data;

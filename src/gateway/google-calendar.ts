@@ -4,17 +4,17 @@ import { z } from "zod";
 import { userOf } from "../api/session.ts";
 import type { App } from "../app.ts";
 import { type ListedEvent, listEvents } from "../meetings/event-list.ts";
-import { editMeeting } from "../meetings/meeting-list.ts";
+import { putIntoProject } from "../meetings/meeting-list.ts";
 import { getProject } from "../projects/projects.ts";
 import { requestSync, waitForRuns } from "../sync/waiting.ts";
 import { calendarsOf } from "./calendar.ts";
+import { oldAddress } from "./old-address.ts";
 
 // These answered with whole lists, and none that people make is longer.
 const mostEvents = 10_000;
 const mostMeetings = 2_000;
 const dayMs = 86_400_000;
 
-const response = { 200: z.looseObject({}), "4xx": z.looseObject({ error: z.string().optional() }) };
 const days = z.coerce.number().int().min(0).max(3_660);
 const Project = z.looseObject({ project_id: z.guid().optional() });
 const spanOfDays = (past: number, future: number) => ({
@@ -32,21 +32,15 @@ export const googleCalendarGateway: FastifyPluginAsyncZod<{ app: App }> = async 
   server,
   { app },
 ) => {
-  const schema = (summary: string) => ({
-    summary: `Old address: ${summary}`,
-    tags: ["gateway"],
-    response,
-  });
   const config = { who: "user" as const };
 
   server.get(
     "/google-calendar/events",
     {
       config,
-      schema: {
-        ...schema("sync the calendars, and list the meetings of some days"),
+      schema: oldAddress("sync the calendars, and list the meetings of some days", {
         querystring: Project.extend(spanOfDays(30, 60)),
-      },
+      }),
     },
     async (request, reply) => {
       const userId = userOf(request);
@@ -64,7 +58,8 @@ export const googleCalendarGateway: FastifyPluginAsyncZod<{ app: App }> = async 
       const known = new Map(before.map(({ id, updated_at }) => [id, updated_at?.getTime()]));
       const created = after.filter(({ id }) => !known.has(id));
       if (project_id) {
-        for (const { id } of created) await editMeeting(app, userId, id, { project_id });
+        const ids = created.map(({ id }) => id);
+        await putIntoProject(app, userId, { ids, projectId: project_id });
       }
       const meetings = project_id ? await listSynced(app, userId, { from, to }) : after;
       const kept = after.filter(({ id }) => known.has(id));
@@ -88,7 +83,7 @@ export const googleCalendarGateway: FastifyPluginAsyncZod<{ app: App }> = async 
 
   server.get(
     "/google-calendar/meetings",
-    { config, schema: { ...schema("list the coming meetings"), querystring: Project } },
+    { config, schema: oldAddress("list the coming meetings", { querystring: Project }) },
     async (request) => {
       const userId = userOf(request);
       const { project_id: projectId } = request.query;
@@ -103,10 +98,9 @@ export const googleCalendarGateway: FastifyPluginAsyncZod<{ app: App }> = async 
     "/google-calendar/raw-events",
     {
       config,
-      schema: {
-        ...schema("list the events of some days, with or without a link"),
+      schema: oldAddress("list the events of some days, with or without a link", {
         querystring: z.looseObject(spanOfDays(7, 60)),
-      },
+      }),
     },
     async (request) => {
       const { from, to, sync_range } = spanOf(app, request.query);

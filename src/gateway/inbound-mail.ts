@@ -6,6 +6,7 @@ import { AppError } from "../lib/errors.ts";
 import { inParallel } from "../lib/parallel.ts";
 import { listFeeds, listFeedsOfAccount } from "../sync/feeds.ts";
 import { applyMailIn } from "../sync/mailboxes.ts";
+import { oldAddress } from "./old-address.ts";
 
 const Message = z.looseObject({
   id: z.string().min(1).max(200),
@@ -34,15 +35,9 @@ export const inboundMailGateway: FastifyPluginAsyncZod<{ app: App }> = async (se
     "/process-inbound-emails",
     {
       config: { who: "service" },
-      schema: {
-        summary: "Old address: handle mails of the mailboxes that are followed",
-        tags: ["gateway"],
+      schema: oldAddress("handle mails of the mailboxes that are followed", {
         body: z.unknown().optional(),
-        response: {
-          200: z.looseObject({}),
-          "4xx": z.looseObject({ error: z.string().optional() }),
-        },
-      },
+      }),
     },
     async (request, reply) => {
       const failed = (error: string) =>

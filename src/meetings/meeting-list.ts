@@ -140,6 +140,29 @@ export async function editMeeting(
   return getMeeting(app, userId, id);
 }
 
+/**
+ * Puts meetings of a user into a project of theirs, unless they are in one already.
+ *
+ * @throws {AppError} `not_found` for a project that is not theirs.
+ */
+export async function putIntoProject(
+  app: Pick<App, "db" | "clock">,
+  userId: string,
+  { ids, projectId }: { ids: string[]; projectId: string },
+): Promise<void> {
+  if (ids.length === 0) return;
+  await app.db.transaction().execute(async (tx) => {
+    await requireProject(tx, userId, projectId);
+    const { rows } = await sql<{ id: string }>`
+      update meetings set project_id = ${projectId}, updated_at = ${app.clock.now()}
+      where id = any(${ids}) and user_id = ${userId} and project_id is null
+      returning id
+    `.execute(tx);
+    const payload = { meeting_ids: rows.map(({ id }) => id) };
+    if (rows.length > 0) await tellUser(tx, userId, [{ type: "meeting.changed", payload }]);
+  });
+}
+
 async function requireProject(db: Db | Tx, userId: string, projectId: string): Promise<void> {
   const project = await db
     .selectFrom("projects")
