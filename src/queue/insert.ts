@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { sql } from "kysely";
 import type { Db, Tx } from "../db/connection.ts";
 
@@ -29,7 +30,8 @@ const values = sql`
   queue.expire_seconds, queue.deletion_seconds, queue.heartbeat_seconds
   from given left join pgboss.queue on queue.name = given.name`;
 
-const channel = sql`'pgboss_' || left(encode(sha224('pgboss'), 'hex'), 24)`;
+/** On which pg-boss tells the name of each job that may begin. */
+export const channel = `pgboss_${createHash("sha224").update("pgboss").digest("hex").slice(0, 24)}`;
 
 /**
  * Adds jobs, or merges them into those that wait under the same name and key. The rows merged into stay locked until

@@ -70,7 +70,6 @@ export async function openQueue(parts: {
     connectionString: database.url,
     application_name: "daybook-queue",
     max: 4,
-    useListenNotify: true,
     schedule: false,
     registerInstance: false,
     superviseIntervalSeconds: supervisionSeconds,

@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { after, before, beforeEach, describe, it } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { sql } from "kysely";
+import { Client } from "pg";
 import { systemClock } from "../lib/clock.ts";
 import { ProviderError } from "../lib/errors.ts";
 import { listDeadLetters } from "./dead-letters.ts";
@@ -52,6 +53,25 @@ describe("workers", () => {
     }
     // The median, for a machine that is busy with other tests.
     assert.ok(waits.toSorted((a, b) => a - b)[3]! < 50, `${waits} ms`);
+  });
+
+  it("are woken one at a time, so that a job costs few looks for it", async (t) => {
+    const done: string[] = [];
+    await using _workers = await startWorkers(
+      app,
+      handlersOf(async (name) => void done.push(name)),
+    );
+    await delay(200);
+    const asked = t.mock.method(Client.prototype, "query");
+    for (let count = 1; count <= 20; count += 1) {
+      await enqueue(app, app.database.db, run(`${count}`));
+      await until(() => done.length === count);
+    }
+    const looks = asked.mock.calls.filter(({ arguments: [query] }) =>
+      /j.name = 'schedule.run'/.test(String(query)),
+    ).length;
+    // The one that finds it, the next worker's, and one for what may come after it: not one for each of the workers.
+    assert.ok(looks >= 20 && looks < 4 * 20, `${looks} looks`);
   });
 
   it("let the next job of a key wait while one runs, and miss no signal", async () => {

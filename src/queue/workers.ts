@@ -4,10 +4,17 @@ import type { JobWithMetadata } from "pg-boss";
 import type { Log } from "../lib/log.ts";
 import { attemptJob, type Shift } from "./attempt.ts";
 import { catalog, type Handler, type Handlers, type JobName, jobNames } from "./catalog.ts";
+import { channel } from "./insert.ts";
 import type { Queue } from "./queue.ts";
 
 /** Workers at work. Closing them takes no further job, and finishes or hands back those under way. */
 export type Workers = AsyncDisposable;
+
+/** The workers of one job name. */
+type Crew = {
+  /** Lets one that is at rest look for a job. Whoever finds one wakes the next, so that a single job costs few looks. */
+  wake(): void;
+};
 
 // Workers hear of new jobs by NOTIFY. What becomes due later, or was announced while the connection was away, one query
 // for all of them finds at this pace. pg-boss's own polling, a query for each, is only the last resort.
@@ -25,55 +32,73 @@ export async function startWorkers<App extends { queue: Queue; log: Log }>(
   handlers: Partial<Handlers<App>>,
   { stopWithinMs = 4_000 }: { stopWithinMs?: number } = {},
 ): Promise<Workers> {
-  const { boss } = app.queue;
+  const { queue } = app;
   const shift: Shift = { isOver: false, underWay: new Set() };
-  const workers = new Map<JobName, string[]>();
+  const crews = new Map<JobName, Crew>();
   for (const name of jobNames) {
     const handler: Handler<App, typeof name> | undefined = handlers[name];
-    if (handler) workers.set(name, await startWorkersOf(app, { name, handler, shift }));
+    if (handler) crews.set(name, await startCrew(app, { name, handler, shift }));
   }
+  const onNotification = (name: string) => crews.get(name as JobName)?.wake();
+  const onConnect = () => crews.forEach((crew) => void crew.wake());
+  const listening = queue.boss.getDb().listen?.(channel, onNotification, onConnect);
+  // Without it, as behind a pooler that keeps no sessions, jobs are found all the same, within a second.
+  const listener = await listening?.catch((error) => void queue.boss.emit("error", error));
   const timer = setInterval(() => {
-    wakeForDueJobs(app.queue, workers).catch((error) => boss.emit("error", error));
+    listDueNames(queue, [...crews.keys()])
+      .then((names) => names.map((name) => crews.get(name)?.wake()))
+      .catch((error) => queue.boss.emit("error", error));
   }, dueCheckMs);
   const close = async () => {
     clearInterval(timer);
     shift.isOver = true;
+    await listener?.close();
     const drained = Promise.all(
-      [...workers.keys()].map((name) => boss.offWork(name, { wait: true })),
+      [...crews.keys()].map((name) => queue.boss.offWork(name, { wait: true })),
     );
     await endAttempts(drained, shift, stopWithinMs);
   };
   return { [Symbol.asyncDispose]: close };
 }
 
-async function startWorkersOf<App extends { queue: Queue; log: Log }, Name extends JobName>(
+async function startCrew<App extends { queue: Queue; log: Log }, Name extends JobName>(
   app: App,
   options: { name: Name; handler: Handler<App, Name>; shift: Shift },
-): Promise<string[]> {
+): Promise<Crew> {
   const { boss } = app.queue;
-  const pace = {
-    includeMetadata: true,
-    perJobResults: true,
-    pollingIntervalSeconds,
-    notifyPollingIntervalSeconds: pollingIntervalSeconds,
-  } as const;
+  const pace = { includeMetadata: true, perJobResults: true, pollingIntervalSeconds } as const;
+  const resting = new Set<string>();
+  const wake = () => {
+    const [worker] = resting;
+    if (!worker || options.shift.isOver) return;
+    // The next to be woken is another one, lest all wait for a look that hangs.
+    resting.delete(worker);
+    resting.add(worker);
+    boss.notifyWorker(worker);
+  };
   // Each worker is one of its own to pg-boss, so that it can be woken alone.
   const start = async () => {
     const work = async (jobs: JobWithMetadata<unknown>[]) => {
-      const results = await Promise.all(jobs.map((job) => attemptJob(app, job, options)));
-      // pg-boss rests after a job, although there may be a next one.
-      if (!options.shift.isOver) boss.notifyWorker(worker);
-      return results;
+      resting.delete(worker);
+      wake();
+      try {
+        return await Promise.all(jobs.map((job) => attemptJob(app, job, options)));
+      } finally {
+        resting.add(worker);
+        // pg-boss rests after a job, although there may be a next one.
+        if (!options.shift.isOver) boss.notifyWorker(worker);
+      }
     };
     const worker = await boss.work<unknown, void, typeof pace>(options.name, pace, work);
-    return worker;
+    resting.add(worker);
   };
-  return Promise.all(Array.from({ length: catalog[options.name].settings.concurrency }, start));
+  await Promise.all(Array.from({ length: catalog[options.name].settings.concurrency }, start));
+  return { wake };
 }
 
-async function wakeForDueJobs(queue: Queue, workers: Map<JobName, string[]>): Promise<void> {
+async function listDueNames(queue: Queue, names: JobName[]): Promise<JobName[]> {
   const { rows } = await sql<{ name: JobName }>`
-    select name from unnest(${[...workers.keys()]}::text[]) as name
+    select name from unnest(${names}::text[]) as name
     where exists (
       select from pgboss.job_common as job
       where job.name = name.name and job.state = 'created' and not job.blocked and job.start_after <= now()
@@ -82,9 +107,7 @@ async function wakeForDueJobs(queue: Queue, workers: Map<JobName, string[]>): Pr
       where job.name = name.name and job.state = 'retry' and not job.blocked and job.start_after <= now()
     )
   `.execute(queue.db);
-  for (const worker of rows.flatMap(({ name }) => workers.get(name) ?? [])) {
-    queue.boss.notifyWorker(worker);
-  }
+  return rows.map(({ name }) => name);
 }
 
 // Finish, or end when asked to, or be handed back.

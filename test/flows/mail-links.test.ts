@@ -143,6 +143,8 @@ test("a file that Google does not answer for is looked for later, and holds up n
   await using story = await anasDesk();
   const { t, visitor } = story;
   const ids = ["a.txt", "b.txt"].map((name) => t.google.drive.addFile(ana, { name }));
+  // The log of changes has told of them: it would have them followed as well.
+  await t.idle();
   addFault(t.google.state, { endpoint: "drive.files.get", status: 503, times: 1 });
   await send(t, { subject: "Both", text: ids.map(linkTo).join("\n") });
   const states = async () =>
