@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { globSync, mkdtempSync, rmSync } from "node:fs";
+import { globSync, mkdtempSync, rmSync, statfsSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -13,7 +13,7 @@ import { installQueue, templateName, urlOfDatabase } from "./database.ts";
 
 // `node test/run.ts [--external] [files]`: one PostgreSQL and one migrated template database for the whole run; each
 // test file clones it. Without `--external` the server is our embedded one, in a temporary folder. With it, what asks no
-// server is left out: it comes out the same whichever there is.
+// server is left out: it comes out the same whichever there is. Temporary folders are in memory where there is room.
 
 const [isExternal, files] = [
   process.argv.includes("--external"),
@@ -28,16 +28,20 @@ const askNone = [
   "sandbox/**/*.test.ts",
   "bench/**/*.test.ts",
 ];
+const memory = "/dev/shm";
 const log = openLog("warn");
 
 async function main(): Promise<number> {
   await using opened = new AsyncDisposableStack();
-  const server = isExternal ? await externalServer() : await embeddedServer(opened);
+  const folder = mkdtempSync(join(isRoomy(memory) ? memory : tmpdir(), "daybook-test-"));
+  opened.defer(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
+  const server = isExternal ? await externalServer() : await embeddedServer(folder, opened);
   const redisUrl = isExternal ? await externalRedis() : "";
   await makeTemplate(server);
   opened.defer(() => dropTemplate(server));
   const environment = {
     ...process.env,
+    TMPDIR: folder,
     TEST_SERVER_URL: server,
     TEST_REDIS_URL: redisUrl,
     // Hundreds of processes load the same modules, which need compiling only once.
@@ -50,12 +54,19 @@ async function main(): Promise<number> {
   return await run(process.execPath, [...flags, ...chosen], environment);
 }
 
-async function embeddedServer(opened: AsyncDisposableStack): Promise<string> {
-  const folder = mkdtempSync(join(tmpdir(), "daybook-test-"));
-  opened.defer(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
+function isRoomy(folder: string): boolean {
+  try {
+    const { bavail, bsize } = statfsSync(folder);
+    return bavail * bsize > 4_000_000_000;
+  } catch {
+    return false;
+  }
+}
+
+async function embeddedServer(folder: string, opened: AsyncDisposableStack): Promise<string> {
   // A test database need not survive the machine.
   const settings = { fsync: "off", synchronous_commit: "off", full_page_writes: "off" };
-  return opened.use(await startEmbedded(folder, log, { settings })).url;
+  return opened.use(await startEmbedded(join(folder, "server"), log, { settings })).url;
 }
 
 async function externalServer(): Promise<string> {
