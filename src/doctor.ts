@@ -9,7 +9,6 @@ import { openLog } from "./lib/log.ts";
 import { attendeeAccess } from "./meetings/bot-tending.ts";
 import { findBots } from "./providers/attendee.ts";
 import { examineClient } from "./providers/google/oauth.ts";
-import { listModels } from "./providers/openai.ts";
 import { queueHealth } from "./queue/queue.ts";
 
 /** One thing looked at: whether it is well, and if not, what is wrong and how to mend it. */
@@ -173,6 +172,7 @@ async function examineModel({ openai }: Config, findings: Finding[]): Promise<vo
     return;
   }
   try {
+    const { listModels } = await import("./providers/openai.ts");
     const models = await listModels({ apiKey, ...rest });
     const isThere = models === null || models.includes(rest.model);
     if (isThere) say(true, `${rest.model} drafts metadata`);

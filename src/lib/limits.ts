@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { Redis } from "ioredis";
+import type { Redis } from "ioredis";
 import {
   RateLimiterMemory,
   RateLimiterPostgres,
@@ -127,6 +127,7 @@ async function secondsToWait(
 
 /** The Redis that all counts share, or is to share once it answers: it is waited for a moment only. */
 export async function openRedis(url: string, log: Log): Promise<Redis> {
+  const { Redis } = await import("ioredis");
   const redis = new Redis(url, {
     maxRetriesPerRequest: 1,
     enableOfflineQueue: false,

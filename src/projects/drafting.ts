@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { App } from "../app.ts";
 import { AppError, ProviderError } from "../lib/errors.ts";
-import { askModel, type ModelAccess, type ModelAnswer } from "../providers/openai.ts";
+import type { ModelAccess, ModelAnswer } from "../providers/openai.ts";
 import {
   Draft,
   draftSchema,
@@ -51,6 +51,8 @@ export async function draftMetadata(
   { signal, onAnswer }: { signal: AbortSignal; onAnswer?: () => Promise<void> },
 ): Promise<Drafted> {
   const access = requireModel(app);
+  // The client is some hundred modules, and most processes never ask a model.
+  const { askModel } = await import("../providers/openai.ts");
   const startedAt = performance.now();
   const spent = { inputTokens: 0, outputTokens: 0, modelCalls: 0 };
   for (let attempt = 1; ; attempt += 1) {
