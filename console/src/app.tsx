@@ -3,6 +3,7 @@ import {
   type ComponentType,
   type ReactNode,
   useEffect,
+  useRef,
   useState,
   useSyncExternalStore,
 } from "react";
@@ -33,6 +34,8 @@ const pages: Page[] = [
   { path: "/connections", name: "Connections", Content: Connections },
 ];
 
+const sessionEnded: Message = { tone: "warn", text: "Your session has ended. Sign in to go on." };
+
 // Read once, before React may render twice: reading it cleans the address.
 const wayBack = takeWayBack();
 
@@ -43,6 +46,13 @@ export function App() {
   const messages = <Messages message={message} onDismiss={() => say(null)} />;
   const hindrance = hindranceOf({ isOnline, isOutdated: me.isError && me.data !== undefined });
   const retry = () => me.refetch();
+
+  // Whoever leaves by their own wish has been told something already.
+  const wasSignedIn = useRef(false);
+  useEffect(() => {
+    if (me.data === null && wasSignedIn.current) say((told) => told ?? sessionEnded);
+    wasSignedIn.current = Boolean(me.data);
+  }, [me.data]);
 
   if (me.isPending) return <Loading />;
   if (me.data === undefined) {

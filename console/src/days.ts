@@ -1,6 +1,8 @@
 import type { CalendarEvent } from "./api.ts";
 
-const weekday = new Intl.DateTimeFormat("en", { weekday: "long", day: "numeric", month: "long" });
+const date = { weekday: "long", day: "numeric", month: "long" } as const;
+const ofThisYear = new Intl.DateTimeFormat("en", date);
+const ofAnother = new Intl.DateTimeFormat("en", { ...date, year: "numeric" });
 const clock = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
 
 /** A day on the reader's clocks, as 2026-11-23. */
@@ -23,9 +25,10 @@ export function dayAfter(day: Day, days = 1): Day {
   return dayOf(new Date(year, month - 1, date + days));
 }
 
-/** "Today", "Tomorrow", or the weekday and date. */
+/** "Today", "Tomorrow", or the weekday and date, with the year where it is another one. */
 export function nameOf(day: Day, today: Day = dayOf(new Date())): string {
-  const name = weekday.format(startOf(day));
+  const words = day.slice(0, 4) === today.slice(0, 4) ? ofThisYear : ofAnother;
+  const name = words.format(startOf(day));
   if (day === today) return `Today, ${name}`;
   if (day === dayAfter(today)) return `Tomorrow, ${name}`;
   if (day === dayAfter(today, -1)) return `Yesterday, ${name}`;

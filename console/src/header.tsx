@@ -50,7 +50,7 @@ function SignOut() {
     mutationFn: signOut,
     onSuccess: () => {
       // The next person at this screen need not read what the last one was told, or looked at.
-      say(null);
+      say({ tone: "good", text: "You are signed out." });
       goTo("/");
       queries.setQueryData(["me"], null);
       queries.removeQueries({ predicate: ({ queryKey }) => queryKey[0] !== "me" });

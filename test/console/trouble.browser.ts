@@ -83,13 +83,14 @@ describe("the console, when things go otherwise", () => {
       await page.getByRole("article", { name: "ana@example.com" }).waitFor();
     }));
 
-  test("whose session ended elsewhere stands at the door again", () =>
+  test("whose session ended elsewhere stands at the door again, and reads why", () =>
     visit(async (page, context) => {
       await signIn(page, "ana@example.com");
       await context.clearCookies();
       await page.getByRole("button", { name: "Disconnect" }).click();
       await page.getByRole("dialog").getByRole("button", { name: "Disconnect" }).click();
-      await page.getByRole("link", { name: "Sign in with Google" }).waitFor();
+      await page.getByText("Your session has ended").waitFor();
+      assert.ok(await page.getByRole("link", { name: "Sign in with Google" }).isVisible());
     }));
 
   test("whoever signs in at a page comes back to it, and signing out leaves it", () =>
@@ -100,7 +101,8 @@ describe("the console, when things go otherwise", () => {
       await page.getByRole("heading", { name: "Projects" }).waitFor();
       assert.equal(page.url(), `${t.url}/projects?show=archived`);
       await page.getByRole("button", { name: "Sign out" }).click();
-      await page.getByRole("link", { name: "Sign in with Google" }).waitFor();
+      await page.getByText("You are signed out").waitFor();
+      assert.ok(await page.getByRole("link", { name: "Sign in with Google" }).isVisible());
       assert.equal(page.url(), `${t.url}/`);
     }));
 

@@ -69,6 +69,19 @@ export function seedCalendars(calendar: SandboxCalendar): void {
     location: "Canteen",
   });
   calendar.addEvent(ana, { ...at(4, "15:00", 60), summary: "Dentist", visibility: "private" });
+  calendar.addEvent(ana, {
+    ...at(5, "14:00", 120),
+    ...weekly,
+    summary: "Football",
+    location: "Park",
+  });
+  calendar.addEvent(ana, { ...at(6, "11:00", 90), ...weekly, summary: "Brunch with Zoe" });
+  calendar.addEvent(ana, {
+    ...at(6, "18:00", 30),
+    ...weekly,
+    ...meet("fam-ilyc-all"),
+    summary: "Call with the family",
+  });
   calendar.addEvent(ana, { ...at(0, "13:00", 120), summary: "Focus time", eventType: "focusTime" });
   calendar.addEvent(ana, {
     start: date(1),
