@@ -11,7 +11,7 @@ import { openSandboxAttendee, type SandboxAttendee } from "../sandbox/attendee/a
 import { type Browser, type Choices, openBrowser } from "../sandbox/google/browser.ts";
 import { type MovableClock, openClock } from "../sandbox/google/clock.ts";
 import { usualTopic } from "../sandbox/google/pubsub.ts";
-import { openSandboxGoogle, type SandboxGoogle } from "../sandbox/google/server.ts";
+import { makeKeyPairs, openSandboxGoogle, type SandboxGoogle } from "../sandbox/google/server.ts";
 import { openSandboxN8n, type SandboxN8n } from "../sandbox/n8n/n8n.ts";
 import { openSandboxOpenAI, type SandboxOpenAI } from "../sandbox/openai/openai.ts";
 import { connectDelegatedMailbox, ensureAssistant } from "../src/accounts/assistant.ts";
@@ -92,6 +92,9 @@ type Options = {
   database?: Database;
 };
 
+// Shared by all of a process: making them takes as long as the rest.
+const keyPairs = makeKeyPairs();
+
 export async function openTestApp(options: Options = {}): Promise<TestApp> {
   await using opened = new AsyncDisposableStack();
   const database = options.database ?? opened.use(await createTestDatabase());
@@ -100,7 +103,9 @@ export async function openTestApp(options: Options = {}): Promise<TestApp> {
   const port = await reservePort();
   const url = `http://127.0.0.1:${port}`;
   const callback = `${url}/api/v1/auth/google/oauth/callback`;
-  const google = opened.use(await openSandboxGoogle({ clock, redirectUris: [callback] }));
+  const google = opened.use(
+    await openSandboxGoogle({ clock, redirectUris: [callback], keyPairs: await keyPairs }),
+  );
   await google.listen();
   google.gmail.notices.mostPerSecond = 1_000;
   if (options.push || options.pull) subscribe(google, options.push ? url : null);

@@ -5,11 +5,11 @@ import { selfSigned } from "./certificate.ts";
 import { hours } from "./clock.ts";
 import type { State } from "./state.ts";
 
+export type KeyPair = { publicKey: KeyObject; privateKey: KeyObject };
+
 /** A key that signs ID tokens, or did until a moment ago. */
-export type SigningKey = {
+export type SigningKey = KeyPair & {
   kid: string;
-  publicKey: KeyObject;
-  privateKey: KeyObject;
   /** When it signed for the last time; null for the one that signs now. */
   retiredAt: Date | null;
 };
@@ -17,10 +17,12 @@ export type SigningKey = {
 // Longer than any ID token lives, so that each can be verified to its end.
 const publishedAfterwardsMs = 24 * hours;
 
-export async function makeSigningKey(): Promise<SigningKey> {
-  const { publicKey, privateKey } = await promisify(generateKeyPair)("rsa", {
-    modulusLength: 2048,
-  });
+/** Takes a tenth of a second. */
+export function makeKeyPair(): Promise<KeyPair> {
+  return promisify(generateKeyPair)("rsa", { modulusLength: 2048 });
+}
+
+export function signingKeyOf({ publicKey, privateKey }: KeyPair): SigningKey {
   return { kid: randomBytes(20).toString("hex"), publicKey, privateKey, retiredAt: null };
 }
 
@@ -29,7 +31,7 @@ export async function rotateKeys(
   state: State,
   options: { forget?: boolean } = {},
 ): Promise<string> {
-  const key = await makeSigningKey();
+  const key = signingKeyOf(await makeKeyPair());
   const retiredAt = state.clock.now();
   const old = options.forget ? [] : publishedKeys(state);
   state.keys = [key, ...old.map((one) => ({ ...one, retiredAt: one.retiredAt ?? retiredAt }))];

@@ -1,6 +1,5 @@
-import { generateKeyPair, type KeyObject, randomBytes } from "node:crypto";
+import { type KeyObject, randomBytes } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { promisify } from "node:util";
 import formbody from "@fastify/formbody";
 import fastify, { type FastifyInstance } from "fastify";
 import type { z } from "zod";
@@ -19,7 +18,7 @@ import { openGmail, type SandboxGmail } from "./gmail/gmail.ts";
 import { addGmailPage } from "./gmail/page.ts";
 import { addIdentity } from "./identity.ts";
 import { indexPage, type Neighbour } from "./index-page.ts";
-import { makeSigningKey } from "./keys.ts";
+import { type KeyPair, makeKeyPair, signingKeyOf } from "./keys.ts";
 import { pageHeaders } from "./pages.ts";
 import { madeUpPeople, type Person } from "./people.ts";
 import { openPubSub, type PubSub } from "./pubsub.ts";
@@ -38,6 +37,8 @@ export type Setup = {
   redirectUris?: string[];
   people?: Person[];
   serviceAccounts?: ServiceAccount[];
+  /** For its ID tokens and for its own service account, by default new ones. Sandboxes that share them start sooner. */
+  keyPairs?: { signing: KeyPair; account: KeyPair };
   /** Other pages that its own first page leads to. */
   neighbours?: Neighbour[];
   log?: Log;
@@ -69,11 +70,8 @@ const defaultClient = { id: "sandbox-client.apps.example.com", secret: "sandbox-
 /** Opens a sandbox in which nobody has consented to anything yet. */
 export async function openSandboxGoogle(setup: Setup = {}): Promise<SandboxGoogle> {
   let baseUrl = setup.baseUrl?.replace(/\/+$/, "");
-  const [signingKey, ownKeys] = await Promise.all([
-    makeSigningKey(),
-    promisify(generateKeyPair)("rsa", { modulusLength: 2048 }),
-  ]);
-  const serviceAccount = ownServiceAccount(ownKeys.publicKey);
+  const { signing, account } = setup.keyPairs ?? (await makeKeyPairs());
+  const serviceAccount = ownServiceAccount(account.publicKey);
   const base = () => {
     if (baseUrl === undefined)
       throw new Error("The sandbox has no address yet: give `baseUrl`, or let it listen");
@@ -84,7 +82,7 @@ export async function openSandboxGoogle(setup: Setup = {}): Promise<SandboxGoogl
     clock: openClock(setup.clock),
     baseUrl: base,
     issuer: () => setup.issuer ?? base(),
-    keys: [signingKey],
+    keys: [signingKeyOf(signing)],
     people: setup.people ?? [...madeUpPeople],
     clients: clients.map((client) => ClientSettings.parse(client)),
     serviceAccounts: [serviceAccount, ...(setup.serviceAccounts ?? [])],
@@ -92,7 +90,7 @@ export async function openSandboxGoogle(setup: Setup = {}): Promise<SandboxGoogl
   const [first = defaultClient] = state.clients;
   const { server, calendar, drive, gmail, pubsub } = await openServer(state, setup);
   const { email, clientId, keyId } = serviceAccount;
-  const privateKey = ownKeys.privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+  const privateKey = account.privateKey.export({ type: "pkcs8", format: "pem" }).toString();
   return {
     state,
     clock: state.clock,
@@ -118,6 +116,12 @@ export async function openSandboxGoogle(setup: Setup = {}): Promise<SandboxGoogl
       await server.close();
     },
   };
+}
+
+/** What `keyPairs` of a setup takes. */
+export async function makeKeyPairs(): Promise<{ signing: KeyPair; account: KeyPair }> {
+  const [signing, account] = await Promise.all([makeKeyPair(), makeKeyPair()]);
+  return { signing, account };
 }
 
 function ownServiceAccount(publicKey: KeyObject): ServiceAccount {

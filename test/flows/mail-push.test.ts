@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { SignJWT } from "jose";
 import { addFault } from "../../sandbox/google/faults.ts";
-import { makeSigningKey, signIdToken } from "../../sandbox/google/keys.ts";
+import { makeKeyPair, signIdToken, signingKeyOf } from "../../sandbox/google/keys.ts";
 import { usualTopic } from "../../sandbox/google/pubsub.ts";
 import type { TestApp } from "../harness.ts";
 import {
@@ -87,7 +87,7 @@ describe("Gmail's push", () => {
     const { t } = story;
     const news = { emailAddress: ana, historyId: String(t.google.gmail.historyId(ana) + 1000n) };
     const before = await runsOf(t);
-    const other = await makeSigningKey();
+    const other = signingKeyOf(await makeKeyPair());
     const now = Math.floor(t.clock.now().getTime() / 1000);
     const { audience, serviceAccount } = t.app.config.google.pubsub;
     const claims = { aud: audience!, email: serviceAccount!, email_verified: true };
