@@ -4,6 +4,7 @@ import { tellUser } from "../accounts/tell-user.ts";
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
 import { AppError } from "../lib/errors.ts";
+import { ownsProject } from "../projects/projects.ts";
 import type { NewJob } from "../queue/queue.ts";
 import { type Delivery, type Ended, type Payload, startDeliveries } from "./deliveries.ts";
 
@@ -153,7 +154,7 @@ export async function applyClassification(
       .forUpdate()
       .executeTakeFirst();
     if (!document?.created_by) throw new AppError("not_found", `No document ${result.documentId}`);
-    if (result.projectId) await requireProject(tx, document.created_by, result.projectId);
+    if (result.projectId) await checkProjectField(tx, document.created_by, result.projectId);
     const outcome = outcomeOf(document, classifiedAt);
     const moment = result.classifiedAt?.toISOString() ?? (await questionOf(tx, document.id));
     const kept = await tx
@@ -229,15 +230,9 @@ async function questionOf(tx: Tx, documentId: string): Promise<string | null> {
   return last?.event_id ?? null;
 }
 
-/** @throws {AppError} `invalid` */
-export async function requireProject(tx: Tx, userId: string, projectId: string): Promise<void> {
-  const project = await tx
-    .selectFrom("projects")
-    .select("id")
-    .where("id", "=", projectId)
-    .where("created_by", "=", userId)
-    .executeTakeFirst();
-  if (project) return;
+/** @throws {AppError} `invalid` for a project that is not the document's owner's. */
+export async function checkProjectField(tx: Tx, ownerId: string, projectId: string): Promise<void> {
+  if (await ownsProject(tx, ownerId, projectId)) return;
   throw new AppError("invalid", "No such project", {
     fields: [{ path: "project_id", message: "is no project of the document's owner" }],
   });

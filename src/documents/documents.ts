@@ -2,7 +2,7 @@ import { sql } from "kysely";
 import type { App } from "../app.ts";
 import { AppError } from "../lib/errors.ts";
 import { enqueue } from "../queue/queue.ts";
-import { requireProject, startClassification, tellOwner } from "./classification.ts";
+import { checkProjectField, startClassification, tellOwner } from "./classification.ts";
 import { listLinks } from "./mail-links.ts";
 
 type Part = Pick<App, "db" | "clock" | "config" | "queue">;
@@ -96,7 +96,7 @@ export async function moveDocument(
   projectId: string | null,
 ): Promise<void> {
   await app.db.transaction().execute(async (tx) => {
-    if (projectId) await requireProject(tx, userId, projectId);
+    if (projectId) await checkProjectField(tx, userId, projectId);
     const now = app.clock.now();
     const moved = await tx
       .updateTable("documents")

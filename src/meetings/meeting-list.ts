@@ -1,8 +1,8 @@
 import { type RawBuilder, sql } from "kysely";
 import { tellUser } from "../accounts/tell-user.ts";
 import type { App } from "../app.ts";
-import type { Db, Tx } from "../db/connection.ts";
 import { AppError } from "../lib/errors.ts";
+import { requireProject } from "../projects/projects.ts";
 import { enqueue } from "../queue/queue.ts";
 import { decideBots, reconcileJob } from "./bot-plans.ts";
 
@@ -161,16 +161,6 @@ export async function putIntoProject(
     const payload = { meeting_ids: rows.map(({ id }) => id) };
     if (rows.length > 0) await tellUser(tx, userId, [{ type: "meeting.changed", payload }]);
   });
-}
-
-async function requireProject(db: Db | Tx, userId: string, projectId: string): Promise<void> {
-  const project = await db
-    .selectFrom("projects")
-    .select("id")
-    .where("id", "=", projectId)
-    .where("created_by", "=", userId)
-    .executeTakeFirst();
-  if (!project) throw new AppError("not_found", `No project ${projectId}`);
 }
 
 function statusIs(status: NonNullable<MeetingFilter["status"]>, now: Date): RawBuilder<unknown> {

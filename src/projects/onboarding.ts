@@ -8,6 +8,7 @@ import { AppError, ProviderError } from "../lib/errors.ts";
 import { enqueue } from "../queue/queue.ts";
 import { draftMetadata, explainModelFailure, requireModel, type Usage } from "./drafting.ts";
 import { type ProjectMetadata, ProjectSummary } from "./metadata.ts";
+import { lockProject } from "./projects.ts";
 
 type Part = Pick<App, "db" | "clock" | "config" | "queue" | "providerLimits">;
 
@@ -32,7 +33,7 @@ export async function startOnboarding(
   const now = app.clock.now();
   const hash = createHash("sha256").update(JSON.stringify(summary)).digest();
   const id = await app.db.transaction().execute(async (tx) => {
-    await requireProject(tx, userId, projectId);
+    await lockProject(tx, userId, projectId);
     requireModel(app);
     const begun = await tx
       .insertInto("onboardings")
@@ -225,7 +226,7 @@ export async function storeMetadata(
   projectId: string,
   metadata: ProjectMetadata,
 ): Promise<void> {
-  await requireProject(tx, userId, projectId);
+  await lockProject(tx, userId, projectId);
   const { entity_patterns, classification_signals, ...plain } = metadata;
   await tx
     .updateTable("projects")
@@ -244,17 +245,6 @@ export async function storeMetadata(
     .values({ project_id: projectId, ...copied })
     .onConflict((conflict) => conflict.column("project_id").doUpdateSet(copied))
     .execute();
-}
-
-async function requireProject(tx: Tx, userId: string, projectId: string): Promise<void> {
-  const project = await tx
-    .selectFrom("projects")
-    .select("id")
-    .where("id", "=", projectId)
-    .where("created_by", "=", userId)
-    .forUpdate()
-    .executeTakeFirst();
-  if (!project) throw new AppError("not_found", `No project ${projectId}`);
 }
 
 async function tell(tx: Tx, { userId, projectId, id, state }: Of & { state: string }) {

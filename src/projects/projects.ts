@@ -1,4 +1,5 @@
 import type { App } from "../app.ts";
+import type { Db, Tx } from "../db/connection.ts";
 import { AppError } from "../lib/errors.ts";
 
 /** A project as its owner sees it. */
@@ -121,14 +122,7 @@ export async function changeProject(
 /** Deletes a project. Its documents and meetings stay, in none. @throws {AppError} `not_found` */
 export async function deleteProject(app: Part, userId: string, id: string): Promise<void> {
   await app.db.transaction().execute(async (tx) => {
-    const project = await tx
-      .selectFrom("projects")
-      .select("id")
-      .where("id", "=", id)
-      .where("created_by", "=", userId)
-      .forUpdate()
-      .executeTakeFirst();
-    if (!project) throw new AppError("not_found", `No project ${id}`);
+    await lockProject(tx, userId, id);
     // Whatever else points at it goes with it.
     await tx
       .updateTable("documents")
@@ -142,4 +136,32 @@ export async function deleteProject(app: Part, userId: string, id: string): Prom
       .execute();
     await tx.deleteFrom("projects").where("id", "=", id).execute();
   });
+}
+
+/** Whether there is such a project and it is this user's. */
+export async function ownsProject(db: Db | Tx, userId: string, id: string): Promise<boolean> {
+  const project = await db
+    .selectFrom("projects")
+    .select("id")
+    .where("id", "=", id)
+    .where("created_by", "=", userId)
+    .executeTakeFirst();
+  return project !== undefined;
+}
+
+/** @throws {AppError} `not_found` for a project that is not this user's. */
+export async function requireProject(db: Db | Tx, userId: string, id: string): Promise<void> {
+  if (!(await ownsProject(db, userId, id))) throw new AppError("not_found", `No project ${id}`);
+}
+
+/** Holds a project's row until the transaction ends. @throws {AppError} `not_found` */
+export async function lockProject(tx: Tx, userId: string, id: string): Promise<void> {
+  const project = await tx
+    .selectFrom("projects")
+    .select("id")
+    .where("id", "=", id)
+    .where("created_by", "=", userId)
+    .forUpdate()
+    .executeTakeFirst();
+  if (!project) throw new AppError("not_found", `No project ${id}`);
 }
