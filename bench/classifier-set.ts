@@ -1,4 +1,5 @@
-import { type ProjectFacts, usualThresholds } from "../src/documents/classification-rules.ts";
+import type { ProjectFacts } from "../src/documents/classification-rules.ts";
+import { usualThresholds } from "../src/projects/metadata.ts";
 
 const project = (id: string, name: string, facts: Partial<ProjectFacts>): ProjectFacts => ({
   id,

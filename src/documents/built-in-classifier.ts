@@ -1,7 +1,8 @@
 import { z } from "zod";
 import type { App } from "../app.ts";
+import { usualThresholds } from "../projects/metadata.ts";
 import { applyClassification } from "./classification.ts";
-import { classifyByRules, type ProjectFacts, usualThresholds } from "./classification-rules.ts";
+import { classifyByRules, type ProjectFacts } from "./classification-rules.ts";
 
 /**
  * Classifies a document here, where no workflow does: by rules over the metadata of its owner's projects. What a person
@@ -62,7 +63,6 @@ async function projectFacts(app: Pick<App, "db">, userId: string): Promise<Proje
   return projects.map((project) => {
     const entities = Entities.parse(project.entity_patterns ?? {});
     const signals = Signals.parse(project.classification_signals ?? {});
-    const { email, gdrive } = signals.confidence_thresholds;
     return {
       id: project.id,
       name: project.name,
@@ -73,10 +73,7 @@ async function projectFacts(app: Pick<App, "db">, userId: string): Promise<Proje
       domains: entities.domains,
       codes: entities.project_codes,
       activePeriod: signals.temporal_relevance.active_period,
-      thresholds: {
-        email: { title: email.subject_match, content: email.content_match },
-        file: { title: gdrive.filename_match, content: gdrive.content_match },
-      },
+      thresholds: signals.confidence_thresholds,
     };
   });
 }
@@ -92,25 +89,28 @@ const Entities = z
     project_codes: words,
   })
   .catch({ people: {}, locations: [], domains: [], project_codes: [] });
-const { email, file } = usualThresholds;
+const { email, gdrive } = usualThresholds;
 const Email = z
-  .looseObject({ subject_match: share(email.title), content_match: share(email.content) })
-  .catch({ subject_match: email.title, content_match: email.content });
+  .looseObject({
+    subject_match: share(email.subject_match),
+    content_match: share(email.content_match),
+  })
+  .catch(email);
 const Files = z
-  .looseObject({ filename_match: share(file.title), content_match: share(file.content) })
-  .catch({ filename_match: file.title, content_match: file.content });
-const Limits = z.looseObject({ email: Email, gdrive: Files }).catch({
-  email: Email.parse(null),
-  gdrive: Files.parse(null),
-});
+  .looseObject({
+    filename_match: share(gdrive.filename_match),
+    content_match: share(gdrive.content_match),
+  })
+  .catch(gdrive);
+const Thresholds = z.looseObject({ email: Email, gdrive: Files }).catch(usualThresholds);
 const Signals = z
   .looseObject({
     temporal_relevance: z
       .looseObject({ active_period: z.tuple([z.string(), z.string()]).nullable().catch(null) })
       .catch({ active_period: null }),
-    confidence_thresholds: Limits,
+    confidence_thresholds: Thresholds,
   })
   .catch({
     temporal_relevance: { active_period: null },
-    confidence_thresholds: Limits.parse(null),
+    confidence_thresholds: usualThresholds,
   });

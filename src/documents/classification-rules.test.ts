@@ -1,11 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import {
-  classifyByRules,
-  type DocumentFacts,
-  type ProjectFacts,
-  usualThresholds,
-} from "./classification-rules.ts";
+import { usualThresholds } from "../projects/metadata.ts";
+import { classifyByRules, type DocumentFacts, type ProjectFacts } from "./classification-rules.ts";
 
 const project = (id: string, facts: Partial<ProjectFacts>): ProjectFacts => ({
   id,
@@ -123,8 +119,8 @@ describe("the built-in classifier", () => {
 
   test("holds mail and files to the project's own thresholds", () => {
     const thresholds = {
-      email: { title: 0.99, content: 0.99 },
-      file: { title: 0.5, content: 0.5 },
+      email: { subject_match: 0.99, content_match: 0.99 },
+      gdrive: { filename_match: 0.5, content_match: 0.5 },
     };
     const strict = { ...film, thresholds };
     const facts = { title: "Autumn Film" };

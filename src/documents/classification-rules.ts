@@ -1,3 +1,6 @@
+import { fold } from "../lib/text.ts";
+import type { Thresholds } from "../projects/metadata.ts";
+
 /** What the rules look at in a document. */
 export type DocumentFacts = {
   /** `gmail` is held to a project's thresholds for mail, everything else to those for files. */
@@ -20,11 +23,8 @@ export type ProjectFacts = {
   domains: string[];
   codes: string[];
   activePeriod: [string, string] | null;
-  thresholds: { email: Thresholds; file: Thresholds };
+  thresholds: Thresholds;
 };
-
-/** From which score on a title alone, or the whole document, speaks for a project. */
-export type Thresholds = { title: number; content: number };
 
 /** Why a document seems to belong to a project. */
 export type Sign = { kind: Kind; value: string };
@@ -40,11 +40,6 @@ export type Ruling = {
 
 type Kind = "project code" | "domain" | "person" | "name" | "tag" | "keyword" | "location";
 type Found = Sign & { weight: number; isInTitle: boolean };
-
-export const usualThresholds: ProjectFacts["thresholds"] = {
-  email: { title: 0.7, content: 0.6 },
-  file: { title: 0.8, content: 0.6 },
-};
 
 // How much a sign says by itself, in the title and elsewhere. Several add up as independent witnesses do.
 const weights: Record<Kind, { title: number; elsewhere: number }> = {
@@ -129,10 +124,6 @@ function tokens(text: string): string {
   return ` ${words.map((word) => (word.length > 3 ? word.replace(/s$/, "") : word)).join(" ")} `;
 }
 
-function fold(text: string): string {
-  return text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
-}
-
 function signsOf(project: ProjectFacts): Sign[] {
   const all = (kind: Kind, values: string[]) => values.map((value) => ({ kind, value }));
   return [
@@ -182,8 +173,12 @@ function score(
   const season = isInSeason(document.at, project.activePeriod) ? 1 : outOfSeasonShare;
   const title = together(found.filter(({ isInTitle }) => isInTitle)) * season;
   const content = together(found) * season;
-  const limits = project.thresholds[document.source === "gmail" ? "email" : "file"];
-  return { project, found, content, passes: title >= limits.title || content >= limits.content };
+  const { email, gdrive } = project.thresholds;
+  const passes =
+    document.source === "gmail"
+      ? title >= email.subject_match || content >= email.content_match
+      : title >= gdrive.filename_match || content >= gdrive.content_match;
+  return { project, found, content, passes };
 }
 
 function placeOf(sign: Sign, phrase: string, words: Words): "title" | "elsewhere" | null {

@@ -3,3 +3,8 @@ export function beginningOf(text: string, longest: number): string {
   const cut = text.slice(0, longest);
   return /[\ud800-\udbff]$/.test(cut) ? cut.slice(0, -1) : cut;
 }
+
+/** A text without case and accents, to be compared with others. */
+export function fold(text: string): string {
+  return text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
+}

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { fold } from "../lib/text.ts";
 
 /** What a person says of a project in the onboarding form. Every word of it is data. */
 export const ProjectSummary = z.strictObject({
@@ -29,6 +30,9 @@ const Thresholds = z.strictObject({
   email: z.strictObject({ subject_match: share, content_match: share }),
   gdrive: z.strictObject({ filename_match: share, content_match: share }),
 });
+
+/** From which score on a title alone, or the whole document, speaks for a project. */
+export type Thresholds = z.infer<typeof Thresholds>;
 
 /** What classification works from, in the form that the tables keep. */
 export const ProjectMetadata = z.strictObject({
@@ -114,7 +118,8 @@ export function draftSchema(): Record<string, unknown> {
   return schema;
 }
 
-const usualThresholds = {
+/** Where a project's metadata says nothing usable. */
+export const usualThresholds: Thresholds = {
   email: { subject_match: 0.7, content_match: 0.6 },
   gdrive: { filename_match: 0.8, content_match: 0.6 },
 };
@@ -129,7 +134,7 @@ export function reviewDraft(
 ): { metadata: ProjectMetadata; corrections: string[] } {
   const corrections: string[] = [];
   const said = textOf(summary);
-  const isSaid = (word: string) => said.includes(fold(word));
+  const isSaid = (word: string) => said.includes(foldWords(word));
   const only = (name: string, values: string[], keeps: (value: string) => boolean) => {
     const kept = values.filter(keeps);
     const left = values.filter((value) => !kept.includes(value));
@@ -140,7 +145,7 @@ export function reviewDraft(
     const plain = values
       .map((value) => plainText(value))
       .filter((value) => value !== "" && value.length <= longest);
-    const unique = [...new Map(plain.map((value) => [fold(value), value])).values()];
+    const unique = [...new Map(plain.map((value) => [foldWords(value), value])).values()];
     if (unique.length > most)
       corrections.push(`only the first ${most} of ${unique.length} ${name} kept`);
     return unique.slice(0, most);
@@ -221,8 +226,8 @@ function peopleOf(
 ): ProjectMetadata["entity_patterns"]["people"] {
   const people = new Map<string, { role: string }>();
   for (const role of roles) if (contacts[role]) people.set(contacts[role], { role });
-  const known = [...people.keys()].map(fold);
-  const strangers = given.filter(({ name }) => !known.includes(fold(name)));
+  const known = [...people.keys()].map(foldWords);
+  const strangers = given.filter(({ name }) => !known.includes(foldWords(name)));
   if (strangers.length > 0) {
     corrections.push(
       `people not in the summary left out: ${shown(strangers.map(({ name }) => name))}`,
@@ -250,7 +255,7 @@ function periodOf(
 function thresholdsOf(
   given: Draft["classification_signals"]["confidence_thresholds"],
   corrections: string[],
-): ProjectMetadata["classification_signals"]["confidence_thresholds"] {
+): Thresholds {
   const checked = Thresholds.safeParse(given);
   if (checked.success) return checked.data;
   corrections.push("thresholds that do not lie between 0 and 1 replaced by the usual ones");
@@ -273,11 +278,11 @@ function plainText(text: string, keepsLines = false): string {
 
 function textOf(summary: ProjectSummary): string {
   const { keywords, contacts, ...texts } = summary;
-  return fold([...Object.values(texts), ...keywords, ...Object.values(contacts)].join("\n"));
+  return foldWords([...Object.values(texts), ...keywords, ...Object.values(contacts)].join("\n"));
 }
 
-function fold(text: string): string {
-  return text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase().replace(/\s+/g, " ").trim();
+function foldWords(text: string): string {
+  return fold(text).replace(/\s+/g, " ").trim();
 }
 
 function shown(values: string[]): string {
