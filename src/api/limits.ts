@@ -1,5 +1,5 @@
-import { isIPv6 } from "node:net";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import ipaddr from "ipaddr.js";
 import type { App } from "../app.ts";
 import { AppError } from "../lib/errors.ts";
 import type { Budget } from "../lib/limits.ts";
@@ -37,10 +37,7 @@ function budgetOf({ routeOptions: { url = "", config } }: FastifyRequest): Budge
 
 // Whoever has one IPv6 address usually has the whole /64 around it.
 function networkOf(ip: string): string {
-  if (!isIPv6(ip) || ip.includes(".")) return ip;
-  const [head = "", tail] = ip.split("::");
-  const before = head.split(":");
-  const after = tail?.split(":") ?? [];
-  const between = Array.from({ length: 8 - before.length - after.length }, () => "0");
-  return [...before, ...between, ...after].slice(0, 4).join(":");
+  if (!ipaddr.isValid(ip)) return ip;
+  const address = ipaddr.process(ip);
+  return address instanceof ipaddr.IPv6 ? address.parts.slice(0, 4).join(":") : String(address);
 }
