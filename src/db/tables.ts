@@ -1,7 +1,7 @@
 import type { ColumnType, Generated, JSONColumnType } from "kysely";
 
 // What queries name of the tables that the migrations leave. Tables and columns that plain SQL alone reads and writes, such
-// as `bots`, are not here.
+// as `bot_events`, are not here.
 
 type Json = JSONColumnType<Record<string, unknown>, string, string>;
 type Text = string | null;
@@ -320,6 +320,61 @@ export type Tables = {
     reason: string;
     inputs: Json;
     decided_at: Date;
+  };
+  bots: {
+    id: Generated<string>;
+    user_id: Text;
+    name: string;
+    description: Text;
+    provider: string;
+    provider_bot_id: Text;
+    settings: Json | null;
+    is_active: Generated<boolean | null>;
+    created_at: ColumnType<Time, Date | undefined, Date>;
+    updated_at: ColumnType<Time, Date | undefined, Date>;
+    meeting_url: Text;
+    starts_at: Time;
+    ends_at: Time;
+    joins_at: Time;
+    occurrence_key: Text;
+    wish: "attend" | "leave" | null;
+    attempt: Generated<number>;
+    asked_at: Time;
+    retries: Generated<number>;
+    sent: Json | null;
+    earlier_bot_ids: Generated<string[]>;
+    state: Text;
+    status: Generated<
+      "pending" | "bot_scheduled" | "bot_joined" | "transcribing" | "completed" | "failed"
+    >;
+    recording_state: Text;
+    transcription_state: Text;
+    transcript_state: Generated<"none" | "growing" | "final">;
+    event_count: Generated<number>;
+    contents_read_at: Time;
+    transcript_written_at: Time;
+    notice: Json | null;
+    is_over: Generated<boolean>;
+    is_orphaned: Generated<boolean>;
+    over_at: Time;
+    recording_url: Text;
+    recording_url_at: Time;
+    due_at: Time;
+    lease_owner: Text;
+    lease_until: Time;
+    wanted_again: Generated<boolean>;
+    failures: Generated<number>;
+    last_error: Text;
+    last_polled_at: Time;
+  };
+  bot_preferences: {
+    user_id: string;
+    all_meetings: Generated<boolean>;
+    bot_name: Text;
+    greeting: Text;
+    language: Text;
+    recording: "video" | "audio" | "none" | null;
+    updated_at: Date;
   };
   projects: {
     id: Generated<string>;

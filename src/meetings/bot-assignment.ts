@@ -122,31 +122,39 @@ async function botFor(
   now: Date,
 ): Promise<{ id: string; status: BotStatus }> {
   const key = occurrenceOf(meeting);
-  const { rows: there } = await sql<{ id: string; status: BotStatus }>`
-    select id, status from bots where occurrence_key = ${key} for update
-  `.execute(tx);
-  if (there[0] && there[0].id !== current?.id) {
+  const there = await tx
+    .selectFrom("bots")
+    .select(["id", "status"])
+    .where("occurrence_key", "=", key)
+    .forUpdate()
+    .executeTakeFirst();
+  if (there && there.id !== current?.id) {
     await sql`
       update bots set ends_at = greatest(ends_at, ${meeting.end_time}), due_at = ${now}, updated_at = ${now}
-      where id = ${there[0].id}
+      where id = ${there.id}
     `.execute(tx);
-    return there[0];
+    return there;
   }
   const isOwn = current !== null && !current.is_over && current.wish === "attend";
   // One that is sent once more has given up its place, and takes it again.
   const isBack = isOwn && current.occurrence_key === null;
-  const isSame = isOwn && (isBack || there[0]?.id === current.id);
+  const isSame = isOwn && (isBack || there?.id === current.id);
   if (isSame || (isOwn && isEarly(current) && !(await isShared(tx, current, meeting)))) {
     await place(tx, current, meeting, now);
     if (!isBack) await noteEvent(tx, current.id, "moved", now);
     return current;
   }
-  const { rows: made } = await sql<{ id: string }>`
-    insert into bots (user_id, name, description, provider, wish)
-    values (${meeting.user_id}, '', 'Basic auto-created bot for meeting transcription', 'attendee', 'attend')
-    returning id
-  `.execute(tx);
-  const id = made[0]?.id ?? "";
+  const { id } = await tx
+    .insertInto("bots")
+    .values({
+      user_id: meeting.user_id,
+      name: "",
+      description: "Basic auto-created bot for meeting transcription",
+      provider: "attendee",
+      wish: "attend",
+    })
+    .returning("id")
+    .executeTakeFirstOrThrow();
   await place(tx, { id, settings: null }, meeting, now);
   await noteEvent(tx, id, "planned", now);
   return { id, status: "pending" };

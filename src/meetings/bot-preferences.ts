@@ -17,17 +17,13 @@ export async function getBotPreferences(
   app: Pick<App, "db">,
   userId: string,
 ): Promise<BotPreferences> {
-  const { rows } = await sql<BotPreferences>`
-    select all_meetings, bot_name, greeting, language, recording from bot_preferences where user_id = ${userId}
-  `.execute(app.db);
+  const said = await app.db
+    .selectFrom("bot_preferences")
+    .select(["all_meetings", "bot_name", "greeting", "language", "recording"])
+    .where("user_id", "=", userId)
+    .executeTakeFirst();
   return (
-    rows[0] ?? {
-      all_meetings: false,
-      bot_name: null,
-      greeting: null,
-      language: null,
-      recording: null,
-    }
+    said ?? { all_meetings: false, bot_name: null, greeting: null, language: null, recording: null }
   );
 }
 
@@ -40,13 +36,12 @@ export async function setBotPreferences(
   await app.db.transaction().execute(async (tx) => {
     const now = app.clock.now();
     const { all_meetings, bot_name, greeting, language, recording } = wanted;
-    await sql`
-      insert into bot_preferences (user_id, all_meetings, bot_name, greeting, language, recording, updated_at)
-      values (${userId}, ${all_meetings}, ${bot_name}, ${greeting}, ${language}, ${recording}, ${now})
-      on conflict (user_id) do update set (all_meetings, bot_name, greeting, language, recording, updated_at)
-        = (excluded.all_meetings, excluded.bot_name, excluded.greeting, excluded.language, excluded.recording,
-          excluded.updated_at)
-    `.execute(tx);
+    const values = { all_meetings, bot_name, greeting, language, recording, updated_at: now };
+    await tx
+      .insertInto("bot_preferences")
+      .values({ user_id: userId, ...values })
+      .onConflict((conflict) => conflict.column("user_id").doUpdateSet(values))
+      .execute();
     const { rows } = await sql<{ id: string }>`
       select id from meetings where user_id = ${userId} and end_time > ${now} and meeting_url is not null
       order by id for update

@@ -106,10 +106,9 @@ async function sendAgain(app: Part, tx: Tx, meetingId: string): Promise<boolean>
   }
   if (end_time <= app.clock.now()) throw new AppError("conflict", "The meeting is over");
   const ends = bot.ends_at && bot.ends_at > end_time ? bot.ends_at : end_time;
-  await sql`update bots set wish = 'attend', retries = 0, ends_at = ${ends} where id = ${botId}`.execute(
-    tx,
-  );
-  await again(app, tx, { ...bot, wish: "attend", retries: 0, ends_at: ends }, "asked_again");
+  const wanted = { wish: "attend" as const, retries: 0, ends_at: ends };
+  await tx.updateTable("bots").set(wanted).where("id", "=", botId).execute();
+  await again(app, tx, { ...bot, ...wanted }, "asked_again");
   return true;
 }
 
@@ -117,7 +116,7 @@ async function sendAgain(app: Part, tx: Tx, meetingId: string): Promise<boolean>
 export async function autoSchedule(app: Part, userId: string) {
   requireAccess(app);
   const now = app.clock.now();
-  const { rows } = await sql<{ id: string; title: string; end_time: Date }>`
+  const { rows } = await sql<{ id: string; title: string }>`
     select id, title from meetings where user_id = ${userId} and bot_id is null and end_time > ${now}
       and cancelled_at is null and meeting_url is not null
     order by start_time limit 500
@@ -178,13 +177,21 @@ async function meetingAt(tx: Tx, userId: string, request: BotRequest, now: Date)
   const there = await placeAt(tx, link.url, at);
   const start = there?.starts_at ?? (request.joinAt ? new Date(at.getTime() + 120_000) : at);
   const end = there?.ends_at ?? new Date(start.getTime() + usualLengthMs);
-  const { rows: made } = await sql<{ id: string }>`
-    insert into meetings (user_id, title, meeting_url, start_time, end_time, event_status, bot_status, created_at, updated_at)
-    values (${userId}, 'Meeting', ${link.url}, ${start}, ${end}, 'accepted',
-      'pending', ${now}, ${now})
-    returning id
-  `.execute(tx);
-  const id = made[0]?.id ?? "";
+  const { id } = await tx
+    .insertInto("meetings")
+    .values({
+      user_id: userId,
+      title: "Meeting",
+      meeting_url: link.url,
+      start_time: start,
+      end_time: end,
+      event_status: "accepted",
+      bot_status: "pending",
+      created_at: now,
+      updated_at: now,
+    })
+    .returning("id")
+    .executeTakeFirstOrThrow();
   await decideBots(tx, [id], now);
   return id;
 }

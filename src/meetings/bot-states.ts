@@ -221,14 +221,9 @@ async function keepLink(tx: Tx, bot: BotRow, link: string): Promise<void> {
 }
 
 async function decideAnew(tx: Tx, botId: string, now: Date): Promise<void> {
-  const { rows } = await sql<{
-    id: string;
-  }>`select id from meetings where bot_id = ${botId}`.execute(tx);
-  await decideBots(
-    tx,
-    rows.map(({ id }) => id),
-    now,
-  );
+  const rows = await tx.selectFrom("meetings").select("id").where("bot_id", "=", botId).execute();
+  const ids = rows.map(({ id }) => id);
+  await decideBots(tx, ids, now);
 }
 
 async function tellStatus(tx: Tx, bot: BotRow, now: Date): Promise<void> {

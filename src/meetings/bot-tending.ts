@@ -10,7 +10,7 @@ import { fetchContents, keepContents, nothingMore } from "./bot-contents.ts";
 import { nextLook } from "./bot-pace.ts";
 import { applySnapshot, giveUp, isKnown, startAgain } from "./bot-states.ts";
 import { bring, isStillOn, steer, type Work } from "./bot-steering.ts";
-import { type BotRow, lockMeetings, tendJob } from "./bots.ts";
+import { type BotRow, lockBot, lockMeetings, tendJob } from "./bots.ts";
 
 type Part = Pick<App, "db" | "clock" | "queue" | "config" | "log">;
 
@@ -110,11 +110,8 @@ async function letGo(app: Part, before: BotRow, { owner, error, isAgain }: End):
   const now = app.clock.now();
   await app.db.transaction().execute(async (tx) => {
     await lockMeetings(tx, before.id);
-    const { rows } = await sql<BotRow & { wanted_again: boolean }>`
-      select * from bots where id = ${before.id} and lease_owner = ${owner} for update
-    `.execute(tx);
-    const [bot] = rows;
-    if (!bot) return;
+    const bot = await lockBot(tx, before.id);
+    if (bot?.lease_owner !== owner) return;
     const failures = error ? bot.failures + 1 : isAgain ? bot.failures : 0;
     const text =
       error instanceof ProviderError ? error.message : error ? "Something unexpected" : null;
@@ -123,11 +120,12 @@ async function letGo(app: Part, before: BotRow, { owner, error, isAgain }: End):
     const isNow = isAgain || bot.wanted_again || (!error && isNew && (bot.due_at ?? now) <= now);
     const usual = nextLook(bot, now);
     const due = isNow ? now : error && usual ? retryAt(bot, error, now) : usual;
-    await sql`
-      update bots set lease_owner = null, lease_until = null, wanted_again = false, failures = ${failures},
-        last_error = ${text}, due_at = ${due}, last_polled_at = ${now}
-      where id = ${bot.id}
-    `.execute(tx);
+    await tx
+      .updateTable("bots")
+      .set({ lease_owner: null, lease_until: null, wanted_again: false, failures })
+      .set({ last_error: text, due_at: due, last_polled_at: now })
+      .where("id", "=", bot.id)
+      .execute();
     await sql`
       update meetings set last_polled_at = ${now}, next_poll_time = ${due} where bot_id = ${bot.id}
     `.execute(tx);

@@ -1,44 +1,16 @@
-import { sql } from "kysely";
+import { type Selectable, sql } from "kysely";
 import type { Tx } from "../db/connection.ts";
+import type { Tables } from "../db/tables.ts";
 import type { NewJob } from "../queue/queue.ts";
-import type { BotStatus, Notice } from "./bot-words.ts";
+import type { Notice } from "./bot-words.ts";
 
-/** A bot of ours: what is wanted of it, and what we know of the provider's. */
-export type BotRow = {
-  id: string;
-  name: string;
-  provider_bot_id: string | null;
-  /** `configuration` and what else the older product kept, by its names. */
-  settings: { configuration?: unknown } | null;
-  meeting_url: string | null;
-  starts_at: Date | null;
-  ends_at: Date | null;
-  joins_at: Date | null;
-  occurrence_key: string | null;
-  wish: "attend" | "leave" | null;
-  attempt: number;
-  /** How often a bot that broke down was sent once more. */
-  retries: number;
-  asked_at: Date | null;
+/**
+ * A bot of ours: what is wanted of it, and what we know of the provider's. Its `settings` hold `configuration`, and what
+ * else the older product kept, by its names.
+ */
+export type BotRow = Omit<Selectable<Tables["bots"]>, "sent" | "notice"> & {
   sent: Sent | null;
-  earlier_bot_ids: string[];
-  state: string | null;
-  status: BotStatus;
-  recording_state: string | null;
-  transcription_state: string | null;
-  transcript_state: "none" | "growing" | "final";
-  event_count: number;
-  contents_read_at: Date | null;
-  transcript_written_at: Date | null;
   notice: Notice | null;
-  is_over: boolean;
-  over_at: Date | null;
-  recording_url: string | null;
-  recording_url_at: Date | null;
-  due_at: Date | null;
-  failures: number;
-  last_error: string | null;
-  last_polled_at: Date | null;
 };
 
 /** What the provider was told last. `name` and `made` (what cannot be changed later) are null where nobody knows. */
@@ -78,8 +50,14 @@ export async function lockMeetings(tx: Tx, botId: string): Promise<string[]> {
 
 /** Locks a bot, after its meetings. */
 export async function lockBot(tx: Tx, id: string): Promise<BotRow | null> {
-  const { rows } = await sql<BotRow>`select * from bots where id = ${id} for update`.execute(tx);
-  return rows[0] ?? null;
+  const bot = await tx
+    .selectFrom("bots")
+    .selectAll()
+    .where("id", "=", id)
+    .forUpdate()
+    .$castTo<BotRow>()
+    .executeTakeFirst();
+  return bot ?? null;
 }
 
 /** Keeps what we did ourselves among a bot's events. */
