@@ -131,6 +131,20 @@ export async function isUsernameFree(app: Pick<App, "db">, username: string): Pr
   return !taken;
 }
 
+/** Whose these usernames are, which are in lower case; those that nobody has are left out. */
+export async function ownersOf(
+  app: Pick<App, "db">,
+  usernames: string[],
+): Promise<Map<string, string>> {
+  if (usernames.length === 0) return new Map();
+  const taken = await app.db
+    .selectFrom("usernames")
+    .selectAll()
+    .where("username", "in", usernames)
+    .execute();
+  return new Map(taken.map(({ username, user_id }) => [username, user_id]));
+}
+
 /**
  * Gives a user their username, once. Of two who want the same at once the database lets one have it.
  *

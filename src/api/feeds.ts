@@ -7,6 +7,7 @@ import { enqueue } from "../queue/queue.ts";
 import { chooseCalendar } from "../sync/calendar-list.ts";
 import { type Feed, getFeed, listFeeds } from "../sync/feeds.ts";
 import { pushHealth } from "../sync/push-health.ts";
+import { listRuns } from "../sync/runs.ts";
 import { requestSync, waitForRuns } from "../sync/waiting.ts";
 import { listOf, listQuery, pageOf, readCursor } from "./lists.ts";
 import { JobsAnswer, Wait } from "./runs.ts";
@@ -201,13 +202,8 @@ export const feedRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
     async (request) => {
       const { limit, cursor } = request.query;
       const feed = await getFeed(app, userOf(request), request.params.id);
-      const after = readCursor(RunKey, cursor);
-      let query = app.db.selectFrom("sync_runs").selectAll().where("feed_id", "=", feed.id);
-      if (after) query = query.where("run_number", "<", after[0]);
-      const runs = await query
-        .orderBy("run_number", "desc")
-        .limit(limit + 1)
-        .execute();
+      const [before] = readCursor(RunKey, cursor) ?? [];
+      const runs = await listRuns(app, feed.id, { before, limit: limit + 1 });
       const page = pageOf(runs, limit, (run) => [run.run_number]);
       const items = page.items.map((run) => ({ ...run, started_at: run.started_at.toISOString() }));
       return { ...page, items };

@@ -1,10 +1,9 @@
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
-import { sql } from "kysely";
 import { z } from "zod";
 import type { App } from "../app.ts";
 import { AppError } from "../lib/errors.ts";
 import { listDeadLetters, resendDeadLetters } from "../queue/dead-letters.ts";
-import { runSchedule, type Schedules } from "../queue/schedule-runs.ts";
+import { listScheduleRuns, runSchedule, type Schedules } from "../queue/schedule-runs.ts";
 import { listOf, listQuery, pageOf, readCursor } from "./lists.ts";
 import { Time, TimeKey } from "./times.ts";
 
@@ -71,17 +70,7 @@ export const jobRoutes: FastifyPluginAsyncZod<{ app: App; schedules: Schedules<A
     async (request) => {
       const { limit, cursor, name } = request.query;
       const after = readCursor(TimeKey, cursor);
-      let query = app.db.selectFrom("schedule_runs").selectAll();
-      if (name) query = query.where("name", "=", name);
-      if (after)
-        query = query.where(
-          sql<boolean>`(started_at, id) < (${after[0]}::timestamptz, ${after[1]}::uuid)`,
-        );
-      const rows = await query
-        .orderBy("started_at", "desc")
-        .orderBy("id", "desc")
-        .limit(limit + 1)
-        .execute();
+      const rows = await listScheduleRuns(app, { name, after, limit: limit + 1 });
       const runs = rows.map((row) => ({
         ...row,
         started_at: row.started_at.toISOString(),

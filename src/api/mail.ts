@@ -1,6 +1,12 @@
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
-import { isUsernameFree, setUsername, usernameProblem, virtualAddress } from "../accounts/users.ts";
+import {
+  isUsernameFree,
+  ownersOf,
+  setUsername,
+  usernameProblem,
+  virtualAddress,
+} from "../accounts/users.ts";
 import type { App } from "../app.ts";
 import { addressedIn } from "../documents/assistant-address.ts";
 import { decideHeld } from "../documents/mail.ts";
@@ -179,12 +185,7 @@ export const mailRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
       );
       const found = addressedIn(headers, assistant);
       const names = found.map(({ username }) => username);
-      const known = await app.db
-        .selectFrom("usernames")
-        .selectAll()
-        .where("username", "in", names.length > 0 ? names : [""])
-        .execute();
-      const owners = new Map(known.map(({ username, user_id }) => [username, user_id]));
+      const owners = await ownersOf(app, names);
       const userId = userOf(request);
       return {
         detections: found.map(({ address, username, type }) => ({

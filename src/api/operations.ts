@@ -3,7 +3,9 @@ import { sql } from "kysely";
 import { z } from "zod";
 import packageJson from "../../package.json" with { type: "json" };
 import type { App } from "../app.ts";
+import { countBots } from "../meetings/bots.ts";
 import { queueHealth } from "../queue/queue.ts";
+import { countFollowed } from "../sync/feeds.ts";
 import type { Metrics } from "./metrics.ts";
 import { Time } from "./times.ts";
 
@@ -156,15 +158,7 @@ async function queueState(app: App): Promise<Service> {
 
 // What is followed, by service. One feed in trouble is its owner's; all of them are the operator's.
 async function followedState(app: App): Promise<Record<"calendar" | "drive" | "gmail", Service>> {
-  const rows = await withinPatience(
-    sql<{ service: string; active: number; failing: number }>`
-      select case when kind = 'calendar_list' then 'calendar' else kind end as service, count(*)::int as active,
-        (count(*) filter (where failures > 0))::int as failing
-      from feeds where state = 'active' group by 1`.execute(app.db),
-  ).then(
-    (answer) => answer.rows,
-    () => null,
-  );
+  const rows = await withinPatience(countFollowed(app)).catch(() => null);
   const service = (name: string): Service => {
     if (!rows) return { status: "failing", latency_ms: null, detail: "not known" };
     const { active, failing } = rows.find((row) => row.service === name) ?? {
@@ -185,14 +179,7 @@ async function botsState(app: App): Promise<Service> {
   if (!app.config.attendee.apiKey) {
     return { status: "not_configured", latency_ms: null, detail: "not configured" };
   }
-  const counts = await withinPatience(
-    sql<{ live: number; failing: number }>`
-      select count(*)::int as live, (count(*) filter (where failures > 2))::int as failing
-      from bots where wish is not null and not is_over`.execute(app.db),
-  ).then(
-    ({ rows }) => rows[0] ?? { live: 0, failing: 0 },
-    () => null,
-  );
+  const counts = await withinPatience(countBots(app)).catch(() => null);
   if (!counts) return { status: "failing", latency_ms: null, detail: "not known" };
   const { live, failing } = counts;
   const status = live > 0 && failing === live ? "failing" : "ok";

@@ -1,5 +1,6 @@
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
+import { ownersOf } from "../accounts/users.ts";
 import type { App } from "../app.ts";
 import { type AddressedTo, addressedIn } from "../documents/assistant-address.ts";
 import { AppError } from "../lib/errors.ts";
@@ -87,25 +88,21 @@ async function take(
   { assistant, id, named }: { assistant: string; id: string; named: AddressedTo },
 ): Promise<Result> {
   const { username } = named;
-  const owner = await app.db
-    .selectFrom("usernames")
-    .select("user_id")
-    .where("username", "=", username)
-    .executeTakeFirst();
+  const ownerId = (await ownersOf(app, [username])).get(username);
   await applyMailIn(
     app,
     [
       ...(await listFeedsOfAccount(app, "gmail", assistant)),
-      ...(owner ? await listFeeds(app, owner.user_id, ["gmail"]) : []),
+      ...(ownerId ? await listFeeds(app, ownerId, ["gmail"]) : []),
     ],
     id,
   );
   const decided =
-    owner &&
+    ownerId &&
     (await app.db
       .selectFrom("mail_decisions")
       .select(["decision", "document_id", "reason"])
-      .where("user_id", "=", owner.user_id)
+      .where("user_id", "=", ownerId)
       .where("gmail_message_id", "=", id)
       .executeTakeFirst());
   if (!decided) return { success: false, message: `User not found for username: ${username}` };
@@ -116,7 +113,7 @@ async function take(
       decision === "taken"
         ? `Email processed successfully for user: ${username}`
         : `Email ${decision} for user: ${username}: ${decided.reason}`,
-    user_id: owner.user_id,
+    user_id: ownerId,
     decision,
     ...(document_id ? { document_id } : {}),
   };

@@ -1,5 +1,5 @@
 import { type Selectable, sql } from "kysely";
-import type { Tx } from "../db/connection.ts";
+import type { Db, Tx } from "../db/connection.ts";
 import type { Tables } from "../db/tables.ts";
 import type { NewJob } from "../queue/queue.ts";
 import type { Notice } from "./bot-words.ts";
@@ -65,4 +65,13 @@ export async function noteEvent(tx: Tx, botId: string, type: string, at: Date): 
   await sql`
     insert into bot_events (bot_id, type, happened_at) values (${botId}, ${type}, ${at}) on conflict do nothing
   `.execute(tx);
+}
+
+/** How many bots are to come or under way, and how many of them could not be looked at several times in a row. */
+export async function countBots(app: { db: Db }): Promise<{ live: number; failing: number }> {
+  const { rows } = await sql<{ live: number; failing: number }>`
+    select count(*)::int as live, (count(*) filter (where failures > 2))::int as failing
+    from bots where wish is not null and not is_over
+  `.execute(app.db);
+  return rows[0] ?? { live: 0, failing: 0 };
 }

@@ -1,5 +1,6 @@
-import { sql } from "kysely";
+import { type Selectable, sql } from "kysely";
 import type { Db } from "../db/connection.ts";
+import type { Tables } from "../db/tables.ts";
 import type { Clock } from "../lib/clock.ts";
 import { AppError } from "../lib/errors.ts";
 
@@ -48,4 +49,22 @@ export async function runSchedule<Part extends { db: Db; clock: Clock }>(
     await finish({ error: error instanceof Error ? error.message : String(error) });
     throw error;
   }
+}
+
+/** What the schedules did, latest first. `after` is the sort key of the row before. */
+export async function listScheduleRuns(
+  app: { db: Db },
+  {
+    name,
+    after,
+    limit,
+  }: { name?: string | undefined; after: [string, string] | null; limit: number },
+): Promise<Selectable<Tables["schedule_runs"]>[]> {
+  let query = app.db.selectFrom("schedule_runs").selectAll();
+  if (name) query = query.where("name", "=", name);
+  if (after) {
+    const [startedAt, id] = after;
+    query = query.where(sql<boolean>`(started_at, id) < (${startedAt}::timestamptz, ${id}::uuid)`);
+  }
+  return query.orderBy("started_at", "desc").orderBy("id", "desc").limit(limit).execute();
 }

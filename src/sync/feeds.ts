@@ -70,6 +70,18 @@ export async function listFeeds(
     .execute();
 }
 
+/** How many feeds are active, and how many of them failed last, by service. */
+export async function countFollowed(app: {
+  db: Db;
+}): Promise<{ service: string; active: number; failing: number }[]> {
+  const { rows } = await sql<{ service: string; active: number; failing: number }>`
+    select case when kind = 'calendar_list' then 'calendar' else kind end as service, count(*)::int as active,
+      (count(*) filter (where failures > 0))::int as failing
+    from feeds where state = 'active' group by 1
+  `.execute(app.db);
+  return rows;
+}
+
 /** Everybody's active feeds of some kinds. */
 export async function listFeedsOf(app: { db: Db }, kinds: FeedKind[]): Promise<Feed[]> {
   return selectFeeds(app.db)

@@ -1,5 +1,6 @@
-import { sql } from "kysely";
-import type { Tx } from "../db/connection.ts";
+import { type Selectable, sql } from "kysely";
+import type { Db, Tx } from "../db/connection.ts";
+import type { Tables } from "../db/tables.ts";
 import type { Run, RunEnd } from "./sync.ts";
 
 type Outcome = RunEnd & {
@@ -94,6 +95,17 @@ export async function recordRun(tx: Tx, run: Run, end: Outcome): Promise<void> {
     })
     .execute();
   await mirrorWebhook(tx, run, end);
+}
+
+/** What the runs of a feed did, latest first; those with a number below `before`. */
+export async function listRuns(
+  app: { db: Db },
+  feedId: string,
+  { before, limit }: { before?: string | undefined; limit: number },
+): Promise<Selectable<Tables["sync_runs"]>[]> {
+  let query = app.db.selectFrom("sync_runs").selectAll().where("feed_id", "=", feedId);
+  if (before) query = query.where("run_number", "<", before);
+  return query.orderBy("run_number", "desc").limit(limit).execute();
 }
 
 function logTypeOf({ reason, mode }: Run): "initial" | "incremental" | "webhook" | "manual" {
