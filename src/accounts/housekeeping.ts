@@ -22,7 +22,7 @@ export async function deleteExpiredRows(
     syncRuns,
     metrics,
     syncLogs,
-    channels,
+    watches,
     told,
   ] = await Promise.all([
     db
@@ -68,7 +68,7 @@ export async function deleteExpiredRows(
     sync_runs: count(syncRuns),
     sync_performance_metrics: count(metrics),
     calendar_sync_logs: count(syncLogs),
-    watches: count(channels),
+    watches: count(watches),
     bot_notifications: Number(told.numAffectedRows ?? 0n),
   };
 }

@@ -24,7 +24,7 @@ const usual: JobSettings = {
 /** Why a feed is looked at: it begins, it is time, the provider told, or somebody waits. */
 const SyncReason = z.enum(["start", "poll", "push", "person"]);
 
-/** Why a channel is opened: there is none, the last try failed, its time has come, it missed changes, or at a wish. */
+/** Why a watch is opened: there is none, the last try failed, its time has come, it missed changes, or at a wish. */
 const WatchReason = z.enum(["missing", "retry", "renewal", "missed", "silent", "person"]);
 
 /** What a job needs to know and how it is worked on, by its name. A handler for each is named in `src/jobs.ts`. */

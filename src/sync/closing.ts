@@ -1,7 +1,7 @@
 import type { Tx } from "../db/connection.ts";
 import type { NewJob } from "../queue/queue.ts";
 
-/** Ends the channels of some feeds, which nobody listens to any longer. Returns the jobs that close them at Google. */
+/** Ends the watches of some feeds, which nobody listens to any longer. Returns the jobs that close them at Google. */
 export async function endWatchesOf(
   tx: Tx,
   feedIds: string[],
@@ -18,7 +18,7 @@ export async function endWatchesOf(
   return ended.map(({ id }) => closeJob(id));
 }
 
-/** A wish to close a channel at Google. */
+/** A wish to close a watch at Google. */
 export function closeJob(watchId: string): NewJob {
   return { name: "watches.close", payload: { watchId }, key: watchId };
 }

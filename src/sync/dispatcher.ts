@@ -11,7 +11,7 @@ const pricesEveryMs = 20_000;
 type Part = Pick<App, "db" | "clock" | "queue" | "config" | "log">;
 
 /**
- * Asks every second for what is due by its row: feeds to look at, channels to open, renew or close. Any number of
+ * Asks every second for what is due by its row: feeds to look at, watches to open, renew or close. Any number of
  * processes may do so at once; each due row is claimed by one of them. Closing it waits for the round that runs.
  */
 export function startDispatcher(app: Part, everyMs = 1000): AsyncDisposable {

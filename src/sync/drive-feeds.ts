@@ -70,7 +70,7 @@ async function sees(google: GoogleRequest, fileId: string): Promise<boolean> {
   }
 }
 
-/** A feed for one file alone, with a channel of its own where push reaches us. Returns its id. */
+/** A feed for one file alone, with a watch of its own where push reaches us. Returns its id. */
 async function followAlone(
   app: Part,
   tx: Tx,
@@ -100,7 +100,7 @@ async function followAlone(
   return id;
 }
 
-/** Ends the feeds that follow one file alone and that nobody needs any more, and closes their channels. */
+/** Ends the feeds that follow one file alone and that nobody needs any more, and closes their watches. */
 export async function endLoneFeeds(app: Part, fileId: string): Promise<void> {
   await app.db.transaction().execute(async (tx) => {
     const ended = await tx

@@ -42,7 +42,7 @@ export async function findFeed(app: { db: Db }, feedId: string): Promise<Feed | 
   return (await selectFeeds(app.db).where("feeds.id", "=", feedId).executeTakeFirst()) ?? null;
 }
 
-/** The feed that a channel of ours is for. */
+/** The feed that a watch is for. */
 export async function findFeedOfWatch(app: { db: Db }, watchId: string): Promise<Feed | null> {
   if (!z.guid().safeParse(watchId).success) return null;
   const found = await selectFeeds(app.db)
@@ -231,7 +231,7 @@ export async function updateUnderLease(
 }
 
 /**
- * Holds a feed's row until the transaction ends. Whoever writes to a feed and to what hangs on it, its channels and the
+ * Holds a feed's row until the transaction ends. Whoever writes to a feed and to what hangs on it, its watches and the
  * older product's copies, takes the feed first: in any other order two of them could wait for each other for ever.
  */
 export async function lockFeed(tx: Tx, id: string): Promise<void> {

@@ -13,7 +13,7 @@ import type { FeedPatch } from "./feeds.ts";
 import { priceOf } from "./prices.ts";
 import { findPushPrior } from "./push-priors.ts";
 import type { Run } from "./sync.ts";
-import type { ChannelJudgement } from "./watches.ts";
+import type { WatchJudgement } from "./watches.ts";
 
 const activeMs = 10 * 60_000;
 // One mail to the assistant is often followed by another.
@@ -29,11 +29,11 @@ export async function lookAgain(
   app: Pick<App, "clock">,
   tx: Tx,
   run: Run,
-  channel: ChannelJudgement,
+  watch: WatchJudgement,
 ): Promise<FeedPatch> {
   const { feed, newsAt } = run;
   const now = app.clock.now();
-  if (feed.kind === "calendar_list") return lookAtList(now, channel);
+  if (feed.kind === "calendar_list") return lookAtList(now, watch);
   if (feed.cursor === null) return lookWhole(now);
   const kind = feed.kind;
   const circumstances = await circumstancesOf(tx, feed, now);
@@ -41,7 +41,7 @@ export async function lookAgain(
   const state = afterLook(
     kind,
     earlier,
-    { at: now, changedAt: newsAt, announced: channel.announced, channelId: channel.watchId },
+    { at: now, changedAt: newsAt, announced: watch.announced, channelId: watch.watchId },
     circumstances,
   );
   const look = lookForTold(feed, now) ?? nextLook(kind, state, circumstances);
@@ -128,7 +128,7 @@ export async function circumstancesOf(
 }
 
 // Which calendars there are changes once in a while; nothing is to be learnt of it.
-function lookAtList(now: Date, { watchId }: ChannelJudgement): FeedPatch {
+function lookAtList(now: Date, { watchId }: WatchJudgement): FeedPatch {
   const isOpen = watchId !== null;
   const intervalMs = (isOpen ? 6 : 1) * hourMs * (0.85 + 0.15 * Math.random());
   const text = isOpen

@@ -9,7 +9,7 @@ type Part = Pick<App, "db" | "clock" | "queue" | "config">;
 const healthyForMs = 6 * 3_600_000;
 
 /**
- * Polls the feeds that are due. Started by a person it polls all of some kinds, but for those whose channel proved itself
+ * Polls the feeds that are due. Started by a person it polls all of some kinds, but for those whose watch proved itself
  * within the last six hours, and waits for what it finds.
  */
 export async function pollFeeds(
@@ -60,7 +60,7 @@ export async function pollIfDue(
   return { polled, reason };
 }
 
-/** Those whose channel is open, told of something since then, and missed nothing. */
+/** Those whose watch is open, told of something since then, and missed nothing. */
 async function listHealthy(
   app: Pick<App, "db" | "clock">,
   feeds: Feed[],

@@ -24,7 +24,7 @@ const texts: Record<PushHealth["state"], string> = {
 
 const silent = { expires_at: null, last_notified_at: null, delivered: 0, missed: 0 };
 
-/** Looks up the channels of some feeds in one statement. */
+/** Looks up the watches of some feeds in one statement. */
 export async function pushHealth(
   app: Pick<App, "db" | "config" | "clock">,
   feeds: Feed[],

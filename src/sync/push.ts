@@ -17,7 +17,7 @@ export type OpenChannel = {
 };
 
 /**
- * Opens the channels that are missing, at a person's wish. @throws {AppError} `conflict` without a public https
+ * Opens the watches that are missing, at a person's wish. @throws {AppError} `conflict` without a public https
  * address; `provider_failed` when Google opens none.
  */
 export async function openPush(app: SyncApp, feeds: Feed[]): Promise<OpenChannel[]> {
@@ -45,7 +45,7 @@ export async function openPush(app: SyncApp, feeds: Feed[]): Promise<OpenChannel
   return channels;
 }
 
-/** Closes a user's channels, and opens none until they ask for it again. */
+/** Closes a user's watches, and opens none until they ask for it again. */
 export async function closePush(app: SyncApp, userId: string, kinds: FeedKind[]): Promise<void> {
   await app.db.transaction().execute(async (tx) => {
     const feeds = await tx
@@ -61,7 +61,7 @@ export async function closePush(app: SyncApp, userId: string, kinds: FeedKind[])
   });
 }
 
-/** The channels of some feeds that are open, the main calendar's first. */
+/** The watches of some feeds that are open, the main calendar's first. */
 export async function listOpenChannels(app: { db: Db }, feedIds: string[]): Promise<OpenChannel[]> {
   return app.db
     .selectFrom("watches")

@@ -5,14 +5,14 @@ import type { SyncApp } from "./sync.ts";
 import { missesAllowed, openWatch } from "./watches.ts";
 
 type Wish = Parameters<typeof openWatch>[1];
-/** What became of one channel, in the old functions' words. */
+/** What became of one watch, in the old functions' words. */
 export type RenewalResult =
   | { user_id: string; webhook_id: string; renewed: true }
   | { user_id: string; error: string };
 
 export type Renewed = { renewed: number; failed: number; total: number; results: RenewalResult[] };
 
-/** Renews the channels that have come to the half of their life; those that end within a day are among them. */
+/** Renews the watches that have come to the half of their life; those that end within a day are among them. */
 export async function renewWatches(app: SyncApp, kinds: FeedKind[]): Promise<Renewed> {
   const now = app.clock.now();
   const due = await app.db
@@ -31,7 +31,7 @@ export async function renewWatches(app: SyncApp, kinds: FeedKind[]): Promise<Ren
   );
 }
 
-/** The open channels that are not due for renewal: those that have time left, and those that were just opened. */
+/** The open watches that are not due for renewal: those that have time left, and those that were just opened. */
 export async function listFreshWatches(
   app: Pick<SyncApp, "db" | "clock">,
   kinds: FeedKind[],
@@ -48,7 +48,7 @@ export async function listFreshWatches(
     .execute();
 }
 
-/** Repairs push: opens the channels that are missing or failed, never said a word, or missed what they should have told. */
+/** Repairs push: opens the watches that are missing or failed, never said a word, or missed what they should have told. */
 export async function repairWatches(app: SyncApp): Promise<Renewed> {
   if (!app.config.pushUrl) return openAll(app, []);
   const now = app.clock.now();
@@ -83,7 +83,7 @@ export async function repairWatches(app: SyncApp): Promise<Renewed> {
   return openAll(app, broken);
 }
 
-/** Replaces the channels of these feeds, whatever their state. */
+/** Replaces the watches of these feeds, whatever their state. */
 export async function renewOf(app: SyncApp, feeds: Feed[]): Promise<Renewed> {
   const active = feeds.filter(({ state }) => state === "active");
   return openAll(

@@ -29,7 +29,7 @@ import {
   sumApplied,
 } from "./source.ts";
 import { sourceOf } from "./sources.ts";
-import { judgeChannel } from "./watches.ts";
+import { judgeWatch } from "./watches.ts";
 
 export type SyncApp = Pick<
   App,
@@ -253,8 +253,8 @@ async function endInSuccess(
 ): Promise<void> {
   const now = app.clock.now();
   await lockFeed(tx, run.feed.id);
-  const channel = await judgeChannel(app, tx, run);
-  const look = await lookAgain(app, tx, run, channel);
+  const watch = await judgeWatch(app, tx, run);
+  const look = await lookAgain(app, tx, run, watch);
   const { created, updated, deleted } = run.total;
   const { isWantedAgain } = await updateUnderLease(
     tx,
@@ -274,7 +274,7 @@ async function endInSuccess(
   );
   await recordRun(tx, run, { ...end, finishedAt: now, outcome: "succeeded", error: null });
   await enqueue(app, tx, [
-    ...channel.jobs,
+    ...watch.jobs,
     ...(await nextInLine(tx, run.feed.connection_id)),
     ...(isWantedAgain ? [syncJob(run.feed.id, "push")] : []),
   ]);

@@ -13,21 +13,21 @@ import { pushedKinds, sourceOf } from "./sources.ts";
 import type { Run, SyncApp } from "./sync.ts";
 
 const minuteMs = 60_000;
-// A channel that is being opened for longer than this belongs to a process that died.
+// A watch that is being opened for longer than this belongs to a process that died.
 const openingMs = 2 * minuteMs;
 // Google's messages are late at times; what is older than this and was not told of was missed.
 const lateMs = minuteMs;
-/** A channel that missed as many changes is replaced. */
+/** A watch that missed as many changes is replaced. */
 export const missesAllowed = 3;
 
 type WatchReason = JobPayload<"watches.open">["reason"];
 
 /**
- * Opens a channel for a feed, and closes those that it replaces only after it works, so that there is no gap. Its row
- * stands before Google is asked: the first message can be faster than the answer. Google renews nothing; each channel
+ * Opens a watch for a feed, and closes those that it replaces only after it works, so that there is no gap. It is a row
+ * before Google is asked for its channel: the first message can be faster than the answer. Google renews nothing; each
  * has an id and a secret of its own. Where nothing can reach us there is no push, and nothing is done.
  *
- * @returns the id of the channel, null where none was opened. What Google refuses is kept in the feed's row, with the
+ * @returns the id of the watch, null where none was opened. What Google refuses is kept in the feed's row, with the
  *   time of the next try.
  */
 export async function openWatch(
@@ -106,7 +106,7 @@ async function beginWatch(
 
 type Watch = { renew_at: Date | null; missed: number; confirmed_at: Date | null };
 
-// Whether the reason still holds for a channel that is open: another process may have acted on it already.
+// Whether the reason still holds for a watch that is open: another process may have acted on it already.
 function callsFor(reason: WatchReason, watch: Watch, now: Date): boolean {
   const reasons: Record<WatchReason, boolean> = {
     missing: false,
@@ -206,7 +206,7 @@ async function keepRefused(
   });
 }
 
-/** Closes a channel at Google. One that has ended already is closed. What fails is tried again until it expires. */
+/** Closes a watch at Google. One that has ended already is closed. What fails is tried again until it expires. */
 export async function closeWatch(app: SyncApp, { watchId }: { watchId: string }): Promise<void> {
   const watch = await app.db
     .selectFrom("watches")
@@ -290,14 +290,14 @@ export async function stopUnknownChannel(
   }
 }
 
-/** What a run shows about the feed's channel, null without one. `announced` of its news were told of. */
-export type ChannelJudgement = { watchId: string | null; announced: number; jobs: NewJob[] };
+/** What a run shows about the feed's watch, null without one. `announced` of its news were told of. */
+export type WatchJudgement = { watchId: string | null; announced: number; jobs: NewJob[] };
 
 /**
- * Counts what a poll found and push should have told against the channel, and calls for another one when it missed too
+ * Counts what a poll found and push should have told against the watch, and calls for another one when it missed too
  * much, or when there should be one and is none.
  */
-export async function judgeChannel(app: SyncApp, tx: Tx, run: Run): Promise<ChannelJudgement> {
+export async function judgeWatch(app: SyncApp, tx: Tx, run: Run): Promise<WatchJudgement> {
   const { feed, newsAt } = run;
   const watch = await tx
     .selectFrom("watches")
@@ -339,13 +339,13 @@ export async function judgeChannel(app: SyncApp, tx: Tx, run: Run): Promise<Chan
   };
 }
 
-/** Whether a feed has a channel, or should have one. */
+/** Whether a feed has a watch, or should have one. */
 function isPushed(app: Pick<App, "config">, feed: Feed): boolean {
   const target = sourceOf(feed.kind).channel.targetOf(app.config);
   return target !== null && !feed.is_push_refused && feed.is_push_wanted;
 }
 
-/** Asks for the channels that are due: to be opened, renewed, or closed. Returns how many. */
+/** Asks for the watches that are due: to be opened, renewed, or closed. Returns how many. */
 export async function dispatchDueWatches(
   app: Pick<App, "db" | "clock" | "queue" | "config">,
 ): Promise<number> {
