@@ -26,6 +26,22 @@ export function contentKeyOf({ md5, revision, modifiedAt, version }: DriveFile):
   return revision ? `revision ${revision}` : `version ${version}`;
 }
 
+/** What the row of a followed file keeps of what Google says of it. */
+export function columnsOf(file: DriveFile) {
+  return {
+    name: file.name,
+    mimetype: file.mimeType,
+    url: file.url,
+    size: file.size === null ? null : String(file.size),
+    owner: file.owner,
+    is_own: file.isOwn,
+    parents: file.parents,
+    version: file.version,
+    modified_at: file.modifiedAt,
+    content_key: contentKeyOf(file),
+  };
+}
+
 /** Compares what is known of a file with what Google says of it now; null when it says nothing new. */
 export function newsOf(
   known: WatchedFile,

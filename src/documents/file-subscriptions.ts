@@ -8,7 +8,7 @@ import { type DriveFile, folderType, getFile } from "../providers/google/drive.t
 import { enqueue } from "../queue/queue.ts";
 import { tellOwner } from "./classification.ts";
 import { startDeliveries, targetOf } from "./deliveries.ts";
-import { contentKeyOf, type WatchedFile } from "./file-news.ts";
+import { columnsOf, type WatchedFile } from "./file-news.ts";
 import type { FilesApp } from "./file-reading.ts";
 import { followedBefore, mirrorWatches } from "./older-watches.ts";
 import { addWatched, type DriveAccount, listFolderJob, readJob } from "./watched-files.ts";
@@ -177,16 +177,7 @@ async function followAgain(
       state: file.isTrashed ? "trashed" : "active",
       state_reason: file.isTrashed ? "It is in the trash" : null,
       origin,
-      name: file.name,
-      mimetype: file.mimeType,
-      url: file.url,
-      size: file.size === null ? null : String(file.size),
-      owner: file.owner,
-      is_own: file.isOwn,
-      parents: file.parents,
-      version: file.version,
-      modified_at: file.modifiedAt,
-      content_key: contentKeyOf(file),
+      ...columnsOf(file),
       read_failures: 0,
       read_retry_at: null,
       read_error: null,

@@ -12,6 +12,7 @@ import {
 import type { NewJob } from "../queue/queue.ts";
 import { type Fact, startDeliveries } from "./deliveries.ts";
 import {
+  columnsOf,
   contentKeyOf,
   documentTypeOf,
   type FileNews,
@@ -266,16 +267,7 @@ export async function addWatched(
       folder_id: folderId ?? null,
       depth,
       is_folder: isFolder,
-      name: file.name,
-      mimetype: file.mimeType,
-      url: file.url,
-      size: file.size,
-      owner: file.owner,
-      is_own: file.isOwn,
-      parents: file.parents,
-      version: file.version,
-      modified_at: file.modifiedAt,
-      content_key: contentKeyOf(file),
+      ...columnsOf(file),
       type: documentTypeOf(file.mimeType),
     };
   });
