@@ -32,15 +32,17 @@ export const ChannelHeaders = z.looseObject({
 
 /** Where providers tell us that something changed. Each proves itself, and is committed before it is answered. */
 export const webhookRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { app }) => {
-  for (const url of ["/webhooks/calendar", "/webhooks/google-calendar"]) {
+  const hearChannel = (
+    url: string,
+    service: "calendar" | "drive",
+    says: { summary: string; description: string },
+  ) =>
     server.post(
       url,
       {
         config: { who: "public", anonymous: true },
         schema: {
-          summary: "Google Calendar says that a calendar changed",
-          description:
-            "Proven by the channel's id and secret. The same message again does nothing.",
+          ...says,
           tags: ["webhooks"],
           headers: ChannelHeaders,
           querystring: z.looseObject({}),
@@ -49,32 +51,21 @@ export const webhookRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server,
         },
       },
       async (request, reply) => {
-        await acceptNotification(app, messageOf(request.headers), "calendar");
+        await acceptNotification(app, messageOf(request.headers), service);
         return reply.code(204).send();
       },
     );
+  for (const url of ["/webhooks/calendar", "/webhooks/google-calendar"]) {
+    hearChannel(url, "calendar", {
+      summary: "Google Calendar says that a calendar changed",
+      description: "Proven by the channel's id and secret. The same message again does nothing.",
+    });
   }
-
-  server.post(
-    "/webhooks/drive",
-    {
-      config: { who: "public", anonymous: true },
-      schema: {
-        summary: "Google Drive says that files changed",
-        description:
-          "Proven by the channel's id and secret. Whatever state it names, the log of changes is read; the same message again does nothing.",
-        tags: ["webhooks"],
-        headers: ChannelHeaders,
-        querystring: z.looseObject({}),
-        body: z.unknown().optional(),
-        response: { 204: z.undefined() },
-      },
-    },
-    async (request, reply) => {
-      await acceptNotification(app, messageOf(request.headers), "drive");
-      return reply.code(204).send();
-    },
-  );
+  hearChannel("/webhooks/drive", "drive", {
+    summary: "Google Drive says that files changed",
+    description:
+      "Proven by the channel's id and secret. Whatever state it names, the log of changes is read; the same message again does nothing.",
+  });
 
   server.post(
     "/webhooks/gmail",
