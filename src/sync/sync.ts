@@ -1,3 +1,4 @@
+import { z } from "zod";
 import { type GoogleAccess, openGoogleAccess } from "../accounts/google-access.ts";
 import { tellUser } from "../accounts/tell-user.ts";
 import type { App } from "../app.ts";
@@ -134,7 +135,11 @@ async function* readAll(app: SyncApp, reader: Reader, start: Run): AsyncGenerato
       if (hasStartedOver || !mayStartOver(app, run.feed, error)) throw error;
       hasStartedOver = true;
       const cursor = isPageRefused(position, error) ? run.feed.cursor : null;
-      run = { ...run, feed: { ...run.feed, cursor, reading: null }, finished: new Set() };
+      const patch = { cursor, reading: null, details: startedOver(app.clock.now()) };
+      await app.db.transaction().execute(async (tx) => {
+        await updateUnderLease(tx, { feedId: run.feed.id, owner: run.owner }, patch, "hold");
+      });
+      run = { ...run, feed: patched(run.feed, patch), finished: new Set() };
       position = nextPosition(app, reader, run);
     }
     yield run;
@@ -143,8 +148,13 @@ async function* readAll(app: SyncApp, reader: Reader, start: Run): AsyncGenerato
 
 function mayStartOver(app: SyncApp, feed: Feed, error: unknown): boolean {
   if (!(error instanceof ProviderError) || error.failure !== "start_over") return false;
-  const lastFullAt = feed.last_full_at?.getTime() ?? 0;
-  return app.clock.now().getTime() - lastFullAt >= fullReadEveryMs;
+  const last = z.coerce.date().safeParse(feed.details.startedOverAt ?? undefined).data;
+  return app.clock.now().getTime() - (last?.getTime() ?? 0) >= fullReadEveryMs;
+}
+
+// A first refusal may follow close on the first reading, and is no reason to wait; the next one is.
+function startedOver(at: Date): { startedOverAt: string } {
+  return { startedOverAt: at.toISOString() };
 }
 
 // A later page's token lives for hours only. That it is refused says nothing against the cursor that the reading began with.
@@ -294,7 +304,11 @@ async function endInFailure(
   const { patch, text } = isInterrupted
     ? { patch: { due_at: now }, text: "The process was stopped" }
     : afterFailure(run.pages === 0 ? run.feed : { ...run.feed, failures: 0 }, error, now);
-  const details = error instanceof ProviderError ? (source.learn?.(run.feed, error) ?? {}) : {};
+  const isRefused = error instanceof ProviderError && error.failure === "start_over";
+  const details = {
+    ...(error instanceof ProviderError ? source.learn?.(run.feed, error) : {}),
+    ...(isRefused ? startedOver(patch.retry_at ?? now) : {}),
+  };
   const durationMs = Math.round(performance.now() - startedMs);
   const lease = { feedId: run.feed.id, owner: run.owner };
   const news = { type: "feeds.changed", payload: { feed_id: run.feed.id } };

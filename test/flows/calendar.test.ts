@@ -167,6 +167,20 @@ describe("a calendar", () => {
     assert.equal((await keptMeetings(t, visitor.userId)).length, 2);
   });
 
+  test("is read again at once when Google forgot the cursor right after the first reading", async () => {
+    await using story = await signedIn();
+    const { t, visitor } = story;
+    const { calendar } = t.google;
+    const { id } = calendar.addEvent(ana, eventIn(t, 1, meet));
+    await syncNow(t, visitor);
+    calendar.expireSyncTokens();
+    calendar.deleteEvent(ana, id);
+    calendar.addEvent(ana, eventIn(t, 2, meet));
+    const { error } = await syncNow(t, visitor);
+    assert.equal(error, undefined);
+    await assertSameAsGoogle(t, ana, visitor.userId);
+  });
+
   test("is not read in full again and again when its cursor is always refused", async () => {
     await using story = await signedIn();
     const { t, visitor } = story;
