@@ -90,7 +90,8 @@ const Attachment = z.object({
 
 const CalendarEvent = z.object({
   id,
-  status: z.enum(["confirmed", "tentative"]),
+  // Optional, by Google's reference; what names none is confirmed.
+  status: z.enum(["confirmed", "tentative"]).default("confirmed"),
   etag: textOrNull,
   iCalUID: textOrNull,
   sequence: z.int32().default(0).catch(0),
@@ -124,4 +125,4 @@ const CalendarEvent = z.object({
 });
 
 // All that a cancelled event is sure to have.
-const Known = z.object({ id, status: z.unknown(), recurringEventId: textOrNull });
+const Known = z.object({ id, status: z.unknown().optional(), recurringEventId: textOrNull });

@@ -101,6 +101,7 @@ test("an event that cannot be read costs only itself, and its words are not repe
     [{ ...good, id: "d", start: { dateTime: "tomorrow with Bob" } }, "d", /^start/],
     [{ ...good, id: "e", start: { date: "0000-01-01" } }, "e", /^start/],
     [{ ...good, id: "f", status: "postponed" }, "f", /^status: /],
+    [{ id: "g", summary: "Bob" }, "g", /^start: /],
     [{ ...good, id: "" }, null, /^id: /],
     [{ ...good, id: 7 }, null, /^id: /],
     [{ status: "cancelled" }, null, /^id: /],
@@ -117,6 +118,12 @@ test("an event that cannot be read costs only itself, and its words are not repe
     assert.match(change.problem, problem);
     assert.doesNotMatch(change.problem, /Bob/);
   }
+});
+
+test("an event that names no status is confirmed", () => {
+  const change = eventChangeOf({ id: "plain", start: { date: "2026-09-11" } });
+  assert.ok(change.type === "upsert");
+  assert.equal(change.event.status, "confirmed");
 });
 
 test("what an event can do without may have any shape", () => {
