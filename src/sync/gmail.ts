@@ -151,7 +151,8 @@ const Progress = z.object({ pinned: z.string(), token: z.string().nullable() });
 function addressedTo(feed: Feed): string[] {
   const local = z.string().safeParse(feed.details.assistant).data;
   if (feed.user_role === "assistant" || !local) return [];
-  return [`(to:${local} OR cc:${local} OR bcc:${local})`];
+  // By a list or a forward, the address stands only where the mail was delivered to.
+  return [`(to:${local} OR cc:${local} OR bcc:${local} OR deliveredto:${local})`];
 }
 
 async function readHeads(

@@ -264,6 +264,26 @@ describe("a mailbox's history", () => {
     );
   });
 
+  test("that Gmail has forgotten also has what came by a list, which names the assistant only in its delivery", async () => {
+    await using story = await anasMail();
+    const { t, visitor } = story;
+    await readMail(t);
+    await t.google.gmail.send({
+      from: ana,
+      to: "list@example.net",
+      alsoTo: [ana],
+      headers: { "Delivered-To": anasAssistant },
+      subject: "By a list",
+      text: "x",
+    });
+    t.google.gmail.forgetHistory(ana);
+    await readMail(t);
+    assert.deepEqual(
+      (await documentsOf(visitor)).map(({ title }) => title),
+      ["By a list"],
+    );
+  });
+
   test("that is refused every time does not make it search in circles", async () => {
     await using story = await anasMail();
     const { t } = story;
