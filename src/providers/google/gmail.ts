@@ -274,18 +274,26 @@ const Answer = z.object({
   threadId: Text.catch(""),
   labelIds: listOf(z.string()),
   snippet: Text.catch(""),
-  internalDate: z.coerce.number().int().min(0).max(8_640_000_000_000_000),
+  internalDate: orNull(z.coerce.number().int().min(0).max(8_640_000_000_000_000)),
   sizeEstimate: orNull(z.number()),
   payload: z.looseObject({ headers: listOf(z.object({ name: Text, value: Text })) }),
 });
 
 function headOf(answer: z.output<typeof Answer>): MailHead {
+  const { headers } = answer.payload;
+  const written = headers.find(({ name }) => name.toLowerCase() === "date")?.value;
+  const receivedAt = answer.internalDate ?? Date.parse(written ?? "");
+  if (Number.isNaN(receivedAt)) {
+    throw new ProviderError("retry", "Google's answer names no time of the mail", {
+      reason: "unusable_answer",
+    });
+  }
   return {
     id: answer.id,
     threadId: answer.threadId,
     labels: answer.labelIds,
     snippet: answer.snippet,
-    receivedAt: new Date(answer.internalDate),
-    headers: answer.payload.headers,
+    receivedAt: new Date(receivedAt),
+    headers,
   };
 }
