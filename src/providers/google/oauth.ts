@@ -12,6 +12,7 @@ import { z } from "zod";
 import type { Clock } from "../../lib/clock.ts";
 import { ProviderError, type ProviderFailure } from "../../lib/errors.ts";
 import type { Secret } from "../../lib/secrets.ts";
+import { textOrNull } from "./lenient.ts";
 import { parseScopes } from "./scopes.ts";
 
 /** Google's sign-in, as one OAuth client of ours sees it. */
@@ -151,12 +152,11 @@ export async function verifyIdToken(
       subject: claims.sub,
       email: claims.email,
       emailVerified: claims.email_verified,
-      name: claims.name ?? null,
+      name: claims.name,
       picture: claims.picture ?? null,
     };
   } catch (cause) {
-    // `fetch` throws a TypeError where nobody answers.
-    const isLate = cause instanceof joseErrors.JWKSTimeout || cause instanceof TypeError;
+    const isLate = areKeysMissing(cause);
     throw new ProviderError(
       isLate ? "retry" : "give_up",
       "Google's ID token could not be verified",
@@ -168,12 +168,24 @@ export async function verifyIdToken(
   }
 }
 
+/** Whether Google's keys could not be had, which says nothing about the token that they were to judge. */
+export function areKeysMissing(cause: unknown): boolean {
+  // `fetch` throws a TypeError where nobody answers; an answer that is none has no code of its own.
+  return (
+    cause instanceof TypeError ||
+    cause instanceof joseErrors.JWKSTimeout ||
+    cause instanceof joseErrors.JWKSInvalid ||
+    (cause instanceof joseErrors.JOSEError && cause.code === "ERR_JOSE_GENERIC")
+  );
+}
+
 // `email_verified` is a string in Google's own sample.
 const IdClaims = z.object({
   sub: z.string().min(1).max(255),
   email: z.email(),
   email_verified: z.union([z.boolean(), z.stringbool()]).default(false),
-  name: z.string().max(500).optional(),
+  // Who may be signed in does not depend on what they are called.
+  name: textOrNull.transform((name) => name?.slice(0, 500) ?? null),
   picture: z.url().max(2000).optional().catch(undefined),
   nonce: z.string().optional(),
   azp: z.string().optional(),

@@ -1,7 +1,7 @@
-import { errors as joseErrors, jwtVerify } from "jose";
+import { jwtVerify } from "jose";
 import { z } from "zod";
 import { ProviderError } from "../../lib/errors.ts";
-import type { GoogleOAuth } from "./oauth.ts";
+import { areKeysMissing, type GoogleOAuth } from "./oauth.ts";
 import { expectAnswer, type GoogleRequest } from "./request.ts";
 
 /** What Gmail publishes: a mailbox has history up to this id. */
@@ -56,7 +56,7 @@ export async function verifyPushToken(
       throw new Error("it is another account's");
     }
   } catch (cause) {
-    const isLate = cause instanceof joseErrors.JWKSTimeout || cause instanceof TypeError;
+    const isLate = areKeysMissing(cause);
     throw new ProviderError(isLate ? "retry" : "give_up", "The push token could not be verified", {
       cause,
       reason: isLate ? "certificates_unavailable" : "invalid_push_token",
