@@ -71,6 +71,7 @@ export const webhookRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server,
     "/webhooks/gmail",
     {
       config: { who: "public", anonymous: true },
+      attachValidation: true,
       schema: {
         summary: "Pub/Sub says that a mailbox has news",
         description:
@@ -82,7 +83,7 @@ export const webhookRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server,
       },
     },
     async (request, reply) => {
-      await acceptPush(app, request, request.body);
+      await acceptPush(app, request, request.validationError ? null : request.body);
       return reply.code(204).send();
     },
   );
@@ -116,6 +117,7 @@ export const webhookRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server,
     "/webhooks/classification",
     {
       config: { who: "public" },
+      attachValidation: true,
       schema: {
         summary: "A workflow says which project a document belongs to",
         description:
@@ -133,6 +135,7 @@ export const webhookRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server,
         request.who?.type === "service" ||
         (secret !== null && isSigned(secret, request.headers, request.sentText, app.clock.now()));
       if (!isProven) throw new AppError("unauthenticated", "Sign it, or send the service key");
+      if (request.validationError) throw request.validationError;
       const { body } = request;
       const outcome = await applyClassification(app, {
         documentId: body.document_id,
@@ -177,10 +180,11 @@ export const PushEnvelope = z.looseObject({
 export async function acceptPush(
   app: App,
   request: FastifyRequest,
-  envelope: z.output<typeof PushEnvelope>,
+  envelope: z.output<typeof PushEnvelope> | null,
 ): Promise<void> {
   const origin = app.config.publicUrl ?? `${request.protocol}://${request.host}`;
   await provePush(app, request.headers.authorization, `${origin}${request.url.split("?")[0]}`);
+  if (!envelope) throw new AppError("malformed", "Pub/Sub's pushes look otherwise");
   const message = readMailboxMessage(envelope.message);
   if (message) await acceptMailboxMessage(app, message);
 }

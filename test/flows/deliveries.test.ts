@@ -229,6 +229,12 @@ describe("a workflow's result", () => {
       body: JSON.stringify({ document_id: document.id, project_id: launch }),
     });
     assert.equal(answer.status, 401);
+    const anything = await fetch(`${t.url}/api/v1/webhooks/classification`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: "{}",
+    });
+    assert.equal(anything.status, 401, "who proves nothing is not told what is wrong");
     assert.equal((await send({ document_id: crypto.randomUUID() })).status, 404);
     const other = await t.signIn(jonas);
     const theirs = await project(other, "Theirs");

@@ -164,6 +164,20 @@ describe("Gmail's push", () => {
     assert.ok((await runsOf(t)) - before <= 2);
   });
 
+  test("that is no message is refused as malformed, to who may push; others learn nothing", async () => {
+    await using story = await anasMail({ push: true });
+    const { t } = story;
+    const statusOf = async (body: string, token?: string) => {
+      const authorization = token ? { authorization: `Bearer ${token}` } : {};
+      const headers = { "content-type": "application/json", ...authorization };
+      return (await fetch(t.url + path, { method: "POST", headers, body })).status;
+    };
+    for (const body of ["{}", "[]", '{"message":7}']) {
+      assert.equal(await statusOf(body, await goodToken(t)), 400, body);
+      assert.equal(await statusOf(body), 401, body);
+    }
+  });
+
   test("that is lost, or out of order, costs time and never a mail", async () => {
     await using story = await anasMail({ push: true });
     const { t, visitor } = story;
