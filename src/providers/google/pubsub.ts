@@ -16,8 +16,15 @@ export const PubSubMessage = z.looseObject({
 
 const Data = z.object({
   emailAddress: z.string().min(3).max(320),
+  // As a number it may be larger than JavaScript counts exactly. It is no cursor, and says enough all the same.
   historyId: z
-    .union([z.string(), z.number().int().transform(String)])
+    .union([
+      z.string(),
+      z
+        .number()
+        .refine(Number.isInteger)
+        .transform((id) => String(BigInt(id))),
+    ])
     .pipe(z.string().regex(/^\d{1,20}$/)),
 });
 
