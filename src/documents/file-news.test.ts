@@ -40,8 +40,12 @@ const changed = (change: Partial<DriveFile>, before: Partial<WatchedFile> = {}) 
   const now = { ...file, version: "6", ...change };
   return newsOf({ ...known, ...before }, { type: "file", file: now, at: null }, "ana@example.com");
 };
-const removed = (before: Partial<WatchedFile> = {}) =>
-  newsOf({ ...known, ...before }, { type: "removed", fileId: "f", at: null }, "ana@example.com");
+const removed = (before: Partial<WatchedFile> = {}, isCertain = true) =>
+  newsOf(
+    { ...known, ...before },
+    { type: "removed", fileId: "f", at: null, isCertain },
+    "ana@example.com",
+  );
 const brief = (news: ReturnType<typeof changed>) =>
   news && [news.state, news.action, news.changed.join(), news.readsContent, statusOf(news)];
 
@@ -75,6 +79,13 @@ describe("what a change means for a followed file", () => {
       ["active", "restored", "", true, "active"],
     ],
     ["one's own is gone", removed(), ["removed", "deleted", "", false, "deleted"]],
+    ["one's own is not found", removed({}, false), ["lost", null, "", false, "error"]],
+    ["one's own is not found again", removed({ state: "lost" }, false), null],
+    [
+      "one's own that was not found is gone",
+      removed({ state: "lost" }),
+      ["removed", "deleted", "", false, "deleted"],
+    ],
     [
       "gone out of the trash",
       removed({ state: "trashed" }),

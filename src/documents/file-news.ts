@@ -49,7 +49,7 @@ export function newsOf(
   account: string,
 ): FileNews | null {
   if (known.state === "stopped") return null;
-  if (change.type === "removed") return newsOfRemoval(known, account);
+  if (change.type === "removed") return newsOfRemoval(known, account, change);
   const { file } = change;
   // The log and a look at the file itself may overtake each other.
   if (known.version && file.version && BigInt(file.version) < BigInt(known.version)) return null;
@@ -75,15 +75,22 @@ export function newsOf(
 }
 
 // Google says the same of what was deleted and of what is no longer shared. Only its owner can delete a file, and nobody
-// can take it from its owner.
-function newsOfRemoval(known: WatchedFile, account: string): FileNews | null {
+// can take it from its owner; but what a look does not find may be there again.
+function newsOfRemoval(
+  known: WatchedFile,
+  account: string,
+  { isCertain }: { isCertain: boolean },
+): FileNews | null {
   const nothing = { changed: [], readsContent: false };
-  if (known.state === "removed" || known.state === "lost") return null;
-  if (known.state === "trashed" || known.is_own) {
+  const isDeletion = known.state === "trashed" || (known.is_own && isCertain);
+  if (known.state === "removed" || (known.state === "lost" && !isDeletion)) return null;
+  if (isDeletion) {
     const action = known.state === "trashed" ? null : ("deleted" as const);
     return { state: "removed", stateReason: "It was deleted for good", action, ...nothing };
   }
-  const stateReason = `It is no longer shared with ${account}, or its owner deleted it`;
+  const stateReason = known.is_own
+    ? "Google does not find it at the moment"
+    : `It is no longer shared with ${account}, or its owner deleted it`;
   return { state: "lost", stateReason, action: null, ...nothing };
 }
 

@@ -217,14 +217,14 @@ async function keepFailure(app: FilesApp, file: Followed, error: ProviderError):
 
 /**
  * Looks at one file by itself, and takes what it says as the log of changes would. A file that is not found was deleted,
- * or is no longer shared.
+ * or is no longer shared, which is certain where a list of all files (`isUnlisted`) did not name it either.
  *
  * @throws {ProviderError} where Google does not answer.
  */
 export async function checkFile(
   app: FilesApp,
   { watchedFileId }: { watchedFileId: string },
-  { signal }: { signal?: AbortSignal | undefined } = {},
+  { signal, isUnlisted = true }: { signal?: AbortSignal; isUnlisted?: boolean } = {},
 ): Promise<{ checked: number }> {
   const file = await findFollowed(app, watchedFileId);
   if (!file || file.state === "stopped") return { checked: 0 };
@@ -233,7 +233,7 @@ export async function checkFile(
     (found): FileChange => ({ type: "file", file: found, at: null }),
     (error: unknown): FileChange => {
       if (!(error instanceof ProviderError) || error.failure !== "not_found") throw error;
-      return { type: "removed", fileId: file.file_id, at: null };
+      return { type: "removed", fileId: file.file_id, at: null, isCertain: isUnlisted };
     },
   );
   await app.db.transaction().execute(async (tx) => {

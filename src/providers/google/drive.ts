@@ -38,8 +38,8 @@ export type DriveFile = {
 /** What a log of changes, or a list of files, tells of one. */
 export type FileChange =
   | { type: "file"; file: DriveFile; at: Date | null }
-  /** Deleted for good, or no longer shared: Google does not say which. */
-  | { type: "removed"; fileId: string; at: Date | null }
+  /** Deleted for good, or no longer shared: Google does not say which. One answer of "not found" alone is not certain. */
+  | { type: "removed"; fileId: string; at: Date | null; isCertain: boolean }
   | { type: "malformed"; id: string | null; problem: string };
 
 export type FilesPage = {
@@ -316,7 +316,7 @@ function changeOf(item: unknown): FileChange[] {
   // What is told of a shared drive itself concerns no file.
   if (data?.changeType === "drive") return [];
   if (data?.removed && data.fileId)
-    return [{ type: "removed", fileId: data.fileId, at: data.time }];
+    return [{ type: "removed", fileId: data.fileId, at: data.time, isCertain: true }];
   const change = fileChangeOf(data?.file, data?.time ?? null);
   return [
     change.type === "malformed" ? { ...change, id: change.id ?? data?.fileId ?? null } : change,
