@@ -108,20 +108,23 @@ async function askResponses(
     },
     { signal },
   );
-  if (answer.status === "failed") {
+  if (answer?.status === "failed") {
     const code = answer.error?.code ?? "server_error";
     const isPassing = code === "server_error" || code === "rate_limit_exceeded";
     throw isPassing ? passing(code) : refused(code, `The model failed (${code})`);
   }
-  const parts = answer.output.flatMap((item) => (item.type === "message" ? item.content : []));
+  // A compatible server may leave out anything: what is not there is no answer, and is asked for again.
+  const parts = (answer?.output ?? []).flatMap((item) =>
+    item.type === "message" ? (item.content ?? []) : [],
+  );
   const refusal = parts.find((part) => part.type === "refusal");
   if (refusal?.type === "refusal") throw refusedByModel(refusal.refusal);
-  if (answer.status === "incomplete") throw cutOff(answer.incomplete_details?.reason);
+  if (answer?.status === "incomplete") throw cutOff(answer.incomplete_details?.reason);
   return {
     text: parts.map((part) => (part.type === "output_text" ? part.text : "")).join(""),
-    model: answer.model,
-    inputTokens: answer.usage?.input_tokens ?? 0,
-    outputTokens: answer.usage?.output_tokens ?? 0,
+    model: answer?.model ?? model,
+    inputTokens: answer?.usage?.input_tokens ?? 0,
+    outputTokens: answer?.usage?.output_tokens ?? 0,
   };
 }
 
@@ -155,16 +158,22 @@ async function askChat(
     },
     { signal },
   );
-  const [choice] = answer.choices ?? [];
-  if (choice?.message.refusal) throw refusedByModel(choice.message.refusal);
+  const [choice] = answer?.choices ?? [];
+  if (choice?.message?.refusal) throw refusedByModel(choice.message.refusal);
   if (choice?.finish_reason === "length") throw cutOff("max_output_tokens");
   if (choice?.finish_reason === "content_filter") throw cutOff("content_filter");
   return {
-    text: choice?.message.content ?? "",
-    model: answer.model,
-    inputTokens: answer.usage?.prompt_tokens ?? 0,
-    outputTokens: answer.usage?.completion_tokens ?? 0,
+    text: wordsOf(choice?.message?.content),
+    model: answer?.model ?? model,
+    inputTokens: answer?.usage?.prompt_tokens ?? 0,
+    outputTokens: answer?.usage?.completion_tokens ?? 0,
   };
+}
+
+// Some servers answer in parts, as questions may be asked.
+function wordsOf(content: unknown): string {
+  const parts = Array.isArray(content) ? content.map((part) => part?.text) : [content];
+  return parts.filter((part) => typeof part === "string").join("");
 }
 
 // A server that knows no schema is told it in words.
@@ -207,6 +216,11 @@ function failureOf(error: unknown, { timeoutMs, model }: ModelAccess): unknown {
   }
   if (error instanceof APIConnectionError) {
     return passing("network", "The model's provider cannot be reached");
+  }
+  // The client itself stumbles over an answer that has not the form, or is cut off.
+  if (error instanceof TypeError || error instanceof SyntaxError) {
+    const message = "The model's provider answered in another form than it documents";
+    return new ProviderError("retry", message, { reason: "bad_answer", cause: error });
   }
   if (!(error instanceof APIError)) return error;
   const { status = 0, code, type } = error;
