@@ -3,7 +3,6 @@ import type { FastifyInstance, FastifyRequest } from "fastify";
 import { sql } from "kysely";
 import type { App } from "../app.ts";
 import { AppError } from "../lib/errors.ts";
-import { describeError } from "../lib/log.ts";
 import { seal, unseal } from "../lib/secrets.ts";
 
 const header = "idempotency-key";
@@ -57,7 +56,7 @@ export function honourIdempotencyKeys(server: FastifyInstance, app: App): void {
         : forget(app, request.firstOf));
     } catch (error) {
       // What was done is done: its answer goes out, and repeats wait until the lease ends.
-      request.log.warn({ error: describeError(error) }, "answer of a repeatable call not kept");
+      request.log.warn({ error }, "answer of a repeatable call not kept");
     }
     return body;
   });

@@ -5,7 +5,6 @@ import {
 } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { AppError, type ErrorCode, type FieldError, ProviderError } from "../lib/errors.ts";
-import { describeError } from "../lib/log.ts";
 
 /** What every failure looks like (RFC 9457). */
 export const Problem = z
@@ -51,7 +50,7 @@ export function answerProblem(
   reply: FastifyReply,
 ): FastifyReply {
   const expected = expectedOf(error);
-  if (expected.code === "internal") request.log.error({ error: describeError(error) }, "bug");
+  if (expected.code === "internal") request.log.error({ error }, "bug");
   return sendProblem(request, reply, expected);
 }
 

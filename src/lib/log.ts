@@ -29,7 +29,7 @@ export function openLog(level: string, destination?: DestinationStream): Log {
 }
 
 /** An error as we log it: name, code, stack and causes, but none of a client's request or response objects. */
-export function describeError(error: unknown): unknown {
+function describeError(error: unknown): unknown {
   if (!(error instanceof Error)) return { message: String(error) };
   const { name, message, stack, cause } = error;
   const code = "code" in error ? { code: error.code } : {};
