@@ -66,7 +66,7 @@ export async function applySnapshot(
       over_at: isOver ? (bot.over_at ?? last.at ?? now) : null,
       // What never came in has heard nothing.
       transcript_state:
-        isOver && !hasJoined && bot.earlier_bot_ids.length === 0 ? "final" : bot.transcript_state,
+        isOver && !hasJoined && !mayHaveHeard(bot, snapshot) ? "final" : bot.transcript_state,
     };
     await sql`
       update bots set status = ${next.status}, state = ${next.state}, recording_state = ${next.recording_state},
@@ -258,6 +258,12 @@ function lastOf({ events }: ProviderBot): {
 } {
   const last = events.at(-1);
   return { type: last?.type ?? "", subType: last?.sub_type ?? null, at: last?.created_at ?? null };
+}
+
+// A history can be cut short, or not be told at all: then what was seen and heard before counts, and how it ended.
+function mayHaveHeard(bot: BotRow, { state, events }: ProviderBot): boolean {
+  const wasIn = /^joined_|breakout/.test(bot.state ?? "") || bot.transcript_state !== "none";
+  return wasIn || bot.earlier_bot_ids.length > 0 || (events.length === 0 && state === "ended");
 }
 
 function noticeAt(snapshot: ProviderBot, now: Date): Notice | null {

@@ -209,6 +209,32 @@ describe("what goes wrong around a bot", () => {
     assert.equal((await transcriptOf(bot.id)).final, true);
   });
 
+  for (const isSeen of [true, false]) {
+    test(`does not cost what was heard, where its history is not told and it is ${isSeen ? "seen" : "not seen"} in the meeting`, async () => {
+      const event = await stage.invite(3 * hours);
+      const meeting = await stage.meetingOf(event);
+      // A recording that is missing would be looked for, and what was said found on the way.
+      const bot_configuration = { recording: "none" };
+      await visitor.call("PATCH", `/api/v1/meetings/${meeting.id}`, { bot_configuration });
+      await t.idle();
+      const [made] = liveBots(t);
+      t.clock.advance(2 * hours + 50 * minutes);
+      Object.assign(made ?? {}, { events: Object.assign([], { push: () => 0 }) });
+      const before = (await documents()).length;
+      if (isSeen) await pass(t, 20 * minutes);
+      else {
+        for (let minute = 0; minute < 90; minute += 1) {
+          t.clock.advance(minutes);
+          t.attendee.run();
+        }
+      }
+      await pass(t, 60 * minutes, minutes);
+      const { id, status } = await stage.botOf(event);
+      assert.deepEqual([status, (await transcriptOf(id)).final], ["completed", true]);
+      assert.equal((await documents()).length, before + 1);
+    });
+  }
+
   test("is told to whoever asks by a link that no bot can join", async () => {
     const event = await stage.invite(3 * hours, { location: "https://acme.webex.com/meet/ana" });
     assert.equal((await stage.why(event)).rule, "not_joinable");
