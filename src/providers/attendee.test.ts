@@ -12,6 +12,7 @@ import {
   getTranscript,
   listChatMessages,
   listLiveBots,
+  listParticipantEvents,
 } from "./attendee.ts";
 
 async function open(t: TestContext, respond: Respond) {
@@ -138,9 +139,13 @@ test("what is missing or new in an answer hides nothing of the rest", async (t) 
         { ...spoken, timestamp_ms: 9e18, transcription: null, mood: "good" },
       ]);
     } else if (url.includes("/chat_messages")) {
-      json(response, { next: null, results: [{ id: "m", text: "Hi", timestamp_ms: 1.5 }] });
+      const message = { id: "m", text: "Hi", timestamp_ms: 1.5, to: null };
+      json(response, { next: null, results: [null, { ...message, text: 7 }, message] });
+    } else if (url.includes("/participant_events")) {
+      const event = { id: "e", participant_uuid: "u", event_type: "join", timestamp_ms: 1 };
+      json(response, { next: null, results: [{ ...event, participant_uuid: null }, event] });
     } else {
-      json(response, { ...bot, state: "dancing", events: undefined, colour: "red" });
+      json(response, { ...bot, state: "dancing", events: null, colour: "red" });
     }
   });
   const { state, events } = await getBot(access, "bot_1");
@@ -148,7 +153,9 @@ test("what is missing or new in an answer hides nothing of the rest", async (t) 
   const [first, second] = await getTranscript(access, "bot_1");
   assert.equal(first?.transcription?.transcript, "Hello \ufffd");
   assert.equal(new Date(second?.timestamp_ms ?? 0).getUTCFullYear(), 9999);
-  const [message] = await listChatMessages(access, "bot_1");
+  const [message, ...others] = await listChatMessages(access, "bot_1");
+  assert.deepEqual(others, []);
+  assert.equal((await listParticipantEvents(access, "bot_1")).length, 1);
   assert.deepEqual([message?.to, message?.timestamp_ms], ["everyone", 2]);
 });
 

@@ -66,7 +66,8 @@ const Bot = z.looseObject({
       }),
     )
     .max(5_000)
-    .default([]),
+    .nullish()
+    .transform((events) => events ?? []),
 });
 /** A bot as the provider has it, with its whole history, oldest first. */
 export type ProviderBot = z.output<typeof Bot>;
@@ -87,7 +88,7 @@ const ChatMessage = z.looseObject({
   id: z.string().min(1).max(200),
   text: said(50_000),
   timestamp_ms: momentMs,
-  to: z.string().max(50).default("everyone"),
+  to: optional(z.string().max(50)).transform((to) => to ?? "everyone"),
   sender_name: optional(said(1_000)),
   sender_uuid: optional(said(500)),
 });
@@ -202,7 +203,7 @@ export const listChatMessages = (
   listAll(
     access,
     botPath(id, "/chat_messages") + after("updated_after", since),
-    ChatMessage,
+    readable(ChatMessage),
     signal,
   );
 
@@ -215,13 +216,13 @@ export const listParticipantEvents = (
   listAll(
     access,
     botPath(id, "/participant_events") + after("after", since),
-    ParticipantEvent,
+    readable(ParticipantEvent),
     signal,
   );
 
 /** Everybody who was there, but for the bot itself. */
 export const listParticipants = (access: AttendeeAccess, id: string) =>
-  listAll(access, botPath(id, "/participants"), Participant);
+  listAll(access, botPath(id, "/participants"), readable(Participant));
 
 /** Sends a message into the meeting; accepted means that it is on its way. */
 export const sendChatMessage = (
@@ -257,11 +258,21 @@ export const deleteBotData = (access: AttendeeAccess, id: string, signal?: Abort
 
 /** The bots with a deduplication key, over ones too: at most one of them is not. */
 export const findBots = (access: AttendeeAccess, deduplicationKey: string, signal?: AbortSignal) =>
-  listAll(access, `/bots?deduplication_key=${encodeURIComponent(deduplicationKey)}`, Bot, signal);
+  listAll(
+    access,
+    `/bots?deduplication_key=${encodeURIComponent(deduplicationKey)}`,
+    z.array(Bot),
+    signal,
+  );
 
 /** Every bot of the project that is not over: one call for each 25. */
 export const listLiveBots = (access: AttendeeAccess, signal?: AbortSignal) =>
-  listAll(access, `/bots?${liveStates.map((state) => `states=${state}`).join("&")}`, Bot, signal);
+  listAll(
+    access,
+    `/bots?${liveStates.map((state) => `states=${state}`).join("&")}`,
+    z.array(Bot),
+    signal,
+  );
 
 const timeoutMs = 20_000;
 // Whatever it asks for: a meeting does not wait for a day.
@@ -274,14 +285,24 @@ const after = (name: string, since: Date | null | undefined) =>
 
 const botPath = (id: string, rest = "") => `/bots/${encodeURIComponent(id)}${rest}`;
 
-async function listAll<Item extends z.ZodType>(
+// One that cannot be read must not cost the others, nor what else is read with them.
+const readable = <Item extends z.ZodType>(item: Item) =>
+  z
+    .array(z.unknown())
+    .transform((all) =>
+      all
+        .map((one) => item.safeParse(one))
+        .flatMap(({ data }) => (data === undefined ? [] : [data])),
+    );
+
+async function listAll<Item>(
   access: AttendeeAccess,
   path: string,
-  item: Item,
+  results: z.ZodType<Item[]>,
   signal?: AbortSignal,
-): Promise<z.output<Item>[]> {
-  const page = z.looseObject({ next: optional(z.string().max(5_000)), results: z.array(item) });
-  const found: z.output<Item>[] = [];
+): Promise<Item[]> {
+  const page = z.looseObject({ next: optional(z.string().max(5_000)), results });
+  const found: Item[] = [];
   let next: string | null = path;
   for (let count = 0; next !== null; count += 1) {
     if (count === mostPages) throw new ProviderError("retry", "The list of Attendee does not end");
