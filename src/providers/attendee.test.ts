@@ -89,6 +89,11 @@ test("a pause is as long as asked for, but not so long that meetings are missed"
   for (const seconds of [7, 600, 30, 30]) {
     await assert.rejects(getBot(access, "bot_1"), { retryAfterSeconds: seconds });
   }
+  asked.push(new Date(Date.now() + 120_000).toUTCString());
+  await assert.rejects(getBot(access, "bot_1"), (error: ProviderError) => {
+    const seconds = error.retryAfterSeconds ?? 0;
+    return seconds > 110 && seconds <= 120;
+  });
 });
 
 test("what cannot be reached, and who sends us elsewhere with our key, is tried again", async (t) => {

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { ProviderError } from "../lib/errors.ts";
-import { readAtMost } from "../lib/http.ts";
+import { readAtMost, secondsUntil } from "../lib/http.ts";
 import type { Secret } from "../lib/secrets.ts";
 
 /** Where the Attendee API is, and the key of the project that all of our bots belong to. */
@@ -404,8 +404,8 @@ function failureOf(response: Response, content: unknown): ProviderError {
       ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
     });
   if (status === 429) {
-    const seconds = Number(response.headers.get("retry-after"));
-    const pause = Number.isFinite(seconds) && seconds > 0 ? Math.min(seconds, longestPause) : 30;
+    const seconds = secondsUntil(response.headers.get("retry-after"), new Date()) ?? 0;
+    const pause = seconds > 0 ? Math.min(seconds, longestPause) : 30;
     return fail("wait", "throttled", "Attendee asks for a pause", pause);
   }
   if (status >= 500 || status === 408) {

@@ -1,5 +1,6 @@
 import OpenAI, { APIConnectionError, APIConnectionTimeoutError, APIError } from "openai";
 import { ProviderError } from "../lib/errors.ts";
+import { secondsUntil } from "../lib/http.ts";
 import type { Secret } from "../lib/secrets.ts";
 
 export type ModelAccess = {
@@ -251,6 +252,6 @@ function pauseOf({ headers }: APIError): number | undefined {
   const ms = Number(headers?.get("retry-after-ms") ?? Number.NaN);
   const seconds = Number.isFinite(ms)
     ? ms / 1000
-    : Number(headers?.get("retry-after") ?? Number.NaN);
-  return Number.isFinite(seconds) && seconds >= 0 ? seconds : undefined;
+    : secondsUntil(headers?.get("retry-after"), new Date());
+  return seconds !== undefined && seconds >= 0 ? seconds : undefined;
 }

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { ProviderError, type ProviderFailure } from "../../lib/errors.ts";
+import { secondsUntil } from "../../lib/http.ts";
 
 /** An answer of Google that is not a success. `body` is parsed JSON, or null where it was none. */
 export type Refusal = {
@@ -103,11 +104,4 @@ function waitOf(
   const given = secondsUntil(retryAfter, now) ?? secondsUntil(inMessage ?? null, now);
   if (given !== undefined) return Math.min(Math.max(Math.ceil(given), 0), longestWaitSeconds);
   return hoursLong.has(reason) ? 3600 : undefined;
-}
-
-function secondsUntil(moment: string | null, now: Date): number | undefined {
-  if (moment === null) return undefined;
-  if (/^\d{1,9}$/.test(moment.trim())) return Number(moment);
-  const at = Date.parse(moment);
-  return Number.isNaN(at) ? undefined : (at - now.getTime()) / 1000;
 }
