@@ -189,25 +189,32 @@ export async function acceptPush(
   if (message) await acceptMailboxMessage(app, message);
 }
 
+// An expression of n8n's that finds nothing is an empty text, and one that finds a number often a text that holds it.
+function emptyIsNull(value: unknown): unknown {
+  return typeof value === "string" && value.trim() === "" ? null : value;
+}
+
+function numberOf(value: unknown): unknown {
+  const given = emptyIsNull(value);
+  return typeof given === "string" && /^\d*\.?\d+$/.test(given.trim()) ? Number(given) : given;
+}
+
 // n8n's own words differ from workflow to workflow: what is not needed is ignored.
 const ClassificationBody = z.looseObject({
   document_id: z.guid(),
-  project_id: z
-    .guid()
-    .nullish()
-    .transform((id) => id ?? null),
+  project_id: z.preprocess(emptyIsNull, z.guid().nullish()).transform((id) => id ?? null),
   confidence: z
-    .number()
-    .min(0)
-    .max(1)
-    .nullish()
+    .preprocess(numberOf, z.number().min(0).max(1).nullish())
     .transform((value) => value ?? null),
-  tags: z.array(z.string().trim().min(1).max(200)).max(100).default([]),
+  tags: z
+    .array(z.string().trim().max(200))
+    .max(100)
+    .nullish()
+    .transform((tags) => (tags ?? []).filter((tag) => tag !== "")),
   reason: z
     .string()
-    .max(2_000)
     .nullish()
-    .transform((text) => text ?? null),
+    .transform((text) => text?.slice(0, 2_000).toWellFormed() ?? null),
   classified_at: z.iso
     .datetime({ offset: true })
     .nullish()

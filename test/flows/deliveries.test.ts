@@ -306,6 +306,29 @@ describe("a workflow's result", () => {
     assert.equal((await onlyDocument(visitor)).classification_status, "unclassified");
   });
 
+  test("counts as well in the words of a workflow that knows texts and nulls alone", async () => {
+    const texts = {
+      project_id: launch,
+      confidence: " 0.75",
+      tags: ["", "a "],
+      classified_at: at(10),
+    };
+    const reason = "long ".repeat(1_000);
+    assert.deepEqual((await send({ ...texts, reason })).body, { outcome: "applied" });
+    assert.partialDeepStrictEqual(await onlyDocument(visitor), {
+      project_id: launch,
+      classification_confidence: 0.75,
+      tags: ["a"],
+    });
+    const nothing = { project_id: "", confidence: "", tags: null, reason: null };
+    const later = { ...nothing, classified_at: at(10.5) };
+    assert.deepEqual((await send(later)).body, { outcome: "applied" });
+    assert.equal((await onlyDocument(visitor)).classification_status, "unclassified");
+    for (const confidence of ["87", "87%", "high", 87]) {
+      assert.equal((await send({ ...texts, confidence })).status, 422, String(confidence));
+    }
+  });
+
   test("may be signed as n8n's own nodes can: an HMAC of the body", async () => {
     const body = JSON.stringify({
       document_id: document.id,
