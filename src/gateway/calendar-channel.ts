@@ -4,11 +4,10 @@ import { userOf } from "../api/session.ts";
 import type { App } from "../app.ts";
 import { AppError } from "../lib/errors.ts";
 import type { Feed } from "../sync/feeds.ts";
-import { closePush, listOpenChannels, type OpenChannel, openPush } from "../sync/push.ts";
+import { closePush, listOpenChannels, type OpenChannel } from "../sync/push.ts";
 import { pushHealth } from "../sync/push-health.ts";
-import { renewOf } from "../sync/renewal.ts";
 import { sourceOf } from "../sync/sources.ts";
-import { calendarsOf } from "./calendar.ts";
+import { calendarsOf, reopen } from "./calendar.ts";
 import { oldAddress } from "./old-address.ts";
 
 const Action = z.enum(["stop", "recreate", "verify", "test"]);
@@ -60,17 +59,6 @@ async function act(app: App, userId: string, action: z.output<typeof Action>) {
   if (action === "test") return tested(app, feeds, channel);
   await closePush(app, userId, ["calendar", "calendar_list"]);
   return { message: "Webhook stopped successfully", webhook_id: channel.channel_id };
-}
-
-// Those that are open are replaced, then those that are missing or were stopped are opened.
-async function reopen(app: App, feeds: Feed[]) {
-  await renewOf(app, feeds);
-  const [channel] = await openPush(app, feeds);
-  return {
-    webhook_id: channel?.channel_id,
-    resource_id: channel?.resource_id,
-    expiration: channel?.expires_at.toISOString(),
-  };
 }
 
 // That Google's own word arrived proves more than a call of ours to ourselves would.

@@ -147,10 +147,9 @@ export const calendarGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
     async (request, reply) => {
       const userId = namedUser(request);
       if (!userId) return reply.code(400).send({ error: "Missing userId" });
-      const { results } = await renewOf(app, await calendarsOf(app, userId));
-      const made = results.find((one) => "renewed" in one);
-      if (!made) return reply.code(502).send({ ok: false, error: "Google opened no channel" });
-      const { webhook_id } = made;
+      const { webhook_id } = await reopen(app, await calendarsOf(app, userId));
+      if (!webhook_id)
+        return reply.code(502).send({ ok: false, error: "Google opened no channel" });
       return { ok: true, webhook_id, message: "Webhook renewed successfully" };
     },
   );
@@ -225,6 +224,17 @@ function namedUser(request: FastifyRequest): string | null {
   const named = inBody ?? inQuery;
   if (named === undefined) return userOrNull(request);
   return targetUser(request, named);
+}
+
+/** Replaces the channels that are open, then opens those that are missing or were stopped. */
+export async function reopen(app: App, feeds: Feed[]) {
+  await renewOf(app, feeds);
+  const [channel] = await openPush(app, feeds);
+  return {
+    webhook_id: channel?.channel_id,
+    resource_id: channel?.resource_id,
+    expiration: channel?.expires_at.toISOString(),
+  };
 }
 
 /** The feeds of a user's calendars. @throws {AppError} `not_found` where no account with any is connected. */

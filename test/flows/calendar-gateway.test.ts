@@ -183,8 +183,10 @@ describe("the old addresses of the calendar functions", () => {
     await visitor.call("DELETE", "/api/v1/calendar/watch");
     const none = await post("renew-calendar-watches", service());
     assert.deepEqual(none.body, { renewed: 0, failed: 0, message: "No active webhooks found" });
-    await visitor.call("POST", "/api/v1/calendar/watch");
+    const again = await post("renew-calendar-webhooks/renew", bearer, { userId: visitor.userId });
+    assert.deepEqual([again.status, again.body.ok], [200, true], "whoever asks wants one");
     await t.idle();
+    assert.ok(t.google.calendar.channels().some(({ id }) => id === again.body.webhook_id));
   });
 
   test("google-calendar syncs, lists, and puts new meetings into the caller's own project alone", async () => {
