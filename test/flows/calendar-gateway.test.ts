@@ -34,6 +34,8 @@ describe("the old addresses of the calendar functions", () => {
     "content-type": "application/json",
   });
   const quietly = async (act: () => void) => {
+    // What the test before told of would have it read.
+    await t.idle();
     t.google.calendar.push.isOn = false;
     act();
     t.google.calendar.push.isOn = true;
