@@ -67,3 +67,24 @@ test("an answer counts without its model and its usage, and in parts", async (t)
   const output = [message([{ type: "output_text", text: '{"a":1}' }])];
   assert.deepEqual(await ask(t, "responses", { output, usage: null }), told);
 });
+
+const wrapped = [
+  '```json\n{"a":1}\n```',
+  '```JSON\r\n{"a":1}\r\n```',
+  'Here is the metadata:\n\n```json\n{"a":1}\n```\nLet me know {if} it helps!',
+  'Here you are: {"a":1}. Anything else?',
+  '<think>Perhaps {"a":2}?</think>\n{"a":1}',
+];
+for (const content of wrapped) {
+  test(`an answer is found among what is said around it: ${JSON.stringify(content)}`, async (t) => {
+    const { content: found } = await ask(t, "chat", { choices: [{ message: { content } }] });
+    assert.deepEqual(found, { a: 1 });
+  });
+}
+
+test("an answer that was cut off is none, whatever else stands in it", async (t) => {
+  for (const content of ['{"a": {"b": 1}, "c": "', '```json\n{"a": {"b": 1},', "no", ""]) {
+    const answer = { choices: [{ message: { content } }] };
+    await assert.rejects(ask(t, "chat", answer), { reason: "bad_json" });
+  }
+});

@@ -184,13 +184,23 @@ function instructionsOf({ instructions, form }: Question, structured: ModelAcces
 }
 
 function parse(text: string): unknown {
-  // Servers without structured outputs like to put a fence around it.
-  const bare = text.trim().replace(/^```(?:json)?\s*([\s\S]*?)\s*```$/, "$1");
-  try {
-    return JSON.parse(bare);
-  } catch {
-    throw passing("bad_json", "The model's answer was no JSON");
+  for (const json of readingsOf(text)) {
+    try {
+      return JSON.parse(json);
+    } catch {
+      // The next reading may be it.
+    }
   }
+  throw passing("bad_json", "The model's answer was no JSON");
+}
+
+// Servers without structured outputs like to think aloud before it, to put a fence around it, and to say a word about it.
+function* readingsOf(text: string): Generator<string> {
+  const said = text.replace(/^\s*<think>[\s\S]*?<\/think>/i, "").trim();
+  yield said;
+  const fenced = /```(?:json)?([\s\S]*?)```/i.exec(said)?.[1];
+  if (fenced !== undefined) yield fenced;
+  yield said.slice(said.indexOf("{"), said.lastIndexOf("}") + 1);
 }
 
 function passing(reason: string, message = "The model is in trouble at the moment"): ProviderError {
