@@ -30,13 +30,15 @@ export async function applySnapshot(
   snapshot: ProviderBot,
 ): Promise<BotRow> {
   return withBot(app, botId, async (tx, bot) => {
-    const isOld = snapshot.id !== bot.provider_bot_id || snapshot.events.length < bot.event_count;
-    if (isOld) return bot;
+    const isOver = ["ended", "fatal_error", "data_deleted"].includes(snapshot.state);
+    // Nothing comes after the end, however little of its history is told with it.
+    const isEnd = isOver && !bot.is_over;
+    const isOld = snapshot.events.length < bot.event_count && !isEnd;
+    if (isOld || snapshot.id !== bot.provider_bot_id) return bot;
     const now = app.clock.now();
     await keepEvents(tx, bot, snapshot);
     if (bot.meeting_url === null && snapshot.meeting_url)
       await keepLink(tx, bot, snapshot.meeting_url);
-    const isOver = ["ended", "fatal_error", "data_deleted"].includes(snapshot.state);
     const last = lastOf(snapshot);
     const isFailed = snapshot.state === "fatal_error";
     const isOn = bot.ends_at !== null && now < bot.ends_at;

@@ -235,6 +235,23 @@ describe("what goes wrong around a bot", () => {
     });
   }
 
+  test("is over where it is said to be, also by an answer that leaves out what was before", async () => {
+    t.attendee.settings.speed = 0.1;
+    const event = await stage.invite(-1 * minutes);
+    const [made] = liveBots(t);
+    await pass(t, 4 * minutes);
+    t.attendee.settings.speed = 20;
+    const before = await stage.botOf(event);
+    assert.equal(before.status, "transcribing");
+    const events = made?.events.slice(-1) ?? [];
+    const push = (event: (typeof events)[number]) => events.splice(0, 1, event).length;
+    Object.assign(made ?? {}, { events: Object.assign(events, { push }) });
+    await pass(t, 80 * minutes, minutes);
+    const { id, status, state } = await stage.botOf(event);
+    assert.deepEqual([status, state, (await transcriptOf(id)).final], ["completed", "ended", true]);
+    assert.notEqual((await transcriptOf(id)).document_id, null);
+  });
+
   test("is told to whoever asks by a link that no bot can join", async () => {
     const event = await stage.invite(3 * hours, { location: "https://acme.webex.com/meet/ana" });
     assert.equal((await stage.why(event)).rule, "not_joinable");
