@@ -257,6 +257,10 @@ describe("a file that is followed", () => {
       action: "restored",
       metadata: { state: "active" },
     });
+    // What a single look does not find may be there again.
+    addFault(t.google.state, { endpoint: "drive.files.get", status: 404, times: 1 });
+    assert.partialDeepStrictEqual(await check(), { action: "none", metadata: { state: "lost" } });
+    assert.partialDeepStrictEqual(await check(), { action: "restored" });
     await t.idle();
     t.google.drive.rename(fileId, "Polled");
     const { file_id, document_id } = await fileOf(visitor, fileId);
