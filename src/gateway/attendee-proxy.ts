@@ -155,7 +155,7 @@ export const attendeeProxyGateway: FastifyPluginAsyncZod<{ app: App }> = async (
       input: Named.extend({
         message: text,
         to: z.string().min(1).max(500).default("everyone"),
-        to_user_uuid: z.string().max(500).optional(),
+        to_user_uuid: z.string().max(500).nullish(),
       }),
       missing: "bot_id or message",
     },

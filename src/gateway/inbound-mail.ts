@@ -13,9 +13,9 @@ const Message = z.looseObject({
   id: z.string().min(1).max(200),
   payload: z
     .looseObject({
-      headers: z.array(z.looseObject({ name: z.string(), value: z.string() })).default([]),
+      headers: z.array(z.looseObject({ name: z.string(), value: z.string() })).nullish(),
     })
-    .default({ headers: [] }),
+    .nullish(),
 });
 const Inbound = z.looseObject({ messages: z.array(Message).max(200) });
 
@@ -64,8 +64,9 @@ export const inboundMailGateway: FastifyPluginAsyncZod<{ app: App }> = async (se
 async function resultOf(
   app: App,
   assistant: string,
-  { id, payload: { headers } }: z.output<typeof Message>,
+  { id, payload }: z.output<typeof Message>,
 ): Promise<Result> {
+  const headers = payload?.headers ?? [];
   const failed = (message: string) => ({ success: false, message });
   const [named] = addressedIn(headers, assistant);
   if (!named) {

@@ -70,7 +70,7 @@ function summaryOf({ keywords, contacts, ...rest }: z.output<typeof OldSummary>)
   const { internal_lead = "", agency_lead = "", client_lead = "" } = contacts ?? {};
   return {
     ...{ project_name, overview, deliverables, shoot_date, location, references },
-    keywords: keywords ?? [],
+    keywords: (keywords ?? []).filter((word) => word.trim() !== ""),
     contacts: { internal_lead, agency_lead, client_lead },
   };
 }

@@ -11,7 +11,8 @@ test("what we did not expect is logged with its name, its words, its place and w
   });
   answerProblems(server as never);
   server.get("/", () => {
-    throw new TypeError("not a function", { cause: new Error("deeper") });
+    const cause = Object.assign(new Error("deeper"), { code: "ECONNREFUSED" });
+    throw new TypeError("not a function", { cause });
   });
   const answer = await server.inject("/");
   assert.equal(answer.statusCode, 500);
@@ -20,7 +21,7 @@ test("what we did not expect is logged with its name, its words, its place and w
   assert.partialDeepStrictEqual(error, {
     name: "TypeError",
     message: "not a function",
-    cause: { message: "deeper" },
+    cause: { message: "deeper", errorCode: "ECONNREFUSED" },
   });
   assert.match(error.stack, /log\.test\.ts/);
 });

@@ -32,6 +32,7 @@ export function openLog(level: string, destination?: DestinationStream): Log {
 function describeError(error: unknown): unknown {
   if (!(error instanceof Error)) return { message: String(error) };
   const { name, message, stack, cause } = error;
-  const code = "code" in error ? { code: error.code } : {};
+  // Under `code` it would be taken for one of a sign-in, and hidden.
+  const code = "code" in error ? { errorCode: error.code } : {};
   return { name, message, ...code, stack, ...(cause ? { cause: describeError(cause) } : {}) };
 }

@@ -141,7 +141,7 @@ describe("attendee-proxy", () => {
     assert.equal(paused.body.data.state, "joined_recording_paused");
     await own("POST", "resume-recording", { bot_id });
     const outputs: [string, Record<string, unknown>][] = [
-      ["send-chat", { message: "Hello" }],
+      ["send-chat", { message: "Hello", to_user_uuid: null }],
       ["speech", { text: "Hello" }],
       ["output-audio", { type: "audio/mp3", data: "AAAA" }],
       ["output-image", { type: "image/png", data: "AAAA" }],

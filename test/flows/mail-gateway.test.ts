@@ -104,7 +104,7 @@ describe("the old addresses of the mail functions", () => {
       message(ids[ana]!, `Ana <${anasAssistant}>`),
       message("made-up", anasAssistant),
       message(ids[ana]!, "someone@example.com"),
-      { id: "bare" },
+      { id: "bare", payload: null },
     ];
     const path = "process-inbound-emails";
     assert.equal((await call(visitor, path, { messages })).status, 403);
