@@ -38,18 +38,29 @@ const titles: Record<number, string> = {
   504: "A provider did not answer in time",
 };
 
-/** Answers every failure with a problem document. What we did not expect is logged whole and shown as nothing. */
-export function answerProblems(server: FastifyInstance): void {
-  server.setErrorHandler(answerProblem);
+/**
+ * Answers every failure with a problem document. What we did not expect is logged whole and shown as nothing. Of input
+ * that a route does not take, `misfit` says whether it is called invalid (422) or malformed (400).
+ */
+export function answerProblems(
+  server: Pick<FastifyInstance, "setErrorHandler">,
+  misfit: Misfit = "invalid",
+): void {
+  server.setErrorHandler<FastifyError>((error, request, reply) =>
+    answerProblem(error, request, reply, misfit),
+  );
 }
+
+type Misfit = Extract<ErrorCode, "invalid" | "malformed">;
 
 /** Answers one failure, as every route does. */
 export function answerProblem(
   error: FastifyError,
   request: FastifyRequest,
   reply: FastifyReply,
+  misfit: Misfit = "invalid",
 ): FastifyReply {
-  const expected = expectedOf(error);
+  const expected = expectedOf(error, misfit);
   if (expected.code === "internal") request.log.error({ error }, "bug");
   return sendProblem(request, reply, expected);
 }
@@ -82,10 +93,10 @@ export function sendProblem(
     .send(body);
 }
 
-function expectedOf(error: FastifyError): AppError {
+function expectedOf(error: FastifyError, misfit: Misfit): AppError {
   if (error instanceof AppError) return error;
   if (error instanceof ProviderError) return providerProblem(error);
-  if (hasZodFastifySchemaValidationErrors(error)) return invalidInput(error);
+  if (hasZodFastifySchemaValidationErrors(error)) return misfitProblem(error, misfit);
   if (isResponseSerializationError(error))
     return new AppError("internal", "Internal error", { cause: error });
   if (isDatabaseGone(error)) {
@@ -110,17 +121,20 @@ const codeOfStatus: Record<number, ErrorCode> = {
   415: "unsupported_media_type",
 };
 
-function invalidInput(error: {
-  validation: { instancePath: string; message?: string | undefined; params?: unknown }[];
-  validationContext?: string;
-}): AppError {
+function misfitProblem(
+  error: {
+    validation: { instancePath: string; message?: string | undefined; params?: unknown }[];
+    validationContext?: string;
+  },
+  misfit: Misfit,
+): AppError {
   const place = error.validationContext ?? "body";
   const fields: FieldError[] = error.validation.map(({ instancePath, message }) => ({
     path: [place, ...instancePath.split("/").filter(Boolean)].join("."),
     message: message ?? "is not valid",
   }));
   const first = fields[0];
-  return new AppError("invalid", first ? `${first.path}: ${first.message}` : "Invalid values", {
+  return new AppError(misfit, first ? `${first.path}: ${first.message}` : "Invalid values", {
     fields,
   });
 }

@@ -13,6 +13,7 @@ import { PubSubMessage, readMailboxMessage } from "../providers/google/pubsub.ts
 import { isSigned } from "../providers/n8n.ts";
 import { acceptMailboxMessage, provePush } from "../sync/mailbox-notifications.ts";
 import { acceptNotification, type ChannelMessage } from "../sync/notifications.ts";
+import { answerProblems } from "./problems.ts";
 
 /** The headers of a channel's message. Source: Google's guide to push notifications. */
 export const ChannelHeaders = z.looseObject({
@@ -32,6 +33,8 @@ export const ChannelHeaders = z.looseObject({
 
 /** Where providers tell us that something changed. Each proves itself, and is committed before it is answered. */
 export const webhookRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { app }) => {
+  // Providers know one word for a message that is not what it says.
+  answerProblems(server, "malformed");
   const hearChannel = (
     url: string,
     service: "calendar" | "drive",

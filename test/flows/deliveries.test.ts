@@ -239,7 +239,7 @@ describe("a workflow's result", () => {
     const other = await t.signIn(jonas);
     const theirs = await project(other, "Theirs");
     assert.equal((await send({ project_id: theirs })).status, 422);
-    assert.equal((await send({ project_id: launch, confidence: 7 })).status, 422);
+    assert.equal((await send({ project_id: launch, confidence: 7 })).status, 400);
     assert.equal(await projectNow(), null);
   });
 
@@ -325,7 +325,7 @@ describe("a workflow's result", () => {
     assert.deepEqual((await send(later)).body, { outcome: "applied" });
     assert.equal((await onlyDocument(visitor)).classification_status, "unclassified");
     for (const confidence of ["87", "87%", "high", 87]) {
-      assert.equal((await send({ ...texts, confidence })).status, 422, String(confidence));
+      assert.equal((await send({ ...texts, confidence })).status, 400, String(confidence));
     }
   });
 

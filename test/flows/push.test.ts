@@ -174,8 +174,8 @@ describe("push", () => {
     assert.equal(await statusOf(headersOf(t, { "x-goog-channel-token": "guessed" })), 401);
     assert.equal(await statusOf(headersOf(t, { "x-goog-channel-token": "" })), 401);
     assert.equal(await statusOf(headersOf(t, { "x-goog-channel-id": randomUUID() })), 404);
-    assert.equal(await statusOf(headersOf(t, { "x-goog-message-number": "first" })), 422);
-    assert.equal(await statusOf({}), 422);
+    assert.equal(await statusOf(headersOf(t, { "x-goog-message-number": "first" })), 400);
+    assert.equal(await statusOf({}), 400);
     await t.idle();
     assert.equal(await runsOf(t), before);
     assert.equal(await statusOf(headersOf(t)), 204);
