@@ -98,7 +98,8 @@ export const driveSource: Source<FileChange> = {
     if (mode !== "full") return { ...nothingApplied, remembers: {} };
     const { rows } = await sql<{ id: string }>`
       select id from watched_files
-      where feed_id = ${feed.id} and state in ('active', 'trashed') and generation < ${generation}
+      where feed_id = ${feed.id} and generation < ${generation}
+        and (state in ('active', 'trashed') or (state = 'lost' and is_own))
     `.execute(tx);
     return { ...nothingApplied, jobs: rows.map(({ id }) => checkJob(id)), remembers: {} };
   },

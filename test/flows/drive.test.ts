@@ -383,6 +383,8 @@ describe("what else Drive brings", () => {
     drive.edit(edited!, "2");
     drive.trash(trashed!);
     drive.remove(gone!);
+    const look = await visitor.call("POST", `/api/v1/drive/check-changes/${gone}`);
+    assert.equal(look.body.metadata.state, "lost");
     drive.expirePageTokens();
     t.clock.advance(20 * 60_000);
     await visitor.call("POST", `/api/v1/sync/drive/${visitor.userId}`, { force: true });
