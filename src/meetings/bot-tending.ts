@@ -90,18 +90,25 @@ export function attendeeAccess({ attendee }: Pick<Config, "attendee">): Attendee
   return apiKey && { apiKey, apiUrl: apiUrl ?? "https://app.attendee.dev/api/v1" };
 }
 
+// Whoever finds somebody at work leaves word in the same statement: that one may be letting go at this very moment, and
+// would be gone before a second one.
 async function takeLease(app: Part, botId: string, owner: string): Promise<BotRow | null> {
   const now = app.clock.now();
   const { rows } = await sql<BotRow>`
-    update bots set lease_owner = ${owner}, lease_until = ${new Date(now.getTime() + leaseMs)}, wanted_again = false
-    where id = ${botId} and wish is not null and (lease_until is null or lease_until <= ${now})
-    returning *
+    with wanted as (
+      select id, coalesce(lease_until > ${now}, false) as is_held
+      from bots where id = ${botId} and wish is not null
+      for update
+    )
+    update bots set
+      wanted_again = is_held,
+      due_at = case when is_held then ${now}::timestamptz else due_at end,
+      lease_owner = case when is_held then lease_owner else ${owner}::uuid end,
+      lease_until = case when is_held then lease_until else ${new Date(now.getTime() + leaseMs)} end
+    from wanted where bots.id = wanted.id
+    returning bots.*
   `.execute(app.db);
-  if (rows[0]) return rows[0];
-  await sql`update bots set wanted_again = true, due_at = ${now} where id = ${botId} and wish is not null`.execute(
-    app.db,
-  );
-  return null;
+  return rows.find(({ lease_owner }) => lease_owner === owner) ?? null;
 }
 
 type End = { owner: string; error?: unknown; isAgain?: boolean };

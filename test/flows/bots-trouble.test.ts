@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { sql } from "kysely";
 import { hours, minutes } from "../../sandbox/google/clock.ts";
+import { tendBot } from "../../src/meetings/bot-tending.ts";
 import {
   ana,
   forgetBots,
@@ -250,6 +252,27 @@ describe("what goes wrong around a bot", () => {
     const { id, status, state } = await stage.botOf(event);
     assert.deepEqual([status, state, (await transcriptOf(id)).final], ["completed", "ended", true]);
     assert.notEqual((await transcriptOf(id)).document_id, null);
+  });
+
+  test("is not that whoever works on it lets go just as another comes: then that one does", async () => {
+    const event = await stage.invite(3 * hours);
+    const { id } = await stage.botOf(event);
+    const until = new Date(t.clock.now().getTime() + minutes);
+    await sql`
+      update bots set lease_owner = gen_random_uuid(), lease_until = ${until} where id = ${id}
+    `.execute(t.app.db);
+    const tx = await t.app.db.startTransaction().execute();
+    await sql`update bots set lease_owner = null, lease_until = null where id = ${id}`.execute(tx);
+    const comes = tendBot(t.app, { botId: id });
+    const isWaiting = async () =>
+      (
+        await sql`
+          select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
+        `.execute(t.app.db)
+      ).rows.length > 0;
+    while (!(await isWaiting())) await sleep(5);
+    await tx.commit().execute();
+    assert.deepEqual(await comes, { tended: 1 });
   });
 
   test("is told to whoever asks by a link that no bot can join", async () => {
