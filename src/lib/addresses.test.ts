@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { computingMs } from "../../test/timing.ts";
 import { cases } from "./addresses.cases.ts";
 import { comparable, decodeHeader, parseAddresses, soleAddress } from "./addresses.ts";
 
@@ -86,7 +87,7 @@ test("an address that was put into quotes, comments or encoded words is never fo
   fc.assert(fc.property(hidden, (value) => assert.deepEqual(shown(value), ["c@example.org"])));
 });
 
-test("headers made to be slow are read in a moment", () => {
+test("headers made to be slow are read in a moment", async () => {
   for (const piece of [
     "(",
     "()",
@@ -101,8 +102,7 @@ test("headers made to be slow are read in a moment", () => {
     "@ : ",
     "a@b c ",
   ]) {
-    const startedAt = performance.now();
-    parseAddresses(piece.repeat(100_000));
-    assert.ok(performance.now() - startedAt < 1_000, JSON.stringify(piece));
+    const ms = await computingMs(() => parseAddresses(piece.repeat(100_000)));
+    assert.ok(ms < 1_000, JSON.stringify(piece));
   }
 });

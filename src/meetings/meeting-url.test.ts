@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { computingMs } from "../../test/timing.ts";
 import { events, joinable, links } from "./meeting-url.cases.ts";
 import { findMeetingUrl, isAttendeeJoinable, normaliseMeetingUrl } from "./meeting-url.ts";
 
@@ -106,7 +107,7 @@ test("whatever the text, what is found is an https address of a known host", () 
   );
 });
 
-test("a description of a million characters takes no longer than reading it", () => {
+test("a description of a million characters takes no longer than reading it", async () => {
   const units = [
     "<",
     "<a ",
@@ -132,9 +133,7 @@ test("a description of a million characters takes no longer than reading it", ()
   ];
   for (const unit of [...units, ...braces]) {
     const description = unit.repeat(1_000_000 / unit.length);
-    const startedAt = performance.now();
-    findMeetingUrl({ location: description, description });
-    const tookMs = performance.now() - startedAt;
+    const tookMs = await computingMs(() => findMeetingUrl({ location: description, description }));
     assert.ok(tookMs < 1500, `${unit}: ${tookMs} ms`);
   }
 });

@@ -4,6 +4,7 @@ import { sql } from "kysely";
 import { signIdToken } from "../../sandbox/google/keys.ts";
 import { type Answer, openTestApp, type TestApp, type Visitor } from "../harness.ts";
 import { ana, anasAssistant, documentsOf, jonas } from "../mails.ts";
+import { computingMs } from "../timing.ts";
 
 describe("the old addresses of the mail functions", () => {
   let t: TestApp;
@@ -202,13 +203,12 @@ describe("the mail routes", () => {
   test("take no more of a list apart than is answered", async () => {
     const value = "a@b.test,".repeat(1_000);
     const headers = Array.from({ length: 100 }, () => ({ name: "to", value }));
-    const startedMs = performance.now();
-    const { body } = await visitor.call("POST", "/api/v1/email/extract-addresses", {
-      headers,
-      header_name: "to",
+    const path = "/api/v1/email/extract-addresses";
+    const ms = await computingMs(async () => {
+      const { body } = await visitor.call("POST", path, { headers, header_name: "to" });
+      assert.equal(body.addresses.length, 1_000);
     });
-    assert.equal(body.addresses.length, 1_000);
-    assert.ok(performance.now() - startedMs < 1_000);
+    assert.ok(ms < 1_000, `${ms} ms`);
   });
 
   test("list detections page by page, those without a time last", async () => {
