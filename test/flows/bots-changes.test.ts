@@ -160,7 +160,10 @@ describe("what is changed about a bot", () => {
     const event = await stage.invite(-1 * minutes);
     await pass(t, minutes);
     const { id } = await stage.meetingOf(event);
+    // It takes a minute to leave, and is not gone before somebody has looked.
+    t.attendee.settings.speed = 0.005;
     await visitor.call("PATCH", `/api/v1/meetings/${id}`, { wants_bot: false });
+    await t.idle();
     await visitor.call("PATCH", `/api/v1/meetings/${id}`, { wants_bot: true });
     await t.idle();
     assert.equal((await stage.why(event)).rule, "leaving");
@@ -168,6 +171,8 @@ describe("what is changed about a bot", () => {
     t.attendee.settings.speed = 20;
     await pass(t, 2 * minutes);
     assert.equal((await stage.why(event)).rule, "had_bot");
+    // The next one is still there when it is looked for.
+    t.attendee.settings.speed = 0.1;
     assert.equal((await send(event, { again: true })).status, 201);
     assert.equal(liveBots(t).length, 1);
   });
