@@ -198,6 +198,7 @@ describe("attendee-proxy", () => {
     assert.ok(listed.data.results.some(({ id }: { id: string }) => id === bot_id));
     const foreign = as(stranger);
     assert.deepEqual((await foreign("GET", "list-bots")).body.data.results, []);
+    await t.idle();
     const before = t.attendee.asked.length;
     for (const path of ["bot-details", "transcript", "chat-messages", "recording"]) {
       const { status, body } = await foreign("GET", `${path}?bot_id=${bot_id}`);
