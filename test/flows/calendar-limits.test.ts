@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { sql } from "kysely";
-import { addFault } from "../../sandbox/google/faults.ts";
+import { addFault, clearFaults } from "../../sandbox/google/faults.ts";
 import { openGoogleAccess } from "../../src/accounts/google-access.ts";
 import { openApp } from "../../src/app.ts";
 import { ProviderError } from "../../src/lib/errors.ts";
@@ -116,15 +117,18 @@ describe("limits towards Google", () => {
     await t.signIn(ana);
     const other = await t.signIn(priya);
     await t.idle();
-    await fault(t, { endpoint: "calendar.events.list", person: ana, delayMs: 3_000 });
-    void t.asService("POST", "/api/v1/cron/calendar-polling");
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    const calls = { endpoint: "calendar.events.list", person: ana, times: null };
+    const slow = addFault(t.google.state, { ...calls, delayMs: 10_000 });
+    const polling = t.asService("POST", "/api/v1/cron/calendar-polling");
+    while (slow.hits < 3) await sleep(20);
     t.google.calendar.addEvent(priya, eventIn(t, 1));
     const startedAt = performance.now();
     await t.asService("POST", `/api/v1/calendar/sync/${other.userId}?wait=true`);
     const ms = performance.now() - startedAt;
     assert.equal((await keptEvents(t, other.userId)).length, 1);
-    assert.ok(ms < 2_500, `${Math.round(ms)} ms`);
-    await fetch(`${t.google.url}/_control/faults`, { method: "DELETE" });
+    // Whoever had to wait for one of the slow calls would be later than a busy machine is.
+    assert.ok(ms < 8_000, `${Math.round(ms)} ms`);
+    clearFaults(t.google.state);
+    await polling;
   });
 });
