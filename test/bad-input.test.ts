@@ -62,7 +62,9 @@ describe("bad input", () => {
   });
   after(() => t[Symbol.asyncDispose]());
 
-  test("every route refuses it with a problem document, and no row changes", async (context) => {
+  test("every route refuses it with a problem document, and no row changes", {
+    timeout: 300_000,
+  }, async (context) => {
     const operations = await describedOperations(t);
     assert.ok(operations.length > 20, "the description names the routes");
     let before = await digestOfRows(t);

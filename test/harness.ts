@@ -254,7 +254,7 @@ function environmentOf(
 type Busy = { google: SandboxGoogle; n8n: SandboxN8n; attendee: SandboxAttendee };
 
 async function idle(app: App, { google, n8n, attendee }: Busy): Promise<void> {
-  for (const deadline = Date.now() + 30_000; Date.now() < deadline; await sleep(20)) {
+  for (const deadline = Date.now() + 60_000; Date.now() < deadline; await sleep(20)) {
     await google.calendar.settled();
     await google.drive.settled();
     await google.gmail.settled();
@@ -270,7 +270,7 @@ async function idle(app: App, { google, n8n, attendee }: Busy): Promise<void> {
     `.execute(app.db);
     if (rows[0]?.busy === false) return;
   }
-  throw new Error("Something is on its way for more than 30 seconds");
+  throw new Error("Something is on its way for more than 60 seconds");
 }
 
 type Place = {

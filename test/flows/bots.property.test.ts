@@ -45,7 +45,11 @@ const step = fc.oneof(
   fc.record({ does: fc.constant("pass" as const), minutes: fc.integer({ min: 1, max: 20 }) }),
 ) satisfies fc.Arbitrary<Step>;
 
-test("at any end each wanted meeting has exactly one bot at the right time, and each unwanted none", async () => {
+const runs = Number(process.env.PROPERTY_RUNS ?? 12);
+
+test("at any end each wanted meeting has exactly one bot at the right time, and each unwanted none", {
+  timeout: runs * 30_000,
+}, async () => {
   await using t = await openTestApp({ bots: "told", push: true });
   // A second worker beside the first.
   await using _second = await startWorkers(t.app, handlers);
@@ -140,7 +144,7 @@ test("at any end each wanted meeting has exactly one bot at the right time, and 
       await look();
       await assertOneEach();
     }),
-    { numRuns: Number(process.env.PROPERTY_RUNS ?? 12), endOnFailure: true },
+    { numRuns: runs, endOnFailure: true },
   );
 
   async function assertOneEach(): Promise<void> {

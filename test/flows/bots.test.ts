@@ -441,10 +441,10 @@ async function meetings(visitor: Visitor): Promise<any[]> {
 }
 
 async function until<Found>(t: TestApp, look: () => Promise<Found | null>): Promise<Found> {
-  for (const deadline = Date.now() + 20_000; Date.now() < deadline; await sleep(50)) {
+  for (const deadline = Date.now() + 60_000; Date.now() < deadline; await sleep(50)) {
     t.attendee.run();
     const found = await look();
     if (found) return found;
   }
-  throw new Error("It did not come to that within 20 seconds");
+  throw new Error("It did not come to that within 60 seconds");
 }

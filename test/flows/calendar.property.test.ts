@@ -80,7 +80,11 @@ const Happening = fc.oneof(
 
 type Happening = typeof Happening extends fc.Arbitrary<infer One> ? One : never;
 
-test("whatever happens, our tables end equal to the provider's", async () => {
+const runs = Number(process.env.PROPERTY_RUNS ?? 12);
+
+test("whatever happens, our tables end equal to the provider's", {
+  timeout: runs * 20_000,
+}, async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(Happening, { minLength: 5, maxLength: 25 }), async (happenings) => {
       await using t = await openTestApp({ push: true });
@@ -98,7 +102,7 @@ test("whatever happens, our tables end equal to the provider's", async () => {
       await t.idle();
       await assertSameAsGoogle(t, ana, userId);
     }),
-    { numRuns: Number(process.env.PROPERTY_RUNS ?? 12), endOnFailure: true },
+    { numRuns: runs, endOnFailure: true },
   );
 });
 

@@ -51,7 +51,7 @@ type Happening = typeof Happening extends fc.Arbitrary<infer One> ? One : never;
 const runs = Number(process.env.PROPERTY_RUNS ?? 8);
 
 test("whatever happens to files, in the end each document says what its file says, and each change of content was told once", {
-  timeout: runs * 15_000,
+  timeout: runs * 30_000,
 }, async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(Happening, { minLength: 5, maxLength: 25 }), async (happenings) => {

@@ -70,7 +70,7 @@ type Happening = typeof Happening extends fc.Arbitrary<infer One> ? One : never;
 const runs = Number(process.env.PROPERTY_RUNS ?? 12);
 
 test("whatever happens, each mail to the assistant is one document of each of its users, and nothing else is read", {
-  timeout: runs * 10_000,
+  timeout: runs * 20_000,
 }, async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(Happening, { minLength: 5, maxLength: 20 }), async (happenings) => {
