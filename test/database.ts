@@ -1,6 +1,8 @@
 import { randomBytes } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { sql } from "kysely";
 import { Client } from "pg";
-import { type Database, openDatabase } from "../src/db/connection.ts";
+import { type Database, type Db, openDatabase } from "../src/db/connection.ts";
 import { systemClock } from "../src/lib/clock.ts";
 import type { Log } from "../src/lib/log.ts";
 import { openQueue } from "../src/queue/queue.ts";
@@ -57,9 +59,25 @@ async function onServer(server: string, statement: string): Promise<void> {
       return;
     } catch (error) {
       if (attempt === 50 || !String(error).includes("being accessed")) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 20 + Math.random() * 50));
+      await sleep(20 + Math.random() * 50);
     } finally {
       await client.end();
     }
   }
+}
+
+/** Resolves once somebody waits for what another transaction holds, or `work` is over without. */
+export async function untilItWaits(db: Db, work: Promise<unknown>): Promise<void> {
+  let isOver = false;
+  const end = () => {
+    isOver = true;
+  };
+  work.then(end, end);
+  const isWaiting = async () => {
+    const { rows } = await sql`
+      select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
+    `.execute(db);
+    return rows.length > 0;
+  };
+  while (!isOver && !(await isWaiting())) await sleep(5);
 }

@@ -211,9 +211,10 @@ async function claim(app: Part, id: string, owner: string): Promise<Delivery | n
   return rows[0] ?? null;
 }
 
-// It is not due yet, or another process is at it: should that one die, this one takes over. What waits for an earlier
-// delivery of its document is called by the end of that.
+// It is not due yet, or another process is at it: should that one die, this one takes over. Whatever stood in the way may
+// be gone by now, and then it is tried at once.
 async function comeBack(app: Part, id: string): Promise<void> {
+  if (await isCalled(app, id)) return;
   const waiting = await app.db
     .selectFrom("deliveries")
     .select(["next_try_at", "lease_until"])
@@ -224,7 +225,19 @@ async function comeBack(app: Part, id: string): Promise<void> {
   const now = app.clock.now().getTime();
   const leased = waiting.lease_until ? leaseSeconds * secondMs : 0;
   const at = Math.max(waiting.next_try_at?.getTime() ?? 0, now + leased);
-  if (at > now) await enqueue(app, app.db, sendJob(id, new Date(at)));
+  await enqueue(app, app.db, sendJob(id, new Date(at)));
+}
+
+// What waits for an earlier delivery of its document is called by the end of that. One that is about to end may have
+// looked already for what comes next: the lock waits for it.
+async function isCalled(app: Part, id: string): Promise<boolean> {
+  const { rows } = await sql`
+    select from deliveries
+    join deliveries as earlier on earlier.document_id = deliveries.document_id and earlier.kind = deliveries.kind
+      and earlier.state = 'waiting' and earlier.sequence < deliveries.sequence
+    where deliveries.id = ${id} for share of earlier
+  `.execute(app.db);
+  return rows.length > 0;
 }
 
 async function release(app: Part, id: string, owner: string): Promise<void> {

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { sql } from "kysely";
 import { hours, minutes } from "../../sandbox/google/clock.ts";
 import { tendBot } from "../../src/meetings/bot-tending.ts";
@@ -14,7 +13,7 @@ import {
   signInWithAssistant,
 } from "../bots.ts";
 import { eventIn } from "../calendars.ts";
-import { createTestDatabase } from "../database.ts";
+import { createTestDatabase, untilItWaits } from "../database.ts";
 import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
 
 describe("what goes wrong around a bot", () => {
@@ -264,13 +263,7 @@ describe("what goes wrong around a bot", () => {
     const tx = await t.app.db.startTransaction().execute();
     await sql`update bots set lease_owner = null, lease_until = null where id = ${id}`.execute(tx);
     const comes = tendBot(t.app, { botId: id });
-    const isWaiting = async () =>
-      (
-        await sql`
-          select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
-        `.execute(t.app.db)
-      ).rows.length > 0;
-    while (!(await isWaiting())) await sleep(5);
+    await untilItWaits(t.app.db, comes);
     await tx.commit().execute();
     assert.deepEqual(await comes, { tended: 1 });
   });

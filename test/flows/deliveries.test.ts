@@ -3,9 +3,12 @@ import { createHmac } from "node:crypto";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { sql } from "kysely";
+import type { App } from "../../src/app.ts";
 import { waitsMs } from "../../src/documents/deliveries.ts";
+import { handlers } from "../../src/jobs.ts";
 import { secretText } from "../../src/lib/secrets.ts";
 import { isSigned } from "../../src/providers/n8n.ts";
+import { untilItWaits } from "../database.ts";
 import type { TestApp, Visitor } from "../harness.ts";
 import {
   ana,
@@ -30,6 +33,11 @@ async function onlyDelivery(visitor: Visitor) {
   assert.equal(deliveries.length, 1);
   return deliveries[0];
 }
+
+const send = (app: App, deliveryId: string) => {
+  const job = { id: "", attempt: 1, signal: new AbortController().signal };
+  return handlers["deliveries.send"](app, { deliveryId }, job);
+};
 
 describe("a document on its way to the workflow", () => {
   test("carries the old fields, its text and the user's projects, signed, and comes back with a project", async () => {
@@ -130,6 +138,42 @@ describe("a document on its way to the workflow", () => {
       assert.match(delivery.last_error, text);
     });
   }
+
+  test("is not forgotten where what it waits for ends just as it looks", async () => {
+    await using story = await anasMail({ workflow: true });
+    const { t, visitor } = story;
+    t.n8n.settings.failNext = [500];
+    await sendAndRead(t, { ...mail, subject: "Notes" });
+    const earlier = await onlyDelivery(visitor);
+    const { id } = await onlyDocument(visitor);
+    await visitor.call("POST", `/api/v1/documents/${id}/classify`);
+    await t.idle();
+    const [later] = await itemsOf(visitor, "deliveries");
+    assert.deepEqual([later.state, later.tries], ["waiting", 0]);
+    const tx = await t.app.db.startTransaction().execute();
+    await sql`update deliveries set state = 'delivered' where id = ${earlier.id}`.execute(tx);
+    const looks = send(t.app, later.id);
+    await untilItWaits(t.app.db, looks);
+    await tx.commit().execute();
+    await looks;
+    await t.idle();
+    const [now] = await itemsOf(visitor, "deliveries");
+    assert.deepEqual([now.id, now.state, now.tries], [later.id, "delivered", 1]);
+  });
+
+  test("is not forgotten where it becomes due just as it looks", async () => {
+    await using story = await anasMail({ workflow: true });
+    const { t, visitor } = story;
+    t.n8n.settings.failNext = [500];
+    await sendAndRead(t, { ...mail, subject: "Notes" });
+    const { id, next_try_at } = await onlyDelivery(visitor);
+    t.clock.advance(waitsMs[0]! + 1_000);
+    const times = [new Date(Date.parse(next_try_at) - 1)];
+    const clock = { now: () => times.shift() ?? t.clock.now() };
+    await send({ ...t.app, clock }, id);
+    await t.idle();
+    assert.partialDeepStrictEqual(await onlyDelivery(visitor), { state: "delivered", tries: 2 });
+  });
 
   test("is run once by a workflow that answers too late", async () => {
     await using story = await anasMail({ workflow: true });
