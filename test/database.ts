@@ -58,7 +58,7 @@ async function onServer(server: string, statement: string): Promise<void> {
       await client.query(statement);
       return;
     } catch (error) {
-      if (attempt === 50 || !String(error).includes("being accessed")) throw error;
+      if (attempt === 1_000 || !String(error).includes("being accessed")) throw error;
       await sleep(20 + Math.random() * 50);
     } finally {
       await client.end();
