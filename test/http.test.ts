@@ -316,6 +316,8 @@ describe("the API over HTTP", () => {
     await get("/api/v1/nowhere/secret-place?q=secret-query", {
       headers: { authorization: "Bearer secret-bearer", "user-agent": "secret-agent" },
     });
+    // A line is written once its answer is on its way.
+    while (t.logged.length < 3) await sleep(5);
     await sleep(20);
     const lines = t.logged.map((line) => JSON.parse(line));
     assert.deepEqual(

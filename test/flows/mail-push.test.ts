@@ -232,7 +232,7 @@ describe("Gmail's push", () => {
     await t.asService("POST", `/api/v1/sync/gmail/${visitor.userId}`, { force: true });
     assert.equal((await visitor.call("GET", "/api/v1/email/watch")).status, 200);
     for (
-      const deadline = Date.now() + 5_000;
+      const deadline = Date.now() + 30_000;
       (await documentsOf(visitor)).length === 0;
       await sleep(20)
     )

@@ -91,7 +91,13 @@ describe("a person's own data", () => {
     const zoe = await t.signIn("zoe.lindqvist@example.org");
     addFault(t.google.state, { endpoint: "oauth.revoke", status: 503 });
     await zoe.call("POST", "/api/v1/auth/google/token/revoke", {});
-    await sleep(300);
+    const isPutOff = async () => {
+      const { rows } = await sql`
+        select from pgboss.job_common where name = 'grants.revoke' and state = 'retry'
+      `.execute(t.app.db);
+      return rows.length > 0;
+    };
+    await until(isPutOff);
     assert.equal(grantsOf("zoe.lindqvist@example.org"), 1);
     await sql`update pgboss.job_common set start_after = now() where state = 'retry'`.execute(
       t.app.db,
