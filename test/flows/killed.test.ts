@@ -26,8 +26,15 @@ async function startServer(t: TestApp, context: TestContext): Promise<ChildProce
     stdio: ["ignore", "ignore", "inherit"],
   });
   context.after(() => child.kill("SIGKILL"));
-  while (!(await fetch(`${t.url}/live`).catch(() => null))?.ok) await sleep(20);
+  while (!(await fetch(`${t.url}/live`).catch(() => null))?.ok) {
+    assert.ok(isRunning(child), "the server ended before it was killed");
+    await sleep(20);
+  }
   return child;
+}
+
+function isRunning({ exitCode, signalCode }: ChildProcess): boolean {
+  return exitCode === null && signalCode === null;
 }
 
 async function kill(child: ChildProcess): Promise<void> {
@@ -36,11 +43,11 @@ async function kill(child: ChildProcess): Promise<void> {
   await ended;
 }
 
-async function delayToken(t: TestApp): Promise<void> {
+async function delayToken(t: TestApp, delayMs: number): Promise<void> {
   await fetch(`${t.google.url}/_control/faults`, {
     method: "POST",
     headers: { "content-type": "application/json" },
-    body: JSON.stringify({ endpoint: "oauth.token*", delayMs: 150, times: 1 }),
+    body: JSON.stringify({ endpoint: "oauth.token*", delayMs, times: 1 }),
   });
 }
 
@@ -73,13 +80,15 @@ function cookiesOf(answer: Response): string {
     .join("; ");
 }
 
-test("a server killed at any moment of a sign-in leaves a person whole or not at all, and signing in again works", async (context) => {
+test("a server killed at any moment of a sign-in leaves a person whole or not at all, and signing in again works", {
+  timeout: 400_000,
+}, async (context) => {
   await using t = await openTestApp({ workers: false });
   await t.server.close();
   for (const afterMs of [0, 60, 140, 160, 180, 200, 240]) {
     const server = await startServer(t, context);
     const comeBack = await beginSignIn(t);
-    await delayToken(t);
+    await delayToken(t, 150);
     const answer = comeBack().catch(() => null);
     await sleep(afterMs);
     await kill(server);
@@ -110,7 +119,8 @@ test("a process killed in the middle of a refresh delays the next one by its lea
   const ana = await t.signIn("ana@example.com");
   const { id } = await t.app.db.selectFrom("connections").select("id").executeTakeFirstOrThrow();
   await sql`update connections set access_expires_at = now()`.execute(t.app.db);
-  await delayToken(t);
+  // It is killed before it is answered, however late the lease is seen.
+  await delayToken(t, 60_000);
   const place = { url: t.url, port: 4400, database: t.database };
   const caller = spawn(process.execPath, ["src/main.ts", "worker"], {
     env: { PATH: process.env.PATH, ...testEnvironment(t.google, place), LOG_LEVEL: "error" },
@@ -124,7 +134,10 @@ test("a process killed in the middle of a refresh delays the next one by its lea
         .select("refresh_lease_owner")
         .executeTakeFirstOrThrow()
     ).refresh_lease_owner !== null;
-  while (!(await isLeased())) await sleep(5);
+  while (!(await isLeased())) {
+    assert.ok(isRunning(caller), "the worker ended before it was killed");
+    await sleep(5);
+  }
   await kill(caller);
   assert.equal(await isLeased(), true, "it died holding the lease");
   // The lease ends by the database's clock; a test need not wait for it.
