@@ -5,9 +5,9 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { text } from "node:stream/consumers";
 import { test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import packageJson from "../package.json" with { type: "json" };
 import { openTestApp, testEnvironment } from "./harness.ts";
+import { until } from "./timing.ts";
 
 const daybook = resolve("bin/daybook.js");
 const { PATH } = process.env;
@@ -41,10 +41,9 @@ for (const command of ["npm start", "npx daybook serve"]) {
       stdio: "ignore",
     });
     const isLive = async () => (await fetch(`${t.url}/live`).catch(() => null))?.ok ?? false;
-    while (!(await isLive())) await sleep(50);
+    await until(isLive);
     child.kill("SIGTERM");
-    for (let tries = 0; tries < 100 && (await isLive()); tries += 1) await sleep(50);
-    assert.equal(await isLive(), false);
+    await until(async () => !(await isLive()), 10_000);
   });
 }
 

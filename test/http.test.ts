@@ -5,6 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import { sql } from "kysely";
 import { openTestApp, type TestApp } from "./harness.ts";
+import { until } from "./timing.ts";
 
 const friend = "https://app.example.com";
 
@@ -317,7 +318,7 @@ describe("the API over HTTP", () => {
       headers: { authorization: "Bearer secret-bearer", "user-agent": "secret-agent" },
     });
     // A line is written once its answer is on its way.
-    while (t.logged.length < 3) await sleep(5);
+    await until(() => t.logged.length >= 3);
     await sleep(20);
     const lines = t.logged.map((line) => JSON.parse(line));
     assert.deepEqual(

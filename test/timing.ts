@@ -2,6 +2,15 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { hours } from "../sandbox/google/clock.ts";
 import type { TestApp } from "./harness.ts";
 
+/** Resolves once something is true; not after a minute, which a busy machine never takes. */
+export async function until(
+  isTrue: () => boolean | Promise<boolean>,
+  withinMs = 60_000,
+): Promise<void> {
+  for (const deadline = Date.now() + withinMs; !(await isTrue()); await sleep(10))
+    if (Date.now() > deadline) throw new Error(`Not true within ${withinMs / 1_000} s: ${isTrue}`);
+}
+
 /** Milliseconds that this thread computes until `act` is done, whatever else keeps the machine busy meanwhile. */
 export async function computingMs(act: () => unknown): Promise<number> {
   const before = process.threadCpuUsage();

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { sql } from "kysely";
 import { addFault, clearFaults } from "../../sandbox/google/faults.ts";
 import { openGoogleAccess } from "../../src/accounts/google-access.ts";
@@ -8,6 +7,7 @@ import { openApp } from "../../src/app.ts";
 import { ProviderError } from "../../src/lib/errors.ts";
 import { assertSameAsGoogle, eventIn, keptEvents } from "../calendars.ts";
 import { openTestApp, type TestApp } from "../harness.ts";
+import { until } from "../timing.ts";
 
 const ana = "ana@example.com";
 const priya = "priya@example.com";
@@ -120,7 +120,7 @@ describe("limits towards Google", () => {
     const calls = { endpoint: "calendar.events.list", person: ana, times: null };
     const slow = addFault(t.google.state, { ...calls, delayMs: 10_000 });
     const polling = t.asService("POST", "/api/v1/cron/calendar-polling");
-    while (slow.hits < 3) await sleep(20);
+    await until(() => slow.hits >= 3);
     t.google.calendar.addEvent(priya, eventIn(t, 1));
     const startedAt = performance.now();
     await t.asService("POST", `/api/v1/calendar/sync/${other.userId}?wait=true`);

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { after, before, describe, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { sql } from "kysely";
 import type { App } from "../../src/app.ts";
 import { waitsMs } from "../../src/documents/deliveries.ts";
@@ -19,6 +18,7 @@ import {
   onlyDocument,
   sendAndRead,
 } from "../mails.ts";
+import { until } from "../timing.ts";
 
 const mail = { from: jonas, to: [ana, anasAssistant], text: "The launch of the landing page" };
 
@@ -419,11 +419,4 @@ async function passTime(t: TestApp, ms: number): Promise<void> {
     t.app.db,
   );
   await t.idle();
-}
-
-async function until(isTrue: () => Promise<boolean>, ms: number): Promise<void> {
-  for (const deadline = Date.now() + ms; !(await isTrue()); ) {
-    assert.ok(Date.now() < deadline, "it did not come true in time");
-    await sleep(50);
-  }
 }

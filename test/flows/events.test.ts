@@ -5,13 +5,7 @@ import { openSession } from "../../src/accounts/sessions.ts";
 import { eventIn } from "../calendars.ts";
 import { openTestApp } from "../harness.ts";
 import { listen } from "../listen.ts";
-
-async function until(condition: () => boolean): Promise<void> {
-  for (const deadline = Date.now() + 30_000; !condition(); ) {
-    assert.ok(Date.now() < deadline, "it did not come true within half a minute");
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
+import { until } from "../timing.ts";
 
 describe("server-sent events", () => {
   test("tell a user's pages of a change within a second of its commit, and nobody else's", async () => {

@@ -15,7 +15,7 @@ import {
   onlyDocument,
   readMail,
 } from "../mails.ts";
-import { fastestMs } from "../timing.ts";
+import { fastestMs, until } from "../timing.ts";
 
 const mail = { from: jonas, to: [ana, anasAssistant], subject: "Pushed", text: "x" };
 const path = "/api/v1/webhooks/gmail";
@@ -289,7 +289,7 @@ test("turned off and on again stays on, however late Gmail hears that it was tur
   t.clock.advance(3 * 60_000);
   const closing = () =>
     t.app.db.selectFrom("watches").select("id").where("state", "=", "closing").execute();
-  while ((await closing()).length > 0) await sleep(20);
+  await until(async () => (await closing()).length === 0);
   assert.equal(t.google.gmail.watches(ana).length, 1);
 });
 

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { sql } from "kysely";
 import { addFault } from "../../sandbox/google/faults.ts";
 import { openTestApp, type TestApp } from "../harness.ts";
+import { until } from "../timing.ts";
 
 describe("a person's own data", () => {
   let t: TestApp;
@@ -12,12 +12,6 @@ describe("a person's own data", () => {
   });
   after(() => t[Symbol.asyncDispose]());
 
-  const until = async (holds: () => boolean | Promise<boolean>) => {
-    for (let tries = 0; !(await holds()); tries += 1) {
-      assert.ok(tries < 200, "this never came true");
-      await sleep(25);
-    }
-  };
   const grantsOf = (email: string) => {
     const { sub } = t.google.state.people.find((person) => person.email === email)!;
     return [...t.google.state.grants.values()].filter((grant) => grant.sub === sub).length;

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { describe, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { sql } from "kysely";
 import { addFault } from "../../sandbox/google/faults.ts";
 import { openApp } from "../../src/app.ts";
@@ -10,7 +9,7 @@ import { skipWaiting } from "../../src/queue/test-queue.ts";
 import { startWorkers } from "../../src/queue/workers.ts";
 import { assertSameAsGoogle, eventIn, keptEvents } from "../calendars.ts";
 import { openTestApp, type TestApp } from "../harness.ts";
-import { fastestMs } from "../timing.ts";
+import { fastestMs, until } from "../timing.ts";
 
 const ana = "ana@example.com";
 const hourMs = 3_600_000;
@@ -396,8 +395,9 @@ describe("push", () => {
     t.google.state.requests.length = 0;
     t.clock.advance(2 * hourMs);
     const polled = t.asService("POST", "/api/v1/cron/drive-polling");
-    while (!t.google.state.requests.some(({ endpoint }) => endpoint === "oauth.token.refresh"))
-      await sleep(10);
+    await until(() =>
+      t.google.state.requests.some(({ endpoint }) => endpoint === "oauth.token.refresh"),
+    );
     await t.signIn(ana, { consent: true } as never);
     await polled;
     await t.idle();

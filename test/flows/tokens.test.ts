@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { after, before, describe, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { days, minutes } from "../../sandbox/google/clock.ts";
 import { addFault, clearFaults } from "../../sandbox/google/faults.ts";
@@ -15,6 +14,7 @@ import {
 import { countSealed, resealTokens } from "../../src/accounts/reseal.ts";
 import { sealingKey } from "../../src/lib/secrets.ts";
 import { openTestApp, type TestApp } from "../harness.ts";
+import { until } from "../timing.ts";
 
 const run = promisify(execFile);
 
@@ -84,7 +84,7 @@ describe("Google's tokens", () => {
     const child = spawn(process.execPath, ["test/token-caller.ts", id, "1"], {
       env: environment(),
     });
-    while ((await read(id)).refresh_lease_owner === null) await sleep(20);
+    await until(async () => (await read(id)).refresh_lease_owner !== null);
     child.kill("SIGKILL");
     await t.app.db
       .updateTable("connections")
