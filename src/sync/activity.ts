@@ -1,7 +1,7 @@
 import { sql } from "kysely";
 import type { App } from "../app.ts";
 import { offsetOf } from "../meetings/start-of-day.ts";
-import { type CadenceState, nextLook } from "./cadence.ts";
+import { nextLook, rememberedCadence } from "./cadence.ts";
 import { type FeedKind, listFeeds } from "./feeds.ts";
 import { listUnanswered } from "./noticed.ts";
 import { priceOf, usualPrice } from "./prices.ts";
@@ -42,7 +42,7 @@ export async function recordActivity(
       isActive: true,
       isPressing: activityType === "virtual_email_detected",
     };
-    const { dueAt, reason, intervalMs } = nextLook(kind, cadence as CadenceState, circumstances);
+    const { dueAt, reason, intervalMs } = nextLook(kind, rememberedCadence(cadence), circumstances);
     const sooner = dueAt < now || unanswered.has(id) ? now : dueAt;
     return sooner < due_at ? [{ id, due_at: sooner, due_reason: { ...reason, intervalMs } }] : [];
   });

@@ -4,11 +4,19 @@ import fc from "fast-check";
 import { kinds, Looks, play, start, steady, usual } from "../../test/looks.ts";
 import { computingMs } from "../../test/timing.ts";
 import { bestInterval } from "./best-wait.ts";
-import { afterLook, initialCadence, isChannelDead, nextLook, nextPrice } from "./cadence.ts";
+import {
+  afterLook,
+  initialCadence,
+  isChannelDead,
+  nextLook,
+  nextPrice,
+  rememberedCadence,
+} from "./cadence.ts";
 import { noChannel, usualPushPrior } from "./channel-trust.ts";
 import { levelPerDay, outlook } from "./intensity.ts";
 
 const dayMs = 86_400_000;
+const nothing = { changes: 0, announced: 0, hasChannel: false };
 
 /** Numbers from 0 to 1 that look random. */
 function randomOf(seed: number): () => number {
@@ -17,6 +25,10 @@ function randomOf(seed: number): () => number {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
     return state / 4_294_967_296;
   };
+}
+
+function sumOf(values: number[]): number {
+  return values.reduce((total, value) => total + value, 0);
 }
 
 function exponential(random: () => number, perDay: number): number {
@@ -44,7 +56,6 @@ describe("the cadence", () => {
   });
 
   test("never looks later for one more change, all else equal", () => {
-    const nothing = { changes: 0, announced: 0, hasChannel: false };
     const acrossTheHour = [
       { ...nothing, afterS: 86_507 },
       { ...nothing, afterS: 86_068, changes: 11 },
@@ -54,26 +65,49 @@ describe("the cadence", () => {
       { ...nothing, afterS: 184_426, changes: 16 },
       { ...nothing, afterS: 52_625 },
     ];
+    const share = fc.double({ min: 0, max: 1, noNaN: true });
     fc.assert(
       fc.property(
         fc.constantFrom(...kinds),
         Looks,
-        fc.double({ min: 0, max: 1, noNaN: true }),
-        (kind, looks, share) => {
+        fc.integer({ min: 1, max: 100_000 }),
+        fc.record({ afterS: fc.integer({ min: 1, max: 100_000 }), changes: fc.array(share) }),
+        share,
+        (kind, looks, price, last, more) => {
           const before = play(kind, looks);
-          const now = before.intensity.at + 3_600_000;
-          const at = (part: number) => new Date(before.intensity.at + part * 3_600_000);
-          const times = [0.2, 0.5, 0.9].map(at);
-          const after = (changedAt: Date[]) => {
-            const look = { at: new Date(now), changedAt, announced: 0, channelId: null };
-            return nextLook(kind, afterLook(kind, before, look, usual), usual, steady).intervalMs;
+          const at = (part: number) => new Date(before.intensity.at + part * last.afterS * 1000);
+          const after = (shares: number[]) => {
+            const look = {
+              at: at(1),
+              changedAt: shares.map(at),
+              announced: 0,
+              channelId: null,
+            };
+            const state = afterLook(kind, before, look, usual);
+            return nextLook(kind, state, { ...usual, price }, steady).intervalMs;
           };
-          // The state is kept with six digits.
-          assert.ok(after([...times, at(share)]) <= after(times) * 1.005);
+          assert.ok(after([...last.changes, more]) <= after(last.changes));
         },
       ),
-      { examples: [["drive", acrossTheHour, 0]], numRuns: 1_000 },
+      {
+        examples: [["drive", acrossTheHour, 60, { afterS: 3_600, changes: [0.2, 0.5, 0.9] }, 0]],
+        numRuns: 1_000,
+      },
     );
+  });
+
+  test("goes on from what an earlier version remembered, which counted all changes alike", () => {
+    const looks = Array.from({ length: 40 }, () => ({ ...nothing, afterS: 3_600, changes: 2 }));
+    const { intensity, channel } = play("drive", looks);
+    const { total, latest, ...earlier } = intensity;
+    const changes = intensity.changes.map((count) => (count * total) / sumOf(intensity.changes));
+    const state = rememberedCadence({ intensity: { ...earlier, changes }, channel });
+    const perDay = levelPerDay("drive", state.intensity);
+    assert.ok(Math.abs(perDay / levelPerDay("drive", intensity) - 1) < 1e-9);
+    const look = { at: new Date(intensity.at + 60_000), announced: 0, channelId: null };
+    const after = afterLook("drive", state, { ...look, changedAt: [look.at] }, usual);
+    assert.deepEqual(Object.keys(after.intensity).sort(), Object.keys(intensity).sort());
+    assert.ok(nextLook("drive", after, usual, steady).intervalMs < 3_600_000);
   });
 
   test("finds the rate of a feed, and follows the square-root law for a steady one", () => {

@@ -13,6 +13,7 @@ import {
   type Intensity,
   levelPerDay,
   outlook,
+  rememberedIntensity,
   watched,
 } from "./intensity.ts";
 
@@ -65,6 +66,12 @@ export function initialCadence(at: Date): CadenceState {
   return { intensity: beginIntensity(at.getTime()), channel: noChannel };
 }
 
+/** What a row remembers of its feed, also one that an earlier version wrote, which did not know all of it. */
+export function rememberedCadence(row: unknown): CadenceState {
+  const { intensity, channel } = row as CadenceState;
+  return { intensity: rememberedIntensity(intensity), channel };
+}
+
 /** What is known after a look. */
 export function afterLook(
   kind: FeedKind,
@@ -101,16 +108,15 @@ export function nextLook(
   const ahead = outlook(kind, state.intensity, offsetMs);
   const wishedMs =
     1000 * bestInterval(ahead, state.channel, { price, pushPrior, limit: upperBoundMs / 1000 });
-  const isAtBound = wishedMs >= upperBoundMs;
   // Feeds at the bound would otherwise march in step.
-  const boundedMs = isAtBound ? upperBoundMs * (1 - 0.15 * random()) : wishedMs;
-  const intervalMs = Math.round(Math.max(boundedMs, lowerBoundMs));
+  const latestMs = upperBoundMs * (1 - 0.15 * random());
+  const intervalMs = Math.round(Math.max(Math.min(wishedMs, latestMs), lowerBoundMs));
   const changesPerDay = levelPerDay(kind, state.intensity);
   const rule = ruleOf({
     isActive,
     isPressing,
     isTrusted,
-    isAtBound,
+    isAtBound: wishedMs >= latestMs,
     hasChannel: state.channel.id !== null,
     isAtFloor: wishedMs <= lowerBoundMs,
   });

@@ -3,10 +3,14 @@ export type FeedKind = "calendar" | "gmail" | "drive" | "attendee";
 
 /** How often a feed changes, as far as looks have shown. Plain JSON; counts fade, so that the past weighs less and less. */
 export type Intensity = {
-  /** Changes seen and hours watched, in 24 hours of a weekday and 24 of a weekend day. */
+  /** All changes seen. */
+  total: number;
+  /** Changes with bursts evened out, and hours watched, in 24 hours of a weekday and 24 of a weekend day. */
   changes: number[];
   hours: number[];
-  /** The last hours against what was expected of them. */
+  /** The hour of the latest change, in hours since 1970 on the user's clocks, and how many changes it has shown. */
+  latest: { hour: number; changes: number };
+  /** The last hours, bursts evened out, against what was expected of them. */
   seen: number;
   expected: number;
   /** What the latest changes add, in changes a second, at `at`. */
@@ -38,13 +42,12 @@ const decayPerSecond: Record<FeedKind, number> = {
 };
 const halfLifeHours = 14 * hoursPerDay;
 const moodHalfLifeHours = 3;
-// How much is assumed before it is seen, in changes that nothing else brought about: those that follow prove nothing.
-const levelWeight = weights(1);
-const moodWeight = weights(3);
-const shapeWeight = weights(3);
-// How far the hours before and after an hour speak for it, and how many changes it takes until they do.
-const nearShares = [1, 1, 0.5];
-const nearWeight = 4;
+// How much is assumed before it is seen: one change that nothing else brought about, with all that follows one on average.
+const priorWeight = perKind((kind) => 1 / (1 - followUps[kind]));
+// What a burst counts as, whose changes are those of one hour: as many as there are to a burst in the simulation.
+const perBurst: Record<FeedKind, number> = { calendar: 1.9, gmail: 1.65, drive: 3, attendee: 1.9 };
+// How far the hours before and after an hour speak for it.
+const nearShares = [1, 1, 1, 0.5];
 const longestGapHours = 28 * hoursPerDay;
 
 const weekday = Array.from({ length: hoursPerDay }, (_, hour) => {
@@ -57,8 +60,7 @@ const weekend = weekday.map((weight) => Math.min(weight, 0.45));
 const meanWeight = (5 * sum(weekday) + 2 * sum(weekend)) / (7 * hoursPerDay);
 const priorWeek = [...weekday, ...weekend].map((weight) => weight / meanWeight);
 
-function weights(independent: number): Record<FeedKind, number> {
-  const of = (kind: FeedKind) => independent / (1 - followUps[kind]);
+function perKind(of: (kind: FeedKind) => number): Record<FeedKind, number> {
   return {
     calendar: of("calendar"),
     gmail: of("gmail"),
@@ -70,7 +72,23 @@ function weights(independent: number): Record<FeedKind, number> {
 /** Nothing was watched yet. */
 export function beginIntensity(at: number): Intensity {
   const zeros = () => Array.from({ length: 2 * hoursPerDay }, () => 0);
-  return { changes: zeros(), hours: zeros(), seen: 0, expected: 0, excitation: 0, at };
+  return {
+    total: 0,
+    changes: zeros(),
+    hours: zeros(),
+    latest: { hour: 0, changes: 0 },
+    seen: 0,
+    expected: 0,
+    excitation: 0,
+    at,
+  };
+}
+
+/** What was remembered, by whichever version: one counted all changes alike, and summed up those of the hours. */
+export function rememberedIntensity(
+  row: Partial<Intensity> & Pick<Intensity, "changes" | "at">,
+): Intensity {
+  return { ...beginIntensity(row.at), total: sum(row.changes), ...row };
 }
 
 /** Changes a second in an hour of the week, by level and habit, without mood or bursts. */
@@ -83,35 +101,32 @@ export function levelPerDay(kind: FeedKind, state: Intensity): number {
   return levelPerHour(kind, state) * hoursPerDay;
 }
 
-// The level is the same for all hours, and summed up once. An hour is taken to be like those around it, until it has shown
-// enough of its own.
-function habits(kind: FeedKind, { changes, hours }: Intensity): (bin: number) => number {
-  const level = levelPerHour(kind, { changes, hours });
-  const weight = shapeWeight[kind];
+// The level is the same for all hours, and worked out once. An hour is taken to be like those around it, on weekdays and
+// weekends, until it has shown enough of its own.
+function habits(kind: FeedKind, state: Intensity): (bin: number) => number {
+  const { changes, hours } = state;
+  const level = levelPerHour(kind, state);
+  const weight = priorWeight[kind];
   return (bin) => {
-    const day = bin - (bin % hoursPerDay);
-    let [seen, expected] = [nearWeight, nearWeight];
+    let [seen, expected] = [weight, weight];
     for (let away = 1 - nearShares.length; away < nearShares.length; away += 1) {
-      const other = day + ((bin + away + 2 * hoursPerDay) % hoursPerDay);
       const share = nearShares[Math.abs(away)] ?? 0;
-      seen += share * (changes[other] ?? 0);
-      expected += share * level * (priorWeek[other] ?? 1) * (hours[other] ?? 0);
+      const hour = (bin + away + hoursPerDay) % hoursPerDay;
+      for (const near of [hour, hour + hoursPerDay]) {
+        seen += share * (changes[near] ?? 0);
+        expected += share * level * (priorWeek[near] ?? 1) * (hours[near] ?? 0);
+      }
     }
     const usual = level * (priorWeek[bin] ?? 1) * (seen / expected);
     return (weight + (changes[bin] ?? 0)) / (weight / usual + (hours[bin] ?? 0)) / 3600;
   };
 }
 
-function levelPerHour(kind: FeedKind, state: Pick<Intensity, "changes" | "hours">): number {
-  let seen = 0;
-  let watched = 0;
+function levelPerHour(kind: FeedKind, { total, hours }: Intensity): number {
   // Hours of a week weigh by what is usual in them: a silent night says little.
-  for (let bin = 0; bin < priorWeek.length; bin += 1) {
-    seen += state.changes[bin] ?? 0;
-    watched += (state.hours[bin] ?? 0) * (priorWeek[bin] ?? 1);
-  }
-  const weight = levelWeight[kind];
-  return (weight + seen) / ((weight * hoursPerDay) / priorPerDay[kind] + watched);
+  const watched = sum(hours.map((count, bin) => count * (priorWeek[bin] ?? 1)));
+  const weight = priorWeight[kind];
+  return (weight + total) / ((weight * hoursPerDay) / priorPerDay[kind] + watched);
 }
 
 /** Takes in what was seen between the last look and `now`: changes by the provider's own times, in ascending order. */
@@ -123,7 +138,6 @@ export function watched(
   const { now, offsetMs } = seen;
   const gapHours = Math.max(0, (now - state.at) / hourMs);
   const fade = 2 ** (-gapHours / halfLifeHours);
-  const changes = state.changes.map((count) => count * fade);
   const hours = state.hours.map((count) => count * fade);
   const usual = habits(kind, state);
   let expected = 0;
@@ -137,20 +151,47 @@ export function watched(
     at = next;
   }
   // What happened long before the last look was of another time.
-  const fresh = seen.changedAt.filter((at) => at > start - hourMs && at <= now + hourMs);
-  for (const at of fresh) {
-    const bin = binOf(Math.min(at, now), offsetMs);
-    changes[bin] = (changes[bin] ?? 0) + 1;
-  }
+  const changedAt = seen.changedAt
+    .filter((at) => at > start - hourMs && at <= now + hourMs)
+    .map((at) => Math.min(at, now));
+  const changes = state.changes.map((count) => count * fade);
+  const { counts, latest } = evenedOut(kind, state.latest, { changedAt, offsetMs, usual });
+  for (const { bin, count } of counts) changes[bin] = (changes[bin] ?? 0) + count;
   const moodFade = 2 ** (-gapHours / moodHalfLifeHours);
   return {
+    total: rounded(state.total * fade + changedAt.length),
     changes: changes.map(rounded),
     hours: hours.map(rounded),
-    seen: rounded(state.seen * moodFade + fresh.length),
+    latest,
+    seen: rounded(state.seen * moodFade + sum(counts.map(({ count }) => count))),
     expected: rounded(state.expected * moodFade + expected),
-    excitation: excitationAt(kind, state, fresh, now),
+    excitation: excitationAt(kind, state, changedAt, now),
     at: now,
   };
+}
+
+// Most changes of a burst follow its first, and say little of how many bursts there will be. Where r bursts are expected in
+// an hour that has shown n changes, the next begins another with a probability of r / (r + n) (as tables are taken in the
+// Chinese restaurant process; Pitman 2006), and counts for so much of a burst. Of more changes, none makes for a smaller sum.
+function evenedOut(
+  kind: FeedKind,
+  latest: Intensity["latest"],
+  {
+    changedAt,
+    offsetMs,
+    usual,
+  }: { changedAt: number[]; offsetMs: number; usual: (bin: number) => number },
+): { counts: { bin: number; count: number }[]; latest: Intensity["latest"] } {
+  const shown = new Map([[latest.hour, latest.changes]]);
+  const counts = changedAt.map((at) => {
+    const [hour, bin] = [hourOf(at, offsetMs), binOf(at, offsetMs)];
+    const before = shown.get(hour) ?? 0;
+    shown.set(hour, before + 1);
+    const bursts = usual(bin) * 3600 * (1 - followUps[kind]);
+    return { bin, count: (perBurst[kind] * bursts) / (bursts + before) };
+  });
+  const hour = Math.max(...shown.keys());
+  return { counts, latest: { hour, changes: shown.get(hour) ?? 0 } };
 }
 
 function excitationAt(kind: FeedKind, state: Intensity, changedAt: number[], now: number): number {
@@ -169,7 +210,8 @@ function excitationAt(kind: FeedKind, state: Intensity, changedAt: number[], now
  * the week, never means that less is to come.
  */
 export function outlook(kind: FeedKind, state: Intensity, offsetMs: number): Outlook {
-  const mood = (moodWeight[kind] + state.seen) / (moodWeight[kind] + state.expected);
+  const weight = priorWeight[kind];
+  const mood = (weight + state.seen) / (weight + state.expected);
   const usual = habits(kind, state);
   const toNextHour = hourMs - ((((state.at + offsetMs) % hourMs) + hourMs) % hourMs);
   return hourly({
@@ -233,11 +275,16 @@ export function hourly(feed: {
 
 /** The hour of a weekday, or of a weekend day, on the user's clocks. */
 export function binOf(at: number, offsetMs: number): number {
-  const hour = Math.floor((at + offsetMs) / hourMs);
+  const hour = hourOf(at, offsetMs);
   // 1 January 1970 was a Thursday.
   const dayOfWeek = (((Math.floor(hour / hoursPerDay) + 4) % 7) + 7) % 7;
   const hourOfDay = ((hour % hoursPerDay) + hoursPerDay) % hoursPerDay;
   return (dayOfWeek === 0 || dayOfWeek === 6 ? hoursPerDay : 0) + hourOfDay;
+}
+
+// Since 1970.
+function hourOf(at: number, offsetMs: number): number {
+  return Math.floor((at + offsetMs) / hourMs);
 }
 
 /** Seconds in a day, for rates that people read. */

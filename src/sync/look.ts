@@ -4,10 +4,10 @@ import type { Tx } from "../db/connection.ts";
 import { offsetOf } from "../meetings/start-of-day.ts";
 import {
   afterLook,
-  type CadenceState,
   type Circumstances,
   initialCadence,
   nextLook,
+  rememberedCadence,
 } from "./cadence.ts";
 import type { FeedPatch } from "./feeds.ts";
 import { priceOf } from "./prices.ts";
@@ -37,7 +37,7 @@ export async function lookAgain(
   if (feed.cursor === null) return lookWhole(now);
   const kind = feed.kind;
   const circumstances = await circumstancesOf(tx, feed, now);
-  const earlier = (feed.cadence as CadenceState | null) ?? initialCadence(now);
+  const earlier = feed.cadence ? rememberedCadence(feed.cadence) : initialCadence(now);
   const state = afterLook(
     kind,
     earlier,

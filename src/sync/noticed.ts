@@ -2,7 +2,7 @@ import { sql } from "kysely";
 import type { App } from "../app.ts";
 import type { Db, Tx } from "../db/connection.ts";
 import type { NewJob } from "../queue/queue.ts";
-import { type CadenceState, noticedAt } from "./cadence.ts";
+import { noticedAt, rememberedCadence } from "./cadence.ts";
 import { type Feed, syncJob } from "./feeds.ts";
 import { circumstancesOf } from "./look.ts";
 
@@ -22,7 +22,7 @@ export async function noticedJob(
   const { kind } = feed;
   if (kind === "calendar_list" || !feed.cadence) return job;
   const now = app.clock.now();
-  const cadence = feed.cadence as CadenceState;
+  const cadence = rememberedCadence(feed.cadence);
   const earlier = await listTold(tx, feed.id, new Date(cadence.intensity.at));
   const toldAt = [...earlier.filter((at) => at < now), now];
   const startAfter = noticedAt(kind, cadence, toldAt, await circumstancesOf(tx, feed, now));

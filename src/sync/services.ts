@@ -1,7 +1,7 @@
 import { sql } from "kysely";
 import type { App } from "../app.ts";
 import { pollBots } from "../meetings/bot-polling.ts";
-import { type CadenceState, changeFrequency } from "./cadence.ts";
+import { changeFrequency, rememberedCadence } from "./cadence.ts";
 import { type Feed, type FeedKind, listFeeds } from "./feeds.ts";
 import { pollIfDue } from "./polling.ts";
 import { requestSync, type SyncResult, waitForRuns } from "./waiting.ts";
@@ -139,7 +139,7 @@ const frequencies = ["low", "medium", "high"] as const;
 function liveliest(feeds: Feed[]): (typeof frequencies)[number] {
   const found = feeds.flatMap(({ kind, cadence }) =>
     cadence && kind !== "calendar_list"
-      ? [frequencies.indexOf(changeFrequency(kind, cadence as CadenceState))]
+      ? [frequencies.indexOf(changeFrequency(kind, rememberedCadence(cadence)))]
       : [],
   );
   return frequencies[Math.max(0, ...found)] ?? "low";
