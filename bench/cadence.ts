@@ -1,7 +1,15 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { draw } from "./cadence/picture.ts";
-import { backOff, every, oldRule, oracle, type Push, product } from "./cadence/policies.ts";
+import {
+  backOff,
+  every,
+  learner,
+  oldRule,
+  oracle,
+  type Push,
+  product,
+} from "./cadence/policies.ts";
 import {
   costOf,
   meanOf,
@@ -97,13 +105,13 @@ function ratios(stage: Stage): void {
       costOf(stage.ours(kind, price, push, span), price);
     showRatios(stage, `${what} (${wanted})`, { push, span, cost });
   }
-  const knowingHabits = (kind: SimulatedKind, price: number) =>
+  const learning = (kind: SimulatedKind, price: number) =>
     costOf(
-      stage.run(kind, (world) => oracle({ ...world, rateAt: world.habitAt }, price, null), null),
+      stage.run(kind, (world) => learner(world, price), null),
       price,
     );
-  const known = "level and hours known, no more, polling";
-  showRatios(stage, known, { push: null, span: afterWarmUp, cost: knowingHabits });
+  const told = "polling, told level, hours and bursts";
+  showRatios(stage, told, { push: null, span: afterWarmUp, cost: learning });
 }
 
 type Ratio = {

@@ -14,7 +14,7 @@ import {
   usualPushPrior,
   withChannel,
 } from "../../src/sync/channel-trust.ts";
-import { hourly, type Outlook } from "../../src/sync/intensity.ts";
+import { binOf, hourly, type Outlook } from "../../src/sync/intensity.ts";
 import { epochMs, openRandom, type World } from "./world.ts";
 
 /** What a look at second `at` found: when the changes came, and what push had told of. */
@@ -46,6 +46,7 @@ export type Policy = {
 export type Push = { loss: number; deathsPerDay: number; delaySeconds: number };
 
 const no = () => false;
+const moodHalfLife = 3 * 3600;
 
 /** A look every so many minutes. */
 export function every(minutes: number): Policy {
@@ -106,20 +107,14 @@ export function product(
  * Knows the true intensity, hour by hour, and how push behaves; not the future. The same rules decide.
  */
 export function oracle(world: World, price: number, push: Push | null): Policy {
-  let excitation = 0;
+  const bursts = excitationOf(world);
   let last = 0;
   let trust: ChannelTrust = noChannel;
   const pushPrior = { loss: push?.loss ?? 0.01, deathsPerDay: push?.deathsPerDay ?? 0 };
-  const { decay, followUps } = world;
-  const excitationAt = (at: number, changes: number[]) =>
-    changes.reduce(
-      (sum, change) => sum + followUps * decay * Math.exp(-decay * (at - change)),
-      excitation * Math.exp(-decay * (at - last)),
-    );
   return {
     name: "oracle",
     next: ({ at, changes, announced, channel }) => {
-      excitation = excitationAt(at, changes);
+      bursts.take(at, changes);
       const seconds = at - last;
       last = at;
       const missed = changes.length - announced;
@@ -129,15 +124,81 @@ export function oracle(world: World, price: number, push: Push | null): Policy {
       const alive = channel !== null && (isNew || announced > 0) ? 1 : trust.alive;
       trust = { ...trust, alive, told: 0, lost: 0, deaths: 0, days: 0 };
       const limit = trust.id !== null && trust.alive > 0.5 ? 6 * 3_600 : 3_600;
-      const ahead = outlookOf(world, at, excitation);
+      const ahead = outlookOf(world, at, bursts.after(at, []));
       return Math.max(bestInterval(ahead, trust, { price, pushPrior, limit }), 5);
     },
     doubtsChannel: () => trust.id !== null && trust.alive < 0.1,
     noticed: (toldAt) => {
       const now = toldAt.at(-1) ?? last;
-      const ahead = outlookOf(world, now, excitationAt(now, toldAt));
+      const ahead = outlookOf(world, now, bursts.after(now, toldAt));
       const pending = toldAt.map((at) => at - last);
       return now + noticeWait(ahead, pending, price);
+    },
+  };
+}
+
+/**
+ * Is told how lively the person is, which hours they keep and which changes begin a burst, all of which the product has to
+ * find out. Learns the rest by Bayes as the product does: whims of single hours and today's mood. About what learning costs at least.
+ */
+export function learner(world: World, price: number): Policy {
+  const share = 1 - world.followUps;
+  const bursts = excitationOf(world);
+  const bins = Array.from({ length: 48 }, () => ({ seen: 0, seconds: 0 }));
+  const binAt = (at: number) => bins[binOf(epochMs + at * 1000, 0)] ?? { seen: 0, seconds: 0 };
+  const today = { seen: 0, expected: 0 };
+  let last = 0;
+  // Bursts a second. What is known of an hour beforehand is worth one burst.
+  const rateAt = (at: number) => {
+    const { seen, seconds } = binAt(at);
+    return (1 + seen) / (1 / (world.habitAt(at) * share) + seconds);
+  };
+  const learn = (at: number, began: number[]) => {
+    const faded = 2 ** (-(at - last) / moodHalfLife);
+    today.seen = today.seen * faded + began.length;
+    today.expected *= faded;
+    for (let from = last; from < at; ) {
+      const until = Math.min(at, (Math.floor(from / 3600) + 1) * 3600);
+      today.expected += rateAt(from) * (until - from);
+      binAt(from).seconds += until - from;
+      from = until;
+    }
+    for (const change of began) binAt(change).seen += 1;
+  };
+  return {
+    name: "learner",
+    next: ({ at, changes }) => {
+      learn(
+        at,
+        changes.filter((change) => world.begins.has(change)),
+      );
+      bursts.take(at, changes);
+      last = at;
+      const mood = (1 + today.seen) / (1 + today.expected);
+      const known = { ...world, rateAt: (t: number) => (rateAt(t) / share) * mood };
+      const ahead = outlookOf(known, at, bursts.after(at, []));
+      const prices = { price, pushPrior: usualPushPrior, limit: 3_600 };
+      return Math.max(bestInterval(ahead, noChannel, prices), 5);
+    },
+    doubtsChannel: no,
+  };
+}
+
+// What the latest changes add to the rate.
+function excitationOf({ decay, followUps }: World): {
+  after(at: number, changes: number[]): number;
+  take(at: number, changes: number[]): void;
+} {
+  let [excitation, last] = [0, 0];
+  const after = (at: number, changes: number[]) =>
+    changes.reduce(
+      (sum, change) => sum + followUps * decay * Math.exp(-decay * (at - change)),
+      excitation * Math.exp(-decay * (at - last)),
+    );
+  return {
+    after,
+    take: (at, changes) => {
+      [excitation, last] = [after(at, changes), at];
     },
   };
 }

@@ -90,8 +90,10 @@ export type World = {
   arrivals: number[];
   /** Changes a second that are to be expected in the hour of `t`, follow-ups included. */
   rateAt(t: number): number;
-  /** The same by how lively the person is and which hours they keep: what can be learnt, without moods, days off and whims. */
+  /** The same by how lively the person is and which hours they keep, without moods, days off and whims of single hours. */
   habitAt(t: number): number;
+  /** The arrivals that begin a burst. */
+  begins: ReadonlySet<number>;
   followUps: number;
   decay: number;
 };
@@ -133,12 +135,15 @@ export function makeWorld(
   const habitAt = (t: number) => (perDay / daySeconds) * (habit[binOf(epochMs + t * 1000, 0)] ?? 1);
   const n = followUps[kind];
   const arrivals: number[] = [];
+  const begins = new Set<number>();
   for (let hour = 0; hour < days * 24; hour += 1) {
     const begin = hour * 3600;
     const own = rateAt(begin) * (1 - n) * 3600;
     const count = random.poisson(own);
     for (let one = 0; one < count; one += 1) {
-      const family = [begin + random.uniform() * 3600];
+      const first = begin + random.uniform() * 3600;
+      begins.add(first);
+      const family = [first];
       for (let at = family.pop(); at !== undefined; at = family.pop()) {
         if (at < days * daySeconds) arrivals.push(at);
         for (let more = random.poisson(n); more > 0; more -= 1)
@@ -147,7 +152,7 @@ export function makeWorld(
     }
   }
   arrivals.sort((one, other) => one - other);
-  return { kind, days, arrivals, rateAt, habitAt, followUps: n, decay: decay[kind] };
+  return { kind, days, arrivals, rateAt, habitAt, begins, followUps: n, decay: decay[kind] };
 }
 
 /** When the person of a seed sits at the screen: some six times on a weekday, a quarter of an hour each. */
@@ -183,6 +188,7 @@ export function steadyWorld(perDay: number, seed: number, days: number): World {
     arrivals,
     rateAt: always,
     habitAt: always,
+    begins: new Set(arrivals),
     followUps: 0,
     decay: 1 / 300,
   };
