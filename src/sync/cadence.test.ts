@@ -12,7 +12,7 @@ import {
   nextPrice,
   rememberedCadence,
 } from "./cadence.ts";
-import { noChannel, usualPushPrior } from "./channel-trust.ts";
+import { looked, noChannel, usualPushPrior, withChannel } from "./channel-trust.ts";
 import { levelPerDay, outlook } from "./intensity.ts";
 
 const dayMs = 86_400_000;
@@ -101,12 +101,14 @@ describe("the cadence", () => {
     const { intensity, channel } = play("drive", looks);
     const { total, latest, ...earlier } = intensity;
     const changes = intensity.changes.map((count) => (count * total) / sumOf(intensity.changes));
-    const state = rememberedCadence({ intensity: { ...earlier, changes }, channel });
+    const { silent, ...known } = channel;
+    const state = rememberedCadence({ intensity: { ...earlier, changes }, channel: known });
     const perDay = levelPerDay("drive", state.intensity);
     assert.ok(Math.abs(perDay / levelPerDay("drive", intensity) - 1) < 1e-9);
     const look = { at: new Date(intensity.at + 60_000), announced: 0, channelId: null };
     const after = afterLook("drive", state, { ...look, changedAt: [look.at] }, usual);
     assert.deepEqual(Object.keys(after.intensity).sort(), Object.keys(intensity).sort());
+    assert.deepEqual(after.channel, { ...channel, silent });
     assert.ok(nextLook("drive", after, usual, steady).intervalMs < 3_600_000);
   });
 
@@ -162,6 +164,18 @@ describe("the cadence", () => {
         },
       ),
     );
+  });
+
+  test("learns how long channels live: until their last word, and half of the silence before they are found dead", () => {
+    const quarter = { seconds: 6 * 3_600, announced: 0, missed: 0 };
+    const life = [{ ...quarter, announced: 3 }, quarter, quarter, { ...quarter, missed: 3 }];
+    let trust = withChannel(noChannel, "0");
+    for (let channel = 1; channel <= 40; channel += 1) {
+      for (const look of life) trust = looked(trust, look);
+      trust = withChannel(trust, String(channel));
+    }
+    const daysOfLife = trust.days / trust.deaths;
+    assert.ok(Math.abs(daysOfLife / (0.25 + 0.75 / 2) - 1) < 0.05, `${daysOfLife} days`);
   });
 
   test("looks more often while somebody is there, and after a burst", () => {

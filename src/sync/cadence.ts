@@ -69,7 +69,7 @@ export function initialCadence(at: Date): CadenceState {
 /** What a row remembers of its feed, also one that an earlier version wrote, which did not know all of it. */
 export function rememberedCadence(row: unknown): CadenceState {
   const { intensity, channel } = row as CadenceState;
-  return { intensity: rememberedIntensity(intensity), channel };
+  return { intensity: rememberedIntensity(intensity), channel: { ...noChannel, ...channel } };
 }
 
 /** What is known after a look. */

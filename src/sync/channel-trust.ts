@@ -7,9 +7,11 @@ export type ChannelTrust = {
   /** Notifications that came, and that did not come while it lived. */
   told: number;
   lost: number;
-  /** How often a channel of this feed died, in how many days of listening. */
+  /** How often a channel of this feed died, in how many days that they lived. */
   deaths: number;
   days: number;
+  /** The days since it last spoke, of which nobody knows yet whether it lived. */
+  silent: number;
 };
 
 /** What is assumed of a channel: the share of its messages that is lost, and how often such channels die a day. */
@@ -41,12 +43,24 @@ const priorDays = 10;
 // Of a channel that has just been opened, or has just spoken.
 const livesForSure = 0.9999;
 
-export const noChannel: ChannelTrust = { id: null, alive: 0, told: 0, lost: 0, deaths: 0, days: 0 };
+export const noChannel: ChannelTrust = {
+  id: null,
+  alive: 0,
+  told: 0,
+  lost: 0,
+  deaths: 0,
+  days: 0,
+  silent: 0,
+};
 
-/** A channel is opened, or another one in its place, or it is no longer there. What was learnt of its like stays. */
+/**
+ * A channel is opened, or another one in its place, or it is no longer there. What was learnt of its like stays: of the days
+ * that it was silent it lived through all if it lives, and through half if it died.
+ */
 export function withChannel(trust: ChannelTrust, id: string | null): ChannelTrust {
   if (id === trust.id) return trust;
-  return { ...trust, id, alive: id === null ? 0 : livesForSure };
+  const days = trust.days + (trust.silent * (1 + trust.alive)) / 2;
+  return { ...trust, id, alive: id === null ? 0 : livesForSure, days, silent: 0 };
 }
 
 /** The probability that one message is lost, and that a channel dies within a second. */
@@ -76,6 +90,7 @@ export function looked(
   const before = announced > 0 ? Math.max(trust.alive, livesForSure) : trust.alive * survival;
   const likelihood = loss ** missed;
   const alive = (before * likelihood) / (before * likelihood + (1 - before));
+  const silent = trust.silent + seconds / 86_400;
   return {
     ...trust,
     alive: clamp(alive),
@@ -83,7 +98,7 @@ export function looked(
     lost: trust.lost + missed * alive,
     // A death counts as far as it is believed: what a later message disproves is taken back.
     deaths: Math.max(0, trust.deaths + trust.alive - alive),
-    days: trust.days + (seconds / 86_400) * trust.alive,
+    ...(announced > 0 ? { days: trust.days + silent, silent: 0 } : { silent }),
   };
 }
 
