@@ -139,7 +139,8 @@ export function oracle(world: World, price: number, push: Push | null): Policy {
 
 /**
  * Is told how lively the person is, which hours they keep and which changes begin a burst, all of which the product has to
- * find out. Learns the rest by Bayes as the product does: whims of single hours and today's mood. About what learning costs at least.
+ * find out. Learns the rest by Bayes as the product does: whims of single hours and today's mood. About what learning costs at
+ * least, without push.
  */
 export function learner(world: World, price: number): Policy {
   const share = 1 - world.followUps;

@@ -10,7 +10,7 @@ export type ChannelTrust = {
   /** How often a channel of this feed died, in how many days that they lived. */
   deaths: number;
   days: number;
-  /** The days since it last spoke, of which nobody knows yet whether it lived. */
+  /** The days since it last spoke: nobody knows yet whether it lived through them. */
   silent: number;
 };
 

@@ -62,6 +62,6 @@ test("where Google's keys cannot be had, a token is not called false", async (co
   }
   google.broken = null;
   await verifyPushToken(open(), token, expected);
-  const forged = `${token.slice(0, -9)}${token.endsWith("A") ? "B" : "A"}${token.slice(-8)}`;
+  const forged = `${token.slice(0, -9)}${token.at(-9) === "A" ? "B" : "A"}${token.slice(-8)}`;
   await assert.rejects(verifyPushToken(open(), forged, expected), failureIs("give_up"));
 });
