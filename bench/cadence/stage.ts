@@ -1,5 +1,6 @@
 import {
   type ChannelTrust,
+  daysLived,
   type PushPrior,
   pushPriorOf,
   usualPushPrior,
@@ -70,7 +71,7 @@ export function openStage(
       told: sum(({ told }) => told),
       lost: sum(({ lost }) => lost),
       deaths: sum(({ deaths }) => deaths),
-      days: sum(({ days: listened }) => listened),
+      days: sum(daysLived),
     });
   };
   const priors = new Map<string, PushPrior>();

@@ -53,14 +53,21 @@ export const noChannel: ChannelTrust = {
   silent: 0,
 };
 
-/**
- * A channel is opened, or another one in its place, or it is no longer there. What was learnt of its like stays: of the days
- * that it was silent it lived through all if it lives, and through half if it died.
- */
+/** How many days its channels have lived: through all of a silence as far as it still lives, and through half if it died. */
+export function daysLived({ days, silent, alive }: ChannelTrust): number {
+  return days + (silent * (1 + alive)) / 2;
+}
+
+/** A channel is opened, or another one in its place, or it is no longer there. What was learnt of its like stays. */
 export function withChannel(trust: ChannelTrust, id: string | null): ChannelTrust {
   if (id === trust.id) return trust;
-  const days = trust.days + (trust.silent * (1 + trust.alive)) / 2;
-  return { ...trust, id, alive: id === null ? 0 : livesForSure, days, silent: 0 };
+  return {
+    ...trust,
+    id,
+    alive: id === null ? 0 : livesForSure,
+    days: daysLived(trust),
+    silent: 0,
+  };
 }
 
 /** The probability that one message is lost, and that a channel dies within a second. */
@@ -70,7 +77,7 @@ export function frailty(
 ): { loss: number; deathRate: number } {
   const loss =
     (prior.loss * priorMessages + trust.lost) / (priorMessages + trust.told + trust.lost);
-  const perDay = (prior.deathsPerDay * priorDays + trust.deaths) / (priorDays + trust.days);
+  const perDay = (prior.deathsPerDay * priorDays + trust.deaths) / (priorDays + daysLived(trust));
   return { loss: Math.min(Math.max(loss, leastPushPrior.loss), 0.9), deathRate: perDay / 86_400 };
 }
 

@@ -43,9 +43,12 @@ export async function learnPushPriors(app: Pick<App, "db" | "clock">): Promise<n
       )
       select kind, count(*)::int as feeds, sum((channel->>'told')::float8) as told,
         sum((channel->>'lost')::float8) as lost, sum((channel->>'deaths')::float8) as deaths,
-        sum((channel->>'days')::float8) as days
-      from some_feeds, lateral (select cadence->'channel' as channel) as kept
-      where (channel->>'days')::float8 > 0 group by kind
+        sum(lived) as days
+      from some_feeds, lateral (select cadence->'channel' as channel) as kept,
+        -- As daysLived says; an earlier version knew no silence.
+        lateral (select (channel->>'days')::float8 + coalesce((channel->>'silent')::float8, 0)
+          * (1 + (channel->>'alive')::float8) / 2 as lived) as listened
+      where lived > 0 group by kind
     `.execute(tx);
     for (const { kind, feeds, ...shown } of rows) {
       const { loss, deathsPerDay } = pushPriorOf(shown);
