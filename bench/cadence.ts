@@ -36,7 +36,6 @@ import {
   type populations,
   type SimulatedKind,
   steadyWorld,
-  type World,
 } from "./cadence/world.ts";
 
 // `npm run bench:cadence`: the product's own rule for when to look next beside fixed schedules, the old rule, exponential
@@ -137,7 +136,7 @@ function besideTheTable(stage: Stage): void {
       [`every ${crons[kind]} min`, () => every(crons[kind])],
       ["old rule, per feed", () => oldRule()],
       ["exponential back-off", () => backOff()],
-      ["Daybook, price 60", (world) => product(world, 60)],
+      ["Daybook, price 60", stage.daybook(kind, 60, null)],
       ["oracle, price 60", (world) => oracle(world, 60, null)],
     ];
     for (const [name, make] of policies) show(name, stage.run(kind, make, null));
@@ -171,7 +170,7 @@ function atTheirWait(stage: Stage): void {
       );
       return `${((100 * outcome.looks) / theirs.looks).toFixed(1)} % (price ${price.toFixed(0)})`;
     };
-    const ours = share((price) => (world) => product(world, price));
+    const ours = share((price) => stage.daybook(kind, price, null));
     console.log(
       `  ${kind.padEnd(10)} Daybook ${ours}, oracle ${share((price) => (world) => oracle(world, price, null))}`,
     );
@@ -219,16 +218,17 @@ function atTheScreen(stage: Stage): void {
       ),
     );
   const old = (push: Push | null) => together(Object.values(oldRules(stage, push, true)));
-  const ours = (price: number) => () => (world: World) => product(world, price);
+  const ours = (price: number, push: Push | null) => (kind: SimulatedKind) =>
+    stage.daybook(kind, price, push);
   const rows: [string, Outcome][] = [
     ["crons", all((kind) => () => every(crons[kind]), null)],
     ["old rule, per user", old(null)],
     ["exponential back-off", all(() => () => backOff(), null)],
-    ["Daybook, price 60", all(ours(60), null)],
-    ["Daybook, price 300", all(ours(300), null)],
+    ["Daybook, price 60", all(ours(60, null), null)],
+    ["Daybook, price 300", all(ours(300, null), null)],
     ["old rule and push", old(good)],
-    ["Daybook, push, price 60", all(ours(60), good)],
-    ["Daybook, push, price 300", all(ours(300), good)],
+    ["Daybook, push, price 60", all(ours(60, good), good)],
+    ["Daybook, push, price 300", all(ours(300, good), good)],
   ];
   for (const [name, outcome] of rows) {
     const stale = ((100 * outcome.staleViews) / outcome.views).toFixed(1);
@@ -253,11 +253,11 @@ function decisions({ worlds }: Stage): void {
   }
   const microseconds = ((performance.now() - startedMs) * 1000) / looks;
   console.log(
-    `A decision takes ${microseconds.toFixed(1)} µs (wanted: 50), its state ${policy.stateBytes?.()} bytes (wanted: 2048)`,
+    `A decision takes ${microseconds.toFixed(1)} µs (wanted: 50), its state ${JSON.stringify(policy.state?.()).length} bytes (wanted: 2048)`,
   );
 }
 
-function picture({ run }: Stage): void {
+function picture({ run, daybook }: Stage): void {
   const point = (make: Making, push: Push | null = null) => {
     const { looks, waits, days: total } = run("calendar", make, push);
     return [looks / total, meanOf(waits) / 60] as const;
@@ -282,7 +282,7 @@ function picture({ run }: Stage): void {
     {
       name: "Daybook",
       colour: { light: "#1f6f54", dark: "#5cc9a1" },
-      points: sweep.map((price) => point((world) => product(world, price))),
+      points: sweep.map((price) => point(daybook("calendar", price, null))),
     },
     {
       name: "oracle",
@@ -292,7 +292,7 @@ function picture({ run }: Stage): void {
     {
       name: "Daybook and push",
       colour: { light: "#2a5db0", dark: "#86aef0" },
-      points: sweep.map((price) => point((world) => product(world, price), good)),
+      points: sweep.map((price) => point(daybook("calendar", price, good), good)),
     },
   ]);
   writeFileSync(join(import.meta.dirname, "..", "docs", "cadence.svg"), svg);

@@ -1,20 +1,23 @@
 import { bestInterval, noticeWait } from "../../src/sync/best-wait.ts";
 import {
   afterLook,
+  type CadenceState,
   initialCadence,
   isChannelDead,
   nextLook,
   noticedAt,
+  type Prior,
+  usualPrior,
 } from "../../src/sync/cadence.ts";
 import {
   type ChannelTrust,
   looked,
   noChannel,
-  type PushPrior,
   usualPushPrior,
   withChannel,
 } from "../../src/sync/channel-trust.ts";
-import { binOf, hourly, type Outlook } from "../../src/sync/intensity.ts";
+import { hourly, type Outlook } from "../../src/sync/intensity.ts";
+import { binOf } from "../../src/sync/week.ts";
 import { epochMs, openRandom, type World } from "./world.ts";
 
 /** What a look at second `at` found: when the changes came, and what push had told of. */
@@ -37,9 +40,8 @@ export type Policy = {
   noticed?(toldAt: number[], isActive: boolean): number;
   /** When to look since somebody has come to the screen. */
   greet?(at: number): number;
-  /** What was learnt of push, and how much is remembered. */
-  channel?(): ChannelTrust;
-  stateBytes?(): number;
+  /** What is remembered. */
+  state?(): CadenceState;
 };
 
 /** How push behaves in truth. */
@@ -75,13 +77,14 @@ export function backOff(): Policy {
   };
 }
 
-/** The product's own function. */
+/** The product's own function, and what it has learnt of all feeds by the second of a look. */
 export function product(
   { kind, arrivals }: World,
   price: number,
-  pushPrior: PushPrior = usualPushPrior,
+  priorAt: (at: number) => Prior = () => usualPrior,
 ): Policy {
-  const usual = { offsetMs: 0, price, isActive: false, isPressing: false, pushPrior };
+  const known = { offsetMs: 0, price, isActive: false, isPressing: false };
+  let usual = { ...known, prior: usualPrior };
   const timeOf = (at: number) => new Date(epochMs + at * 1000);
   const secondOf = (at: Date) => (at.getTime() - epochMs) / 1000;
   const { uniform } = openRandom(arrivals.length);
@@ -89,6 +92,7 @@ export function product(
   return {
     name: "Daybook",
     next: ({ at, changes, announced, channel, isActive }) => {
+      usual = { ...known, prior: priorAt(at) };
       const changedAt = changes.map(timeOf);
       const look = { at: timeOf(at), changedAt, announced, channelId: channel };
       state = afterLook(kind, state, look, usual);
@@ -97,8 +101,7 @@ export function product(
     doubtsChannel: () => isChannelDead(state),
     noticed: (toldAt, isActive) =>
       secondOf(noticedAt(kind, state, toldAt.map(timeOf), { ...usual, isActive })),
-    channel: () => state.channel,
-    stateBytes: () => JSON.stringify(state).length,
+    state: () => state,
     greet: () => secondOf(nextLook(kind, state, { ...usual, isActive: true }, uniform).dueAt),
   };
 }

@@ -1,10 +1,4 @@
-import {
-  type ChannelTrust,
-  daysLived,
-  type PushPrior,
-  pushPriorOf,
-  usualPushPrior,
-} from "../../src/sync/channel-trust.ts";
+import { type Prior, priorOf, usualPrior } from "../../src/sync/cadence.ts";
 import { oracle, type Policy, type Push, product } from "./policies.ts";
 import { costOf, meanOf, type Outcome, simulate, simulateOldRule, together } from "./simulate.ts";
 import {
@@ -22,6 +16,8 @@ export type Span = { fromDay?: number; untilDay?: number };
 export const kinds: SimulatedKind[] = ["calendar", "gmail", "drive"];
 /** By then every policy has settled. */
 export const afterWarmUp = { fromDay: 7 };
+const learnsEveryDays = 7;
+const learnsEverySeconds = learnsEveryDays * 86_400;
 
 /** A population at work, and what policies do in it. */
 export type Stage = {
@@ -32,7 +28,9 @@ export type Stage = {
   worlds: Record<SimulatedKind, World[]>;
   /** All feeds of a kind under one policy. */
   run(kind: SimulatedKind, make: Making, push: Push | null, span?: Span): Outcome;
-  /** Under the product's own, which knows by then what all feeds showed of push in the days before. */
+  /** The product's own, which learns of all feeds of a kind: here once a week, in truth once an hour. */
+  daybook(kind: SimulatedKind, price: number, push: Push | null): Making;
+  /** All feeds of a kind under it. */
   ours(kind: SimulatedKind, price: number, push: Push | null, span?: Span): Outcome;
 };
 
@@ -59,30 +57,31 @@ export function openStage(
         ),
       ),
     );
-  const learn = (kind: SimulatedKind, push: Push): PushPrior => {
-    const shown = worlds[kind].flatMap((world, user) => {
-      const policy = product(world, 60);
-      simulate(world, policy, { push, seed: seedOf(seed, user), untilDay: afterWarmUp.fromDay });
-      return policy.channel?.() ?? [];
-    });
-    const sum = (of: (channel: ChannelTrust) => number) =>
-      shown.reduce((total, channel) => total + of(channel), 0);
-    return pushPriorOf({
-      told: sum(({ told }) => told),
-      lost: sum(({ lost }) => lost),
-      deaths: sum(({ deaths }) => deaths),
-      days: sum(daysLived),
-    });
+  // What the feeds show by then, each of which knows what they showed before.
+  const learn = (kind: SimulatedKind, push: Push | null): ((at: number) => Prior) => {
+    const learnt = [usualPrior];
+    const priorAt = (at: number) =>
+      learnt[Math.min(Math.floor(at / learnsEverySeconds), learnt.length - 1)] ?? usualPrior;
+    for (let day = learnsEveryDays; day < days; day += learnsEveryDays) {
+      const states = worlds[kind].flatMap((world, user) => {
+        const policy = product(world, 60, priorAt);
+        simulate(world, policy, { push, seed: seedOf(seed, user), untilDay: day });
+        return policy.state?.() ?? [];
+      });
+      learnt.push(priorOf(kind, states));
+    }
+    return priorAt;
   };
-  const priors = new Map<string, PushPrior>();
-  const ours: Stage["ours"] = (kind, price, push, span = afterWarmUp) => {
+  const priors = new Map<string, (at: number) => Prior>();
+  const daybook: Stage["daybook"] = (kind, price, push) => {
     const key = JSON.stringify([kind, push]);
-    const isLearnt = push !== null && span.fromDay === afterWarmUp.fromDay;
-    const prior = isLearnt ? (priors.get(key) ?? learn(kind, push)) : usualPushPrior;
-    if (isLearnt) priors.set(key, prior);
-    return run(kind, (world) => product(world, price, prior), push, span);
+    const priorAt = priors.get(key) ?? learn(kind, push);
+    priors.set(key, priorAt);
+    return (world) => product(world, price, priorAt);
   };
-  return { population, seed, users, days, worlds, run, ours };
+  const ours: Stage["ours"] = (kind, price, push, span) =>
+    run(kind, daybook(kind, price, push), push, span);
+  return { population, seed, users, days, worlds, run, daybook, ours };
 }
 
 /** What befalls a user of a stage. */

@@ -1,4 +1,5 @@
-import { binOf, type FeedKind } from "../../src/sync/intensity.ts";
+import type { FeedKind } from "../../src/sync/intensity.ts";
+import { binOf } from "../../src/sync/week.ts";
 
 /** Numbers that look random and are the same for the same seed. */
 export type Random = {

@@ -535,10 +535,11 @@ export type Tables = {
     budget: number;
     adjusted_at: Date;
   };
-  push_priors: {
+  feed_priors: {
     kind: string;
     loss: number;
     deaths_per_day: number;
+    week: number[];
     feeds: number;
     learnt_at: Date;
   };

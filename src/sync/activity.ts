@@ -5,7 +5,7 @@ import { nextLook, rememberedCadence } from "./cadence.ts";
 import { type FeedKind, listFeeds } from "./feeds.ts";
 import { listUnanswered } from "./noticed.ts";
 import { priceOf, usualPrice } from "./prices.ts";
-import { findPushPrior } from "./push-priors.ts";
+import { findPrior } from "./priors.ts";
 
 export const activityTypes = [
   "app_load",
@@ -62,5 +62,5 @@ export async function recordActivity(
 }
 
 async function weightsOf({ db }: Pick<App, "db">, kind: FeedKind) {
-  return { price: await priceOf(db, kind), pushPrior: await findPushPrior(db, kind) };
+  return { price: await priceOf(db, kind), prior: await findPrior(db, kind) };
 }

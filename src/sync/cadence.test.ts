@@ -10,10 +10,12 @@ import {
   isChannelDead,
   nextLook,
   nextPrice,
+  priorOf,
   rememberedCadence,
 } from "./cadence.ts";
 import { looked, noChannel, usualPushPrior, withChannel } from "./channel-trust.ts";
 import { levelPerDay, outlook } from "./intensity.ts";
+import { usualWeek } from "./week.ts";
 
 const dayMs = 86_400_000;
 const nothing = { changes: 0, announced: 0, hasChannel: false };
@@ -73,7 +75,12 @@ describe("the cadence", () => {
         fc.integer({ min: 1, max: 100_000 }),
         fc.record({ afterS: fc.integer({ min: 1, max: 100_000 }), changes: fc.array(share) }),
         share,
-        (kind, looks, price, last, more) => {
+        fc.array(Looks, { maxLength: 3 }),
+        (kind, looks, price, last, more, others) => {
+          const prior = priorOf(
+            kind,
+            others.map((one) => play(kind, one)),
+          );
           const before = play(kind, looks);
           const at = (part: number) => new Date(before.intensity.at + part * last.afterS * 1000);
           const after = (shares: number[]) => {
@@ -83,14 +90,16 @@ describe("the cadence", () => {
               announced: 0,
               channelId: null,
             };
-            const state = afterLook(kind, before, look, usual);
-            return nextLook(kind, state, { ...usual, price }, steady).intervalMs;
+            const state = afterLook(kind, before, look, { ...usual, prior });
+            return nextLook(kind, state, { ...usual, price, prior }, steady).intervalMs;
           };
           assert.ok(after([...last.changes, more]) <= after(last.changes));
         },
       ),
       {
-        examples: [["drive", acrossTheHour, 60, { afterS: 3_600, changes: [0.2, 0.5, 0.9] }, 0]],
+        examples: [
+          ["drive", acrossTheHour, 60, { afterS: 3_600, changes: [0.2, 0.5, 0.9] }, 0, []],
+        ],
         numRuns: 1_000,
       },
     );
@@ -193,7 +202,7 @@ describe("the cadence", () => {
     const ahead = outlook(
       "calendar",
       play("calendar", [{ afterS: 90_000, changes: 7, announced: 0, hasChannel: false }]).intensity,
-      3_600_000,
+      { offsetMs: 3_600_000, week: usualWeek },
     );
     let before = 0;
     for (let u = 0; u < 30 * 3600; u += 97) {

@@ -4,6 +4,7 @@ import {
   looked,
   noChannel,
   type PushPrior,
+  pushPriorOf,
   usualPushPrior,
   withChannel,
 } from "./channel-trust.ts";
@@ -15,13 +16,18 @@ import {
   outlook,
   rememberedIntensity,
   watched,
+  weekOf,
 } from "./intensity.ts";
+import { usualWeek, type Week } from "./week.ts";
 
 /** What is remembered of a feed: plain JSON, under 2 kB. */
 export type CadenceState = { intensity: Intensity; channel: ChannelTrust };
 
 /** What one look showed. `announced` of its changes were told of by push. */
 export type Look = { at: Date; changedAt: Date[]; announced: number; channelId: string | null };
+
+/** What is assumed of a feed as far as it has not shown it: what its push is worth, and which week it keeps. */
+export type Prior = { push: PushPrior; week: Week };
 
 /** What weighs besides what the feed does. */
 export type Circumstances = {
@@ -32,7 +38,7 @@ export type Circumstances = {
   /** The user is here, a meeting is about to start, a virtual mail has come: waiting weighs more. */
   isActive: boolean;
   isPressing: boolean;
-  pushPrior?: PushPrior;
+  prior?: Prior;
 };
 
 /** When to look next, and why, in words and numbers. */
@@ -55,6 +61,9 @@ export type Reason = {
   upperBoundMs: number;
 };
 
+/** What is assumed before any feed has shown anything. */
+export const usualPrior: Prior = { push: usualPushPrior, week: usualWeek };
+
 const lowerBoundMs = 5_000;
 const boundsMs = { trusted: 6 * 3_600_000, polling: 3_600_000, active: 60_000 };
 // How much more waiting weighs while somebody would notice.
@@ -72,20 +81,32 @@ export function rememberedCadence(row: unknown): CadenceState {
   return { intensity: rememberedIntensity(intensity), channel: { ...noChannel, ...channel } };
 }
 
+/** What feeds of one kind have shown together, for those that have shown little. */
+export function priorOf(kind: FeedKind, feeds: readonly CadenceState[]): Prior {
+  return {
+    push: pushPriorOf(feeds.map(({ channel }) => channel)),
+    week: weekOf(
+      kind,
+      feeds.map(({ intensity }) => intensity),
+    ),
+  };
+}
+
 /** What is known after a look. */
 export function afterLook(
   kind: FeedKind,
   state: CadenceState,
   look: Look,
-  { offsetMs, pushPrior }: Pick<Circumstances, "offsetMs" | "pushPrior">,
+  { offsetMs, prior = usualPrior }: Pick<Circumstances, "offsetMs" | "prior">,
 ): CadenceState {
+  const { push, week } = prior;
   const now = Math.max(look.at.getTime(), state.intensity.at);
   const changedAt = look.changedAt.map((at) => at.getTime()).sort((one, other) => one - other);
   const seconds = (now - state.intensity.at) / 1000;
   const missed = Math.max(0, changedAt.length - look.announced);
-  const seen = looked(state.channel, { seconds, announced: look.announced, missed }, pushPrior);
+  const seen = looked(state.channel, { seconds, announced: look.announced, missed }, push);
   return {
-    intensity: watched(kind, state.intensity, { now, changedAt, offsetMs }),
+    intensity: watched(kind, state.intensity, { now, changedAt }, { offsetMs, week }),
     channel: withChannel(seen, look.channelId),
   };
 }
@@ -101,17 +122,19 @@ export function nextLook(
   circumstances: Circumstances,
   random: () => number = Math.random,
 ): NextLook {
-  const { isActive, isPressing, offsetMs, pushPrior = usualPushPrior } = circumstances;
+  const { isActive, isPressing, offsetMs, prior = usualPrior } = circumstances;
+  const { push, week } = prior;
   const isTrusted = state.channel.id !== null && state.channel.alive > trusted;
   const upperBoundMs = isActive ? boundsMs.active : isTrusted ? boundsMs.trusted : boundsMs.polling;
   const price = circumstances.price / (isActive || isPressing ? activeWeight : 1);
-  const ahead = outlook(kind, state.intensity, offsetMs);
+  const ahead = outlook(kind, state.intensity, { offsetMs, week });
   const wishedMs =
-    1000 * bestInterval(ahead, state.channel, { price, pushPrior, limit: upperBoundMs / 1000 });
+    1000 *
+    bestInterval(ahead, state.channel, { price, pushPrior: push, limit: upperBoundMs / 1000 });
   // Feeds at the bound would otherwise march in step.
   const latestMs = upperBoundMs * (1 - 0.15 * random());
   const intervalMs = Math.round(Math.max(Math.min(wishedMs, latestMs), lowerBoundMs));
-  const changesPerDay = levelPerDay(kind, state.intensity);
+  const changesPerDay = levelPerDay(kind, state.intensity, week);
   const rule = ruleOf({
     isActive,
     isPressing,
@@ -171,19 +194,17 @@ export function noticedAt(
   kind: FeedKind,
   state: CadenceState,
   toldAt: readonly Date[],
-  { offsetMs, price, isActive, isPressing }: Circumstances,
+  { offsetMs, price, isActive, isPressing, prior = usualPrior }: Circumstances,
 ): Date {
+  const clocks = { offsetMs, week: prior.week };
   const changedAt = toldAt.map((at) => at.getTime());
   const now = changedAt.at(-1) ?? state.intensity.at;
   const lookedAt = state.intensity.at;
-  const seen = watched(kind, state.intensity, {
-    now: Math.max(now, lookedAt),
-    changedAt,
-    offsetMs,
-  });
+  const until = Math.max(now, lookedAt);
+  const seen = watched(kind, state.intensity, { now: until, changedAt }, clocks);
   const pending = changedAt.map((at) => Math.max(0, at - lookedAt) / 1000);
   const weighed = price / (isActive || isPressing ? activeWeight : 1);
-  return new Date(now + 1000 * noticeWait(outlook(kind, seen, offsetMs), pending, weighed));
+  return new Date(now + 1000 * noticeWait(outlook(kind, seen, clocks), pending, weighed));
 }
 
 type Facts = {

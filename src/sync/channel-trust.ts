@@ -22,16 +22,17 @@ export const usualPushPrior: PushPrior = { loss: 0.02, deathsPerDay: 1 / 30 };
 // However little is noticed: a lost message that another one follows, and a death just before a renewal, are not.
 const leastPushPrior: PushPrior = { loss: 0.01, deathsPerDay: 1 / 60 };
 
-/** What channels of one kind show together, by what was told, lost and died, and in how many days: half of what is usual, or more. */
-export function pushPriorOf({
-  told,
-  lost,
-  deaths,
-  days,
-}: Pick<ChannelTrust, "told" | "lost" | "deaths" | "days">): PushPrior {
+/** What channels of one kind show together: half of what is usual, or more. */
+export function pushPriorOf(channels: readonly ChannelTrust[]): PushPrior {
+  const sum = (of: (channel: ChannelTrust) => number) =>
+    channels.reduce((total, channel) => total + of(channel), 0);
   const [messages, listened] = [100, 10];
+  const lost = sum((channel) => channel.lost);
+  const told = sum((channel) => channel.told);
+  const deaths = sum((channel) => channel.deaths);
   const loss = (usualPushPrior.loss * messages + lost) / (messages + told + lost);
-  const deathsPerDay = (usualPushPrior.deathsPerDay * listened + deaths) / (listened + days);
+  const deathsPerDay =
+    (usualPushPrior.deathsPerDay * listened + deaths) / (listened + sum(daysLived));
   return {
     loss: Math.max(loss, leastPushPrior.loss),
     deathsPerDay: Math.max(deathsPerDay, leastPushPrior.deathsPerDay),

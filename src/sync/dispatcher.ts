@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { App } from "../app.ts";
 import { dispatchDueFeeds } from "./feeds.ts";
 import { adjustPrices } from "./prices.ts";
-import { learnPushPriors } from "./push-priors.ts";
+import { learnPriors } from "./priors.ts";
 import { dispatchDueWatches } from "./watches.ts";
 
 // Whichever process asks first in a minute sets them.
@@ -34,7 +34,7 @@ async function keepAsking(app: Part, everyMs: number, closing: AbortSignal): Pro
       await dispatchDueWatches(app);
       if (performance.now() >= pricesAt) {
         await adjustPrices(app);
-        await learnPushPriors(app);
+        await learnPriors(app);
         pricesAt = performance.now() + pricesEveryMs;
       }
       isDown = false;

@@ -1,3 +1,5 @@
+import { binOf, habitsOf, hourOf, sharedWeek, usualWeek, type Week } from "./week.ts";
+
 /** Kinds of feeds that differ in how often they change. */
 export type FeedKind = "calendar" | "gmail" | "drive" | "attendee";
 
@@ -19,11 +21,13 @@ export type Intensity = {
   at: number;
 };
 
+/** How far the user's clocks are ahead of UTC, and the week that feeds of this kind keep. */
+export type Clocks = { offsetMs: number; week: Week };
+
 /** The changes to come: how many until `u` seconds from now, and how many a second then. */
 export type Outlook = { until(u: number): number; perSecond(u: number): number };
 
 const hourMs = 3_600_000;
-const daySeconds = 86_400;
 const hoursPerDay = 24;
 
 // Source of the numbers below: the maths of the cadence, from a simulation of 200 users over 28 days.
@@ -46,19 +50,7 @@ const moodHalfLifeHours = 3;
 const priorWeight = perKind((kind) => 1 / (1 - followUps[kind]));
 // What a burst counts as, whose changes are those of one hour: as many as there are to a burst in the simulation.
 const perBurst: Record<FeedKind, number> = { calendar: 1.9, gmail: 1.65, drive: 3, attendee: 1.9 };
-// How far the hours before and after an hour speak for it.
-const nearShares = [1, 1, 1, 0.5];
 const longestGapHours = 28 * hoursPerDay;
-
-const weekday = Array.from({ length: hoursPerDay }, (_, hour) => {
-  if (hour < 6) return 0.15;
-  if (hour < 8) return 0.7;
-  if (hour < 19) return 2.1;
-  return hour < 22 ? 0.7 : 0.3;
-});
-const weekend = weekday.map((weight) => Math.min(weight, 0.45));
-const meanWeight = (5 * sum(weekday) + 2 * sum(weekend)) / (7 * hoursPerDay);
-const priorWeek = [...weekday, ...weekend].map((weight) => weight / meanWeight);
 
 function perKind(of: (kind: FeedKind) => number): Record<FeedKind, number> {
   return {
@@ -91,40 +83,26 @@ export function rememberedIntensity(
   return { ...beginIntensity(row.at), total: sum(row.changes), ...row };
 }
 
-/** Changes a second in an hour of the week, by level and habit, without mood or bursts. */
-export function habit(kind: FeedKind, state: Intensity, bin: number): number {
-  return habits(kind, state)(bin);
-}
-
 /** Changes a day, over the whole week. */
-export function levelPerDay(kind: FeedKind, state: Intensity): number {
-  return levelPerHour(kind, state) * hoursPerDay;
+export function levelPerDay(kind: FeedKind, state: Intensity, week: Week = usualWeek): number {
+  return levelPerHour(kind, state, week) * hoursPerDay;
 }
 
-// The level is the same for all hours, and worked out once. An hour is taken to be like those around it, on weekdays and
-// weekends, until it has shown enough of its own.
-function habits(kind: FeedKind, state: Intensity): (bin: number) => number {
-  const { changes, hours } = state;
-  const level = levelPerHour(kind, state);
-  const weight = priorWeight[kind];
-  return (bin) => {
-    let [seen, expected] = [weight, weight];
-    for (let away = 1 - nearShares.length; away < nearShares.length; away += 1) {
-      const share = nearShares[Math.abs(away)] ?? 0;
-      const hour = (bin + away + hoursPerDay) % hoursPerDay;
-      for (const near of [hour, hour + hoursPerDay]) {
-        seen += share * (changes[near] ?? 0);
-        expected += share * level * (priorWeek[near] ?? 1) * (hours[near] ?? 0);
-      }
-    }
-    const usual = level * (priorWeek[bin] ?? 1) * (seen / expected);
-    return (weight + (changes[bin] ?? 0)) / (weight / usual + (hours[bin] ?? 0)) / 3600;
-  };
+/** The week that feeds of a kind keep, as far as they have shown it. */
+export function weekOf(kind: FeedKind, feeds: readonly Intensity[]): Week {
+  const shown = feeds.map((feed) => ({ ...feed, level: levelPerHour(kind, feed, usualWeek) }));
+  return sharedWeek(shown, priorWeight[kind]);
 }
 
-function levelPerHour(kind: FeedKind, { total, hours }: Intensity): number {
+// Changes an hour in an hour of the week, by level and habit, without mood or bursts.
+function habits(kind: FeedKind, state: Intensity, week: Week): (bin: number) => number {
+  const level = levelPerHour(kind, state, week);
+  return habitsOf(state, { level, week, weight: priorWeight[kind] });
+}
+
+function levelPerHour(kind: FeedKind, { total, hours }: Intensity, week: Week): number {
   // Hours of a week weigh by what is usual in them: a silent night says little.
-  const watched = sum(hours.map((count, bin) => count * (priorWeek[bin] ?? 1)));
+  const watched = sum(hours.map((count, bin) => count * (week[bin] ?? 1)));
   const weight = priorWeight[kind];
   return (weight + total) / ((weight * hoursPerDay) / priorPerDay[kind] + watched);
 }
@@ -133,13 +111,14 @@ function levelPerHour(kind: FeedKind, { total, hours }: Intensity): number {
 export function watched(
   kind: FeedKind,
   state: Intensity,
-  seen: { now: number; changedAt: number[]; offsetMs: number },
+  seen: { now: number; changedAt: number[] },
+  { offsetMs, week }: Clocks,
 ): Intensity {
-  const { now, offsetMs } = seen;
+  const { now } = seen;
   const gapHours = Math.max(0, (now - state.at) / hourMs);
   const fade = 2 ** (-gapHours / halfLifeHours);
   const hours = state.hours.map((count) => count * fade);
-  const usual = habits(kind, state);
+  const usual = habits(kind, state, week);
   let expected = 0;
   const start = Math.max(state.at, now - longestGapHours * hourMs);
   for (let at = start; at < now; ) {
@@ -147,7 +126,7 @@ export function watched(
     const bin = binOf(at, offsetMs);
     const span = (next - at) / hourMs;
     hours[bin] = (hours[bin] ?? 0) + span;
-    expected += usual(bin) * span * 3600;
+    expected += usual(bin) * span;
     at = next;
   }
   // What happened long before the last look was of another time.
@@ -187,7 +166,7 @@ function evenedOut(
     const [hour, bin] = [hourOf(at, offsetMs), binOf(at, offsetMs)];
     const before = shown.get(hour) ?? 0;
     shown.set(hour, before + 1);
-    const bursts = usual(bin) * 3600 * (1 - followUps[kind]);
+    const bursts = usual(bin) * (1 - followUps[kind]);
     return { bin, count: (perBurst[kind] * bursts) / (bursts + before) };
   });
   const hour = Math.max(...shown.keys());
@@ -209,17 +188,17 @@ function excitationAt(kind: FeedKind, state: Intensity, changedAt: number[], now
  * since part of what comes in an hour follows something that has not come yet. One more change, now or in any hour of
  * the week, never means that less is to come.
  */
-export function outlook(kind: FeedKind, state: Intensity, offsetMs: number): Outlook {
+export function outlook(kind: FeedKind, state: Intensity, { offsetMs, week }: Clocks): Outlook {
   const weight = priorWeight[kind];
   const mood = (weight + state.seen) / (weight + state.expected);
-  const usual = habits(kind, state);
+  const usual = habits(kind, state, week);
   const toNextHour = hourMs - ((((state.at + offsetMs) % hourMs) + hourMs) % hourMs);
   return hourly({
     followUps: followUps[kind],
     decay: decayPerSecond[kind],
     excitation: state.excitation,
     firstHour: toNextHour / 1000,
-    rateAfter: (seconds) => usual(binOf(state.at + seconds * 1000 + 1, offsetMs)) * mood,
+    rateAfter: (seconds) => (usual(binOf(state.at + seconds * 1000 + 1, offsetMs)) * mood) / 3600,
   });
 }
 
@@ -272,23 +251,6 @@ export function hourly(feed: {
     },
   };
 }
-
-/** The hour of a weekday, or of a weekend day, on the user's clocks. */
-export function binOf(at: number, offsetMs: number): number {
-  const hour = hourOf(at, offsetMs);
-  // 1 January 1970 was a Thursday.
-  const dayOfWeek = (((Math.floor(hour / hoursPerDay) + 4) % 7) + 7) % 7;
-  const hourOfDay = ((hour % hoursPerDay) + hoursPerDay) % hoursPerDay;
-  return (dayOfWeek === 0 || dayOfWeek === 6 ? hoursPerDay : 0) + hourOfDay;
-}
-
-// Since 1970.
-function hourOf(at: number, offsetMs: number): number {
-  return Math.floor((at + offsetMs) / hourMs);
-}
-
-/** Seconds in a day, for rates that people read. */
-export const secondsPerDay = daySeconds;
 
 function sum(values: number[]): number {
   return values.reduce((total, value) => total + value, 0);

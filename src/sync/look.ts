@@ -11,7 +11,7 @@ import {
 } from "./cadence.ts";
 import type { FeedPatch } from "./feeds.ts";
 import { priceOf } from "./prices.ts";
-import { findPushPrior } from "./push-priors.ts";
+import { findPrior } from "./priors.ts";
 import type { Run } from "./sync.ts";
 import type { WatchJudgement } from "./watches.ts";
 
@@ -118,7 +118,7 @@ export async function circumstancesOf(
   return {
     offsetMs: offsetOf(user?.time_zone ?? "UTC", now),
     price: await priceOf(tx, kind),
-    pushPrior: await findPushPrior(tx, kind),
+    prior: await findPrior(tx, kind),
     isActive: now.getTime() - activeAt < activeMs,
     isPressing:
       kind === "gmail"

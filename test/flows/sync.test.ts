@@ -3,7 +3,7 @@ import { after, before, describe, test } from "node:test";
 import { sql } from "kysely";
 import { dispatchDueFeeds } from "../../src/sync/feeds.ts";
 import { adjustPrices } from "../../src/sync/prices.ts";
-import { learnPushPriors } from "../../src/sync/push-priors.ts";
+import { findPrior, learnPriors } from "../../src/sync/priors.ts";
 import { eventIn } from "../calendars.ts";
 import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
 
@@ -205,27 +205,37 @@ describe("everything of a user at once", () => {
     assert.ok(calendar.staleness_seconds >= 0);
   });
 
-  test("what push is worth is learnt from all feeds of a kind, once an hour", async () => {
+  test("what push is worth, and which week people keep, is learnt from all feeds of a kind, once an hour", async () => {
     const priorOf = () =>
       t.app.db
-        .selectFrom("push_priors")
+        .selectFrom("feed_priors")
         .selectAll()
         .where("kind", "=", "drive")
         .executeTakeFirstOrThrow();
     t.clock.advance(61 * 60_000);
-    await learnPushPriors(t.app);
+    await learnPriors(t.app);
     const before = await priorOf();
     await sql`
       update feeds set cadence = jsonb_set(cadence, '{channel}',
         '{"id": null, "alive": 0, "told": 500, "lost": 100, "deaths": 90, "days": 90}') where kind = 'drive'
     `.execute(t.app.db);
-    await learnPushPriors(t.app);
+    await sql`
+      update feeds set cadence = jsonb_set(jsonb_set(cadence, '{intensity,changes,3}', '40'), '{intensity,hours,3}', '20')
+      where kind = 'drive'
+    `.execute(t.app.db);
+    await learnPriors(t.app);
     assert.deepEqual(await priorOf(), before);
     t.clock.advance(61 * 60_000);
-    await learnPushPriors(t.app);
+    await learnPriors(t.app);
     const after = await priorOf();
     assert.equal(after.feeds, 2);
     assert.ok(after.loss > 0.1 && after.deaths_per_day > 0.5, JSON.stringify(after));
+    assert.ok(after.week[3]! > 2 * before.week[3]!, JSON.stringify(after.week));
+    const { push, week } = await findPrior(t.app.db, "drive");
+    assert.deepEqual(
+      { loss: push.loss, deaths_per_day: push.deathsPerDay, week },
+      { loss: after.loss, deaths_per_day: after.deaths_per_day, week: after.week },
+    );
   });
 
   test("what people did is remembered for 90 days", async () => {

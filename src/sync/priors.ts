@@ -1,0 +1,67 @@
+import { randomUUID } from "node:crypto";
+import { sql } from "kysely";
+import type { App } from "../app.ts";
+import type { Db, Tx } from "../db/connection.ts";
+import { type Prior, priorOf, rememberedCadence, usualPrior } from "./cadence.ts";
+import type { FeedKind } from "./feeds.ts";
+
+const kinds = ["calendar", "gmail", "drive"] as const;
+type LearntKind = (typeof kinds)[number];
+
+// Enough to know by; a million need not be read for it.
+const sample = 2_000;
+
+/** What is assumed of this kind of feed, as far as one has not shown it. */
+export async function findPrior(db: Db | Tx, kind: FeedKind): Promise<Prior> {
+  const row = await db
+    .selectFrom("feed_priors")
+    .select(["loss", "deaths_per_day", "week"])
+    .where("kind", "=", kind)
+    .executeTakeFirst();
+  if (!row) return usualPrior;
+  return { push: { loss: row.loss, deathsPerDay: row.deaths_per_day }, week: row.week };
+}
+
+/**
+ * Learns from some two thousand feeds, whichever they are, what push is worth and which week people keep. Once an hour,
+ * whichever process comes first. Returns for how many kinds it was time.
+ */
+export async function learnPriors(app: Pick<App, "db" | "clock">): Promise<number> {
+  const now = app.clock.now();
+  const { push: usualPush, week: usualWeek } = usualPrior;
+  return app.db.transaction().execute(async (tx) => {
+    const { rows: due } = await sql<{ kind: LearntKind }>`
+      insert into feed_priors as known (kind, loss, deaths_per_day, week, feeds, learnt_at)
+      select kind, ${usualPush.loss}, ${usualPush.deathsPerDay}, ${usualWeek}, 0, ${now}
+      from unnest(${kinds}::text[]) as kind
+      on conflict (kind) do update set learnt_at = excluded.learnt_at
+        where known.learnt_at <= ${now}::timestamptz - interval '1 hour'
+      returning kind
+    `.execute(tx);
+    if (due.length === 0) return 0;
+    const from = randomUUID();
+    const { rows } = await sql<{ kind: FeedKind; cadence: unknown }>`
+      (select kind, cadence from feeds where id >= ${from} and cadence is not null order by id limit ${sample})
+      union all
+      (select kind, cadence from feeds where id < ${from} and cadence is not null order by id limit ${sample})
+      limit ${sample}
+    `.execute(tx);
+    const ofKinds = Map.groupBy(rows, ({ kind }) => kind);
+    for (const { kind } of due) {
+      const feeds = ofKinds.get(kind)?.map(({ cadence }) => rememberedCadence(cadence));
+      if (!feeds) continue;
+      const { push, week } = priorOf(kind, feeds);
+      await tx
+        .updateTable("feed_priors")
+        .set({
+          loss: push.loss,
+          deaths_per_day: push.deathsPerDay,
+          week: [...week],
+          feeds: feeds.length,
+        })
+        .where("kind", "=", kind)
+        .execute();
+    }
+    return due.length;
+  });
+}
