@@ -1,15 +1,8 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { bayesian } from "./cadence/bayesian.ts";
 import { draw } from "./cadence/picture.ts";
-import {
-  backOff,
-  every,
-  learner,
-  oldRule,
-  oracle,
-  type Push,
-  product,
-} from "./cadence/policies.ts";
+import { backOff, every, oldRule, oracle, type Push, product } from "./cadence/policies.ts";
 import {
   costOf,
   meanOf,
@@ -104,13 +97,12 @@ function ratios(stage: Stage): void {
       costOf(stage.ours(kind, price, push, span), price);
     showRatios(stage, `${what} (${wanted})`, { push, span, cost });
   }
-  const learning = (kind: SimulatedKind, price: number) =>
+  const best = (kind: SimulatedKind, price: number) =>
     costOf(
-      stage.run(kind, (world) => learner(world, price), null),
+      stage.run(kind, (world) => bayesian(world, stage.population, price, stage.seed), null),
       price,
     );
-  const told = "polling, told level, hours and bursts";
-  showRatios(stage, told, { push: null, span: afterWarmUp, cost: learning });
+  showRatios(stage, "polling, the best not told", { push: null, span: afterWarmUp, cost: best });
 }
 
 type Ratio = {

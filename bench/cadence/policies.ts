@@ -9,15 +9,8 @@ import {
   type Prior,
   usualPrior,
 } from "../../src/sync/cadence.ts";
-import {
-  type ChannelTrust,
-  looked,
-  noChannel,
-  usualPushPrior,
-  withChannel,
-} from "../../src/sync/channel-trust.ts";
+import { type ChannelTrust, looked, noChannel, withChannel } from "../../src/sync/channel-trust.ts";
 import { hourly, type Outlook } from "../../src/sync/intensity.ts";
-import { binOf } from "../../src/sync/week.ts";
 import { epochMs, openRandom, type World } from "./world.ts";
 
 /** What a look at second `at` found: when the changes came, and what push had told of. */
@@ -48,7 +41,6 @@ export type Policy = {
 export type Push = { loss: number; deathsPerDay: number; delaySeconds: number };
 
 const no = () => false;
-const moodHalfLife = 3 * 3600;
 
 /** A look every so many minutes. */
 export function every(minutes: number): Policy {
@@ -140,56 +132,8 @@ export function oracle(world: World, price: number, push: Push | null): Policy {
   };
 }
 
-/**
- * Is told how lively the person is, which hours they keep and which changes begin a burst, all of which the product has to
- * find out. Learns the rest by Bayes as the product does: whims of single hours and today's mood. About what learning costs at
- * least, without push.
- */
-export function learner(world: World, price: number): Policy {
-  const share = 1 - world.followUps;
-  const bursts = excitationOf(world);
-  const bins = Array.from({ length: 48 }, () => ({ seen: 0, seconds: 0 }));
-  const binAt = (at: number) => bins[binOf(epochMs + at * 1000, 0)] ?? { seen: 0, seconds: 0 };
-  const today = { seen: 0, expected: 0 };
-  let last = 0;
-  // Bursts a second. What is known of an hour beforehand is worth one burst.
-  const rateAt = (at: number) => {
-    const { seen, seconds } = binAt(at);
-    return (1 + seen) / (1 / (world.habitAt(at) * share) + seconds);
-  };
-  const learn = (at: number, began: number[]) => {
-    const faded = 2 ** (-(at - last) / moodHalfLife);
-    today.seen = today.seen * faded + began.length;
-    today.expected *= faded;
-    for (let from = last; from < at; ) {
-      const until = Math.min(at, (Math.floor(from / 3600) + 1) * 3600);
-      today.expected += rateAt(from) * (until - from);
-      binAt(from).seconds += until - from;
-      from = until;
-    }
-    for (const change of began) binAt(change).seen += 1;
-  };
-  return {
-    name: "learner",
-    next: ({ at, changes }) => {
-      learn(
-        at,
-        changes.filter((change) => world.begins.has(change)),
-      );
-      bursts.take(at, changes);
-      last = at;
-      const mood = (1 + today.seen) / (1 + today.expected);
-      const known = { ...world, rateAt: (t: number) => (rateAt(t) / share) * mood };
-      const ahead = outlookOf(known, at, bursts.after(at, []));
-      const prices = { price, pushPrior: usualPushPrior, limit: 3_600 };
-      return Math.max(bestInterval(ahead, noChannel, prices), 5);
-    },
-    doubtsChannel: no,
-  };
-}
-
-// What the latest changes add to the rate.
-function excitationOf({ decay, followUps }: World): {
+/** What the latest changes add to the rate. */
+export function excitationOf({ decay, followUps }: Pick<World, "decay" | "followUps">): {
   after(at: number, changes: number[]): number;
   take(at: number, changes: number[]): void;
 } {
@@ -207,7 +151,12 @@ function excitationOf({ decay, followUps }: World): {
   };
 }
 
-function outlookOf({ followUps, decay, rateAt }: World, from: number, excitation: number): Outlook {
+/** What is to come from second `from` on, by the true rate or by what is taken for it. */
+export function outlookOf(
+  { followUps, decay, rateAt }: Pick<World, "followUps" | "decay" | "rateAt">,
+  from: number,
+  excitation: number,
+): Outlook {
   return hourly({
     followUps,
     decay,

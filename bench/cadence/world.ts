@@ -91,10 +91,6 @@ export type World = {
   arrivals: number[];
   /** Changes a second that are to be expected in the hour of `t`, follow-ups included. */
   rateAt(t: number): number;
-  /** The same by how lively the person is and which hours they keep, without moods, days off and whims of single hours. */
-  habitAt(t: number): number;
-  /** The arrivals that begin a burst. */
-  begins: ReadonlySet<number>;
   followUps: number;
   decay: number;
 };
@@ -105,6 +101,7 @@ export type Session = { views: number[] };
 /** Where the worlds begin: a Monday, midnight in UTC. */
 export const epochMs = Date.parse("2026-01-05T00:00:00Z");
 const daySeconds = 86_400;
+const offDay = 0.05;
 
 /**
  * One feed of a population. Feeds of the same seed are one person's, at the same hours. `rank` says how lively this person
@@ -116,35 +113,25 @@ export function makeWorld(
   { days, population, rank }: { days: number; population: Population; rank: number },
 ): World {
   const random = openRandom(seed);
-  const { followUps, decay, dayOffShare } = population;
-  const moodSigma = population.moodSigma[kind];
+  const { followUps, decay } = population;
   const hours = hoursOf(random);
   const perDay = population.medianPerDay[kind] * Math.exp(population.sigma[kind] * normalAt(rank));
   const week = weekOf(random, hours, population.shapeSigma[kind]);
-  const offDay = 0.05;
-  const moods = Array.from({ length: days + 1 }, () => {
-    const isOff = random.uniform() < dayOffShare;
-    return isOff ? offDay : Math.exp(moodSigma * random.normal() - moodSigma ** 2 / 2);
-  });
-  const meanMood = 1 - dayOffShare * (1 - offDay);
+  const moods = Array.from({ length: days + 1 }, () => drawMood(population, kind, random));
+  const meanMood = meanMoodOf(population);
   const rateAt = (t: number) =>
     ((perDay / daySeconds) *
       (week[binOf(epochMs + t * 1000, 0)] ?? 1) *
       (moods[Math.floor(t / daySeconds)] ?? 1)) /
     meanMood;
-  const habit = weekOf(openRandom(seed), hours, 0);
-  const habitAt = (t: number) => (perDay / daySeconds) * (habit[binOf(epochMs + t * 1000, 0)] ?? 1);
   const n = followUps[kind];
   const arrivals: number[] = [];
-  const begins = new Set<number>();
   for (let hour = 0; hour < days * 24; hour += 1) {
     const begin = hour * 3600;
     const own = rateAt(begin) * (1 - n) * 3600;
     const count = random.poisson(own);
     for (let one = 0; one < count; one += 1) {
-      const first = begin + random.uniform() * 3600;
-      begins.add(first);
-      const family = [first];
+      const family = [begin + random.uniform() * 3600];
       for (let at = family.pop(); at !== undefined; at = family.pop()) {
         if (at < days * daySeconds) arrivals.push(at);
         for (let more = random.poisson(n); more > 0; more -= 1)
@@ -153,7 +140,7 @@ export function makeWorld(
     }
   }
   arrivals.sort((one, other) => one - other);
-  return { kind, days, arrivals, rateAt, habitAt, begins, followUps: n, decay: decay[kind] };
+  return { kind, days, arrivals, rateAt, followUps: n, decay: decay[kind] };
 }
 
 /** When the person of a seed sits at the screen: some six times on a weekday, a quarter of an hour each. */
@@ -188,8 +175,6 @@ export function steadyWorld(perDay: number, seed: number, days: number): World {
     days,
     arrivals,
     rateAt: always,
-    habitAt: always,
-    begins: new Set(arrivals),
     followUps: 0,
     decay: 1 / 300,
   };
@@ -216,13 +201,30 @@ function normalAt(rank: number): number {
 
 type Hours = { from: number; until: number; weekend: number };
 
-// Somebody's own hours: when they begin, how long they work, how they keep weekends.
-function hoursOf(random: Random): Hours {
+/** How much of what is usual a day has: little on a day off. */
+export function drawMood(
+  { dayOffShare, moodSigma }: Population,
+  kind: SimulatedKind,
+  random: Random,
+): number {
+  const isOff = random.uniform() < dayOffShare;
+  const sigma = moodSigma[kind];
+  return isOff ? offDay : Math.exp(sigma * random.normal() - sigma ** 2 / 2);
+}
+
+/** What a day has on average. */
+export function meanMoodOf({ dayOffShare }: Population): number {
+  return 1 - dayOffShare * (1 - offDay);
+}
+
+/** Somebody's own hours: when they begin, how long they work, how they keep weekends. */
+export function hoursOf(random: Random): Hours {
   const from = 7 + 3 * random.uniform();
   return { from, until: from + 8 + 3 * random.uniform(), weekend: 0.1 + 0.4 * random.uniform() };
 }
 
-function weekOf(random: Random, { from, until, weekend }: Hours, sigma: number): number[] {
+/** How much the hours of a week have, by somebody's own hours and whims of single ones; 1 on average. */
+export function weekOf(random: Random, { from, until, weekend }: Hours, sigma: number): number[] {
   const bins = Array.from({ length: 48 }, (_, bin) => {
     const hour = bin % 24;
     const isWork = hour >= from && hour < until;
