@@ -40,6 +40,7 @@ export function play(
         at: new Date(now),
         changedAt,
         announced: Math.min(announced, changes),
+        missed: Math.max(0, changes - announced),
         channelId: hasChannel ? "a" : null,
       },
       usual,

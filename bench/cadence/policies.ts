@@ -13,11 +13,12 @@ import { type ChannelTrust, looked, noChannel, withChannel } from "../../src/syn
 import { hourly, type Outlook } from "../../src/sync/intensity.ts";
 import { epochMs, openRandom, type World } from "./world.ts";
 
-/** What a look at second `at` found: when the changes came, and what push had told of. */
+/** What a look at second `at` found: when the changes came, and how many push had told of, or should have. */
 export type Seen = {
   at: number;
   changes: number[];
   announced: number;
+  missed: number;
   channel: string | null;
   isActive: boolean;
 };
@@ -83,10 +84,10 @@ export function product(
   let state = initialCadence(new Date(epochMs));
   return {
     name: "Daybook",
-    next: ({ at, changes, announced, channel, isActive }) => {
+    next: ({ at, changes, announced, missed, channel, isActive }) => {
       usual = { ...known, prior: priorAt(at) };
       const changedAt = changes.map(timeOf);
-      const look = { at: timeOf(at), changedAt, announced, channelId: channel };
+      const look = { at: timeOf(at), changedAt, announced, missed, channelId: channel };
       state = afterLook(kind, state, look, usual);
       return nextLook(kind, state, { ...usual, isActive }, uniform).intervalMs / 1000;
     },
@@ -108,16 +109,13 @@ export function oracle(world: World, price: number, push: Push | null): Policy {
   const pushPrior = { loss: push?.loss ?? 0.01, deathsPerDay: push?.deathsPerDay ?? 0 };
   return {
     name: "oracle",
-    next: ({ at, changes, announced, channel }) => {
+    next: ({ at, changes, announced, missed, channel }) => {
       bursts.take(at, changes);
       const seconds = at - last;
       last = at;
-      const missed = changes.length - announced;
-      const isNew = channel !== trust.id;
-      trust = withChannel(looked(trust, { seconds, announced, missed }, pushPrior), channel);
-      // It knows that a channel lives that was just opened, or has just spoken, and has nothing to learn.
-      const alive = channel !== null && (isNew || announced > 0) ? 1 : trust.alive;
-      trust = { ...trust, alive, told: 0, lost: 0, deaths: 0, days: 0 };
+      trust = looked(withChannel(trust, channel), { seconds, announced, missed }, pushPrior);
+      // It has nothing to learn.
+      trust = { ...trust, told: 0, lost: 0, deaths: 0, days: 0, silent: 0 };
       const limit = trust.id !== null && trust.alive > 0.5 ? 6 * 3_600 : 3_600;
       const ahead = outlookOf(world, at, bursts.after(at, []));
       return Math.max(bestInterval(ahead, trust, { price, pushPrior, limit }), 5);

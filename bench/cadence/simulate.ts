@@ -16,7 +16,7 @@ export type Outcome = {
 const daySeconds = 86_400;
 const lateSeconds = 60;
 const renewSeconds = 3.5 * daySeconds;
-const reopenSeconds = 15 * 60;
+const patienceSeconds = 15 * 60;
 // Somebody who was here is taken to be here for so long.
 const activeSeconds = 10 * 60;
 
@@ -24,8 +24,8 @@ type Span = { fromDay?: number; untilDay?: number };
 
 /**
  * Runs a policy through a world. With push, each change is told of after a moment, unless the message is lost or the
- * channel has died unnoticed. Channels are replaced at half their week, or when the policy doubts them. What befalls
- * messages and channels is the same for every policy.
+ * channel has died unnoticed. Channels are replaced at half their week, or when the policy doubts them, not sooner than
+ * after a quarter of an hour. What befalls messages and channels is the same for every policy.
  */
 export function simulate(
   world: World,
@@ -45,7 +45,6 @@ export function simulate(
   const open = (at: number) => fate && { id: String(at), openedAt: at, diesAt: fate.diesAfter(at) };
   const visits = visitsOf(sessions);
   let channel = open(0);
-  let doubtedAt: number | null = null;
   // Messages on their way, the next first; changes come in order, and so nearly do their messages.
   const messages: number[] = [];
   let pending: number[] = [];
@@ -98,24 +97,23 @@ export function simulate(
       outcome.waits.push(...changes.map((change) => at - change));
     }
     const opened = channel?.openedAt ?? at;
-    const isMissed = (change: number) =>
-      change > opened && change < at - lateSeconds && change > lastTold;
-    const missed = isPushed || !channel ? 0 : changes.filter(isMissed).length;
-    const announced = channel ? changes.length - missed : 0;
+    const since = channel ? changes.filter((change) => change > opened) : [];
+    const isTold = (change: number) => isPushed || change <= lastTold;
+    const announced = since.filter(isTold).length;
+    const missed = since.filter((change) => !isTold(change) && change < at - lateSeconds).length;
     const interval = policy.next({
       at,
       changes,
       announced,
+      missed,
       channel: channel?.id ?? null,
       isActive,
     });
     due = at + Math.max(interval, 1);
     [pending, noticedDue] = [[], Infinity];
-    if (channel && policy.doubtsChannel()) doubtedAt ??= at;
-    else doubtedAt = null;
     const isOld = channel !== null && at - channel.openedAt > renewSeconds;
-    const isGivenUp = doubtedAt !== null && at - doubtedAt >= reopenSeconds;
-    if (isOld || isGivenUp || doubtedAt === at) channel = open(at);
+    const isPatient = channel !== null && at - channel.openedAt < patienceSeconds;
+    if (isOld || (policy.doubtsChannel() && !isPatient)) channel = open(at);
   }
 }
 

@@ -13,7 +13,7 @@ import {
   priorOf,
   rememberedCadence,
 } from "./cadence.ts";
-import { looked, noChannel, usualPushPrior, withChannel } from "./channel-trust.ts";
+import { frailty, looked, noChannel, usualPushPrior, withChannel } from "./channel-trust.ts";
 import { levelPerDay, outlook } from "./intensity.ts";
 import { usualWeek } from "./week.ts";
 
@@ -88,6 +88,7 @@ describe("the cadence", () => {
               at: at(1),
               changedAt: shares.map(at),
               announced: 0,
+              missed: 0,
               channelId: null,
             };
             const state = afterLook(kind, before, look, { ...usual, prior });
@@ -114,7 +115,7 @@ describe("the cadence", () => {
     const state = rememberedCadence({ intensity: { ...earlier, changes }, channel: known });
     const perDay = levelPerDay("drive", state.intensity);
     assert.ok(Math.abs(perDay / levelPerDay("drive", intensity) - 1) < 1e-9);
-    const look = { at: new Date(intensity.at + 60_000), announced: 0, channelId: null };
+    const look = { at: new Date(intensity.at + 60_000), announced: 0, missed: 0, channelId: null };
     const after = afterLook("drive", state, { ...look, changedAt: [look.at] }, usual);
     assert.deepEqual(Object.keys(after.intensity).sort(), Object.keys(intensity).sort());
     assert.deepEqual(after.channel, { ...channel, silent });
@@ -175,16 +176,24 @@ describe("the cadence", () => {
     );
   });
 
-  test("learns how long channels live: until their last word, and half of the silence before they are found dead", () => {
-    const quarter = { seconds: 6 * 3_600, announced: 0, missed: 0 };
-    const life = [{ ...quarter, announced: 3 }, quarter, quarter, { ...quarter, missed: 3 }];
-    let trust = withChannel(noChannel, "0");
-    for (let channel = 1; channel <= 40; channel += 1) {
-      for (const look of life) trust = looked(trust, look);
-      trust = withChannel(trust, String(channel));
+  test("learns how long channels live, though it sees them dead only when there was something to tell of", () => {
+    for (const deathsPerDay of [0.05, 0.5, 1.5]) {
+      const random = randomOf(7);
+      const daysUntil = (perDay: number) => exponential(random, perDay) / dayMs;
+      let trust = noChannel;
+      for (let channel = 1; channel <= 400; channel += 1) {
+        trust = withChannel(trust, String(channel));
+        const diesAt = daysUntil(deathsPerDay);
+        for (let day = 0; !isChannelDead({ channel: trust }) && day < 3.5; ) {
+          const quiet = daysUntil(2);
+          day += quiet;
+          const announced = day < diesAt ? 1 : 0;
+          trust = looked(trust, { seconds: quiet * 86_400, announced, missed: 1 - announced });
+        }
+      }
+      const found = frailty(trust).deathRate * 86_400;
+      assert.ok(Math.abs(found / deathsPerDay - 1) < 0.25, `${found} deaths a day`);
     }
-    const daysOfLife = trust.days / trust.deaths;
-    assert.ok(Math.abs(daysOfLife / (0.25 + 0.75 / 2) - 1) < 0.05, `${daysOfLife} days`);
   });
 
   test("looks more often while somebody is there, and after a burst", () => {
@@ -234,7 +243,7 @@ describe("the cadence", () => {
             const changedAt: Date[] = [];
             for (; change <= now; change += exponential(random, perDay))
               changedAt.push(new Date(change));
-            const look = { at: new Date(now), changedAt, announced: 0, channelId: null };
+            const look = { at: new Date(now), changedAt, announced: 0, missed: 0, channelId: null };
             state = afterLook(kind, state, look, usual);
           }
           // What is remembered is worth some twenty days: so many changes, and as much chance in their number.
@@ -262,7 +271,8 @@ describe("the cadence", () => {
           const circumstances = { ...usual, price };
           let state = initialCadence(new Date(start));
           const look = (now: number, changedAt: Date[], announced: number) => {
-            const found = { at: new Date(now), changedAt, announced, channelId: "a" };
+            const missed = changedAt.length - announced;
+            const found = { at: new Date(now), changedAt, announced, missed, channelId: "a" };
             state = afterLook(kind, state, found, circumstances);
             return nextLook(kind, state, circumstances, random);
           };
@@ -290,7 +300,7 @@ describe("the cadence", () => {
           const renewed = afterLook(
             kind,
             state,
-            { at: due.dueAt, changedAt: [], announced: 0, channelId: "b" },
+            { at: due.dueAt, changedAt: [], announced: 0, missed: 0, channelId: "b" },
             circumstances,
           );
           assert.ok(!isChannelDead(renewed), "another channel begins anew");

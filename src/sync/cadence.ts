@@ -23,8 +23,17 @@ import { usualWeek, type Week } from "./week.ts";
 /** What is remembered of a feed: plain JSON, under 2 kB. */
 export type CadenceState = { intensity: Intensity; channel: ChannelTrust };
 
-/** What one look showed. `announced` of its changes were told of by push. */
-export type Look = { at: Date; changedAt: Date[]; announced: number; channelId: string | null };
+/**
+ * What one look showed. `announced` of its changes were told of by push, `missed` were not and should have been; of others,
+ * older than the channel or just made, nobody can say.
+ */
+export type Look = {
+  at: Date;
+  changedAt: Date[];
+  announced: number;
+  missed: number;
+  channelId: string | null;
+};
 
 /** What is assumed of a feed as far as it has not shown it: what its push is worth, and which week it keeps. */
 export type Prior = { push: PushPrior; week: Week };
@@ -103,11 +112,12 @@ export function afterLook(
   const now = Math.max(look.at.getTime(), state.intensity.at);
   const changedAt = look.changedAt.map((at) => at.getTime()).sort((one, other) => one - other);
   const seconds = (now - state.intensity.at) / 1000;
-  const missed = Math.max(0, changedAt.length - look.announced);
-  const seen = looked(state.channel, { seconds, announced: look.announced, missed }, push);
+  const { announced, missed, channelId } = look;
+  // What was told of, the channel told that is there now.
+  const channel = withChannel(state.channel, channelId);
   return {
     intensity: watched(kind, state.intensity, { now, changedAt }, { offsetMs, week }),
-    channel: withChannel(seen, look.channelId),
+    channel: looked(channel, { seconds, announced, missed }, push),
   };
 }
 
@@ -158,8 +168,8 @@ export function nextLook(
 }
 
 /** Whether push has earned so little trust that its channel should be replaced. */
-export function isChannelDead(state: CadenceState): boolean {
-  return state.channel.id !== null && state.channel.alive < 0.1;
+export function isChannelDead({ channel }: Pick<CadenceState, "channel">): boolean {
+  return channel.id !== null && channel.alive < 0.1;
 }
 
 /** How lively a feed is, in the older product's three words. */

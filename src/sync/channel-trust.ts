@@ -7,11 +7,13 @@ export type ChannelTrust = {
   /** Notifications that came, and that did not come while it lived. */
   told: number;
   lost: number;
-  /** How often a channel of this feed died, in how many days that they lived. */
+  /** How often a channel of this feed died, how many days they surely lived, and how long the silences were in which they died. */
   deaths: number;
   days: number;
-  /** The days since it last spoke: nobody knows yet whether it lived through them. */
+  fatalSilence: number;
+  /** The days since it last spoke, and the changes that it did not tell of since. */
   silent: number;
+  untold: number;
 };
 
 /** What is assumed of a channel: the share of its messages that is lost, and how often such channels die a day. */
@@ -24,18 +26,23 @@ const leastPushPrior: PushPrior = { loss: 0.01, deathsPerDay: 1 / 60 };
 
 /** What channels of one kind show together: half of what is usual, or more. */
 export function pushPriorOf(channels: readonly ChannelTrust[]): PushPrior {
-  const sum = (of: (channel: ChannelTrust) => number) =>
-    channels.reduce((total, channel) => total + of(channel), 0);
-  const [messages, listened] = [100, 10];
+  const sum = (of: (channel: Life & ChannelTrust) => number) =>
+    channels.reduce((total, channel) => total + of({ ...channel, ...lifeOf(channel) }), 0);
+  const messages = 100;
   const lost = sum((channel) => channel.lost);
   const told = sum((channel) => channel.told);
-  const deaths = sum((channel) => channel.deaths);
+  const shown = {
+    deaths: sum(({ deaths }) => deaths),
+    days: sum(({ days }) => days),
+    fatalSilence: sum(({ fatalSilence }) => fatalSilence),
+  };
   const loss = (usualPushPrior.loss * messages + lost) / (messages + told + lost);
-  const deathsPerDay =
-    (usualPushPrior.deathsPerDay * listened + deaths) / (listened + sum(daysLived));
   return {
     loss: Math.max(loss, leastPushPrior.loss),
-    deathsPerDay: Math.max(deathsPerDay, leastPushPrior.deathsPerDay),
+    deathsPerDay: Math.max(
+      deathsPerDayOf(shown, usualPushPrior.deathsPerDay),
+      leastPushPrior.deathsPerDay,
+    ),
   };
 }
 
@@ -51,12 +58,34 @@ export const noChannel: ChannelTrust = {
   lost: 0,
   deaths: 0,
   days: 0,
+  fatalSilence: 0,
   silent: 0,
+  untold: 0,
 };
 
-/** How many days its channels have lived: through all of a silence as far as it still lives, and through half if it died. */
-export function daysLived({ days, silent, alive }: ChannelTrust): number {
-  return days + (silent * (1 + alive)) / 2;
+type Life = Pick<ChannelTrust, "deaths" | "days" | "fatalSilence">;
+
+// A silence shows nothing until there was something to tell of; then it counts by how likely it is that the channel lives.
+function lifeOf({ deaths, days, fatalSilence, silent, untold, alive }: ChannelTrust): Life {
+  if (untold === 0) return { deaths, days, fatalSilence };
+  return {
+    deaths: deaths + 1 - alive,
+    days: days + silent * alive,
+    fatalSilence: fatalSilence + silent * (1 - alive),
+  };
+}
+
+// The likeliest rate, and what was assumed beforehand. What was lived of a silence in which a channel died depends on the
+// rate itself (the mean of an exponential distribution that is cut off at its end; Dempster, Laird and Rubin 1977).
+function deathsPerDayOf({ deaths, days, fatalSilence }: Life, assumed: number): number {
+  const silence = fatalSilence / Math.max(deaths, 1e-9);
+  let perDay = assumed;
+  for (let step = 0; step < 8; step += 1) {
+    const ratio = perDay * silence;
+    const lived = ratio < 1e-3 ? silence / 2 : 1 / perDay - silence / Math.expm1(ratio);
+    perDay = (assumed * priorDays + deaths) / (priorDays + days + deaths * lived);
+  }
+  return perDay;
 }
 
 /** A channel is opened, or another one in its place, or it is no longer there. What was learnt of its like stays. */
@@ -66,8 +95,9 @@ export function withChannel(trust: ChannelTrust, id: string | null): ChannelTrus
     ...trust,
     id,
     alive: id === null ? 0 : livesForSure,
-    days: daysLived(trust),
+    ...lifeOf(trust),
     silent: 0,
+    untold: 0,
   };
 }
 
@@ -78,7 +108,7 @@ export function frailty(
 ): { loss: number; deathRate: number } {
   const loss =
     (prior.loss * priorMessages + trust.lost) / (priorMessages + trust.told + trust.lost);
-  const perDay = (prior.deathsPerDay * priorDays + trust.deaths) / (priorDays + daysLived(trust));
+  const perDay = deathsPerDayOf(lifeOf(trust), prior.deathsPerDay);
   return { loss: Math.min(Math.max(loss, leastPushPrior.loss), 0.9), deathRate: perDay / 86_400 };
 }
 
@@ -104,9 +134,9 @@ export function looked(
     alive: clamp(alive),
     told: trust.told + announced,
     lost: trust.lost + missed * alive,
-    // A death counts as far as it is believed: what a later message disproves is taken back.
-    deaths: Math.max(0, trust.deaths + trust.alive - alive),
-    ...(announced > 0 ? { days: trust.days + silent, silent: 0 } : { silent }),
+    ...(announced > 0
+      ? { days: trust.days + silent, silent: 0, untold: missed }
+      : { silent, untold: trust.untold + missed }),
   };
 }
 

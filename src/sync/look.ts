@@ -41,7 +41,13 @@ export async function lookAgain(
   const state = afterLook(
     kind,
     earlier,
-    { at: now, changedAt: newsAt, announced: watch.announced, channelId: watch.watchId },
+    {
+      at: now,
+      changedAt: newsAt,
+      announced: watch.announced,
+      missed: watch.missed,
+      channelId: watch.watch?.id ?? null,
+    },
     circumstances,
   );
   const look = lookForTold(feed, now) ?? nextLook(kind, state, circumstances);
@@ -128,8 +134,8 @@ export async function circumstancesOf(
 }
 
 // Which calendars there are changes once in a while; nothing is to be learnt of it.
-function lookAtList(now: Date, { watchId }: WatchJudgement): FeedPatch {
-  const isOpen = watchId !== null;
+function lookAtList(now: Date, { watch }: WatchJudgement): FeedPatch {
+  const isOpen = watch !== null;
   const intervalMs = (isOpen ? 6 : 1) * hourMs * (0.85 + 0.15 * Math.random());
   const text = isOpen
     ? "Push tells of new calendars; this look makes sure"

@@ -81,7 +81,7 @@ describe("what push tells of", () => {
         state = afterLook(
           "calendar",
           state,
-          { at, changedAt: pending, announced, channelId: "a" },
+          { at, changedAt: pending, announced, missed: 0, channelId: "a" },
           usual,
         );
         [pending, dueAt, looks] = [[], Number.POSITIVE_INFINITY, looks + 1];

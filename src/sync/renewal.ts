@@ -2,7 +2,7 @@ import { inParallel } from "../lib/parallel.ts";
 import { type Feed, type FeedKind, findFeed } from "./feeds.ts";
 import { pushedKinds } from "./sources.ts";
 import type { SyncApp } from "./sync.ts";
-import { missesAllowed, openWatch } from "./watches.ts";
+import { believedChannel, isDoubted, openWatch } from "./watches.ts";
 
 type Wish = Parameters<typeof openWatch>[1];
 /** What became of one watch, in the old functions' words. */
@@ -67,6 +67,7 @@ export async function repairWatches(app: SyncApp): Promise<Renewed> {
       "watches.missed",
       "watches.confirmed_at",
       "watches.opened_at",
+      believedChannel,
     ])
     .where("feeds.state", "=", "active")
     .where("feeds.kind", "in", ["calendar", "calendar_list"])
@@ -74,12 +75,15 @@ export async function repairWatches(app: SyncApp): Promise<Renewed> {
     .where("feeds.is_push_wanted", "=", true)
     .where("feeds.last_success_at", "is not", null)
     .execute();
-  const broken = feeds.flatMap(({ id, watch_id, missed, confirmed_at, opened_at }): Wish[] => {
-    if (watch_id === null) return [{ feedId: id, reason: "missing" }];
-    if ((missed ?? 0) >= missesAllowed) return [{ feedId: id, reason: "missed" }];
-    const isSilent = confirmed_at === null && opened_at !== null && opened_at < hourAgo;
-    return isSilent ? [{ feedId: id, reason: "silent" }] : [];
-  });
+  const broken = feeds.flatMap(
+    ({ id, watch_id, missed, channel, confirmed_at, opened_at }): Wish[] => {
+      if (watch_id === null) return [{ feedId: id, reason: "missing" }];
+      if (isDoubted({ id: watch_id, missed: missed ?? 0, channel }))
+        return [{ feedId: id, reason: "missed" }];
+      const isSilent = confirmed_at === null && opened_at !== null && opened_at < hourAgo;
+      return isSilent ? [{ feedId: id, reason: "silent" }] : [];
+    },
+  );
   return openAll(app, broken);
 }
 

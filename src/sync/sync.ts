@@ -30,7 +30,7 @@ import {
   sumApplied,
 } from "./source.ts";
 import { sourceOf } from "./sources.ts";
-import { judgeWatch } from "./watches.ts";
+import { judgeWatch, watchJobs } from "./watches.ts";
 
 export type SyncApp = Pick<
   App,
@@ -284,7 +284,7 @@ async function endInSuccess(
   );
   await recordRun(tx, run, { ...end, finishedAt: now, outcome: "succeeded", error: null });
   await enqueue(app, tx, [
-    ...watch.jobs,
+    ...watchJobs(app, run.feed, watch, look.cadence),
     ...(await nextInLine(tx, run.feed.connection_id)),
     ...(isWantedAgain ? [syncJob(run.feed.id, "push")] : []),
   ]);

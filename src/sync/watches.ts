@@ -7,6 +7,8 @@ import { ProviderError } from "../lib/errors.ts";
 import { digest, randomToken } from "../lib/secrets.ts";
 import type { JobPayload } from "../queue/catalog.ts";
 import { enqueue, type NewJob } from "../queue/queue.ts";
+import { isChannelDead, rememberedCadence } from "./cadence.ts";
+import type { ChannelTrust } from "./channel-trust.ts";
 import { closeJob } from "./closing.ts";
 import { type Feed, findFeed, lockFeed, syncJob } from "./feeds.ts";
 import { pushedKinds, sourceOf } from "./sources.ts";
@@ -17,8 +19,11 @@ const minuteMs = 60_000;
 const openingMs = 2 * minuteMs;
 // Google's messages are late at times; what is older than this and was not told of was missed.
 const lateMs = minuteMs;
-/** A watch that missed as many changes is replaced. */
-export const missesAllowed = 3;
+// Of what has no cadence to judge by, a watch that missed as many changes is replaced.
+const missesAllowed = 3;
+// How old a watch is at least that is replaced for what it missed, and how many of its like make that longer.
+const patienceMs = 15 * minuteMs;
+const patienceGrowsFor = 3;
 
 type WatchReason = JobPayload<"watches.open">["reason"];
 
@@ -68,9 +73,13 @@ async function beginWatch(
 ): Promise<string | null> {
   const now = app.clock.now();
   return app.db.transaction().execute(async (tx) => {
-    const { watch_failures: failures, watch_due_at: dueAt } = await tx
+    const {
+      watch_failures: failures,
+      watch_due_at: dueAt,
+      channel,
+    } = await tx
       .selectFrom("feeds")
-      .select(["watch_failures", "watch_due_at"])
+      .select(["watch_failures", "watch_due_at", believedChannel])
       .where("id", "=", feed.id)
       .forUpdate()
       .executeTakeFirstOrThrow();
@@ -82,10 +91,14 @@ async function beginWatch(
       .where("feed_id", "=", feed.id)
       .where("state", "in", ["opening", "open"])
       .execute();
+    const patience = reason === "missed" ? await patienceWith(tx, feed.id) : 0;
+    const ageOf = (at: Date | null) => now.getTime() - (at?.getTime() ?? 0);
     const isServed = watches.some(
       (watch) =>
-        (watch.state === "opening" && watch.requested_at.getTime() > now.getTime() - openingMs) ||
-        (watch.state === "open" && watch.expires_at > now && !callsFor(reason, watch, now)),
+        (watch.state === "opening" && ageOf(watch.requested_at) < openingMs) ||
+        (watch.state === "open" &&
+          watch.expires_at > now &&
+          (ageOf(watch.opened_at) < patience || !callsFor(reason, { ...watch, channel }, now))),
     );
     if (isServed) return null;
     const id = randomUUID();
@@ -104,7 +117,34 @@ async function beginWatch(
   });
 }
 
-type Watch = { renew_at: Date | null; missed: number; confirmed_at: Date | null };
+/** What a feed's cadence believes of its channel, null while there is none. */
+export const believedChannel =
+  sql<ChannelTrust | null>`nullif(feeds.cadence->'channel', 'null'::jsonb)`.as("channel");
+
+type Missing = { id: string; missed: number; channel: ChannelTrust | null };
+
+/** Whether a watch is to be replaced for what it did not tell of. */
+export function isDoubted({ id, missed, channel }: Missing): boolean {
+  return channel ? channel.id === id && isChannelDead({ channel }) : missed >= missesAllowed;
+}
+
+// A quarter of an hour, and four times as long after each that was replaced without having told of anything.
+async function patienceWith(tx: Tx, feedId: string): Promise<number> {
+  const latest = await tx
+    .selectFrom("watches")
+    .select(["state", "delivered", "close_reason"])
+    .where("feed_id", "=", feedId)
+    .where("state", "in", ["open", "closing", "closed"])
+    .orderBy("requested_at", "desc")
+    .limit(patienceGrowsFor + 1)
+    .execute();
+  const isSilent = ({ state, delivered, close_reason }: (typeof latest)[number]) =>
+    delivered === 0 && (state === "open" || close_reason === "missed");
+  const silent = latest.findIndex((watch) => !isSilent(watch));
+  return patienceMs * 4 ** Math.max(0, (silent === -1 ? latest.length : silent) - 1);
+}
+
+type Watch = Missing & { renew_at: Date | null; confirmed_at: Date | null };
 
 // Whether the reason still holds for a watch that is open: another process may have acted on it already.
 function callsFor(reason: WatchReason, watch: Watch, now: Date): boolean {
@@ -112,7 +152,7 @@ function callsFor(reason: WatchReason, watch: Watch, now: Date): boolean {
     missing: false,
     retry: false,
     renewal: watch.renew_at === null || watch.renew_at <= now,
-    missed: watch.missed >= missesAllowed,
+    missed: isDoubted(watch),
     silent: watch.confirmed_at === null,
     person: true,
   };
@@ -290,14 +330,22 @@ export async function stopUnknownChannel(
   }
 }
 
-/** What a run shows about the feed's watch, null without one. `announced` of its news were told of. */
-export type WatchJudgement = { watchId: string | null; announced: number; jobs: NewJob[] };
-
 /**
- * Counts what a poll found and push should have told against the watch, and calls for another one when it missed too
- * much, or when there should be one and is none.
+ * What a run shows about the feed's watch, null without one: how many of its news were told of, and how many should have been
+ * and were not.
  */
-export async function judgeWatch(app: SyncApp, tx: Tx, run: Run): Promise<WatchJudgement> {
+export type WatchJudgement = {
+  watch: { id: string; missed: number } | null;
+  announced: number;
+  missed: number;
+};
+
+/** Counts what a poll found and push should have told against the watch. */
+export async function judgeWatch(
+  app: Pick<App, "clock">,
+  tx: Tx,
+  run: Run,
+): Promise<WatchJudgement> {
   const { feed, newsAt } = run;
   const watch = await tx
     .selectFrom("watches")
@@ -307,23 +355,15 @@ export async function judgeWatch(app: SyncApp, tx: Tx, run: Run): Promise<WatchJ
     .where("expires_at", ">", app.clock.now())
     .orderBy("opened_at", "desc")
     .executeTakeFirst();
-  if (!watch) {
-    const isWanted = isPushed(app, feed);
-    const isDue = (feed.watch_due_at?.getTime() ?? 0) <= app.clock.now().getTime();
-    return {
-      watchId: null,
-      announced: 0,
-      jobs: isWanted && isDue ? [openJob(feed.id, "missing")] : [],
-    };
-  }
-  if (run.reason === "push") return { watchId: watch.id, announced: newsAt.length, jobs: [] };
+  if (!watch) return { watch: null, announced: 0, missed: 0 };
+  if (run.reason === "push") return { watch, announced: newsAt.length, missed: 0 };
   const openedMs = watch.opened_at?.getTime() ?? 0;
   const notifiedMs = watch.last_notified_at?.getTime() ?? 0;
   const lateFromMs = run.startedAt.getTime() - lateMs;
-  const missed = newsAt.filter((at) => {
-    const ms = at.getTime();
-    return ms > openedMs && ms < lateFromMs && notifiedMs < ms;
-  }).length;
+  // What was there before the channel proves nothing, and neither does what Google may tell of yet.
+  const since = newsAt.map((at) => at.getTime()).filter((ms) => ms > openedMs);
+  const announced = since.filter((ms) => ms <= notifiedMs).length;
+  const missed = since.filter((ms) => ms > notifiedMs && ms < lateFromMs).length;
   if (missed > 0) {
     await tx
       .updateTable("watches")
@@ -331,12 +371,20 @@ export async function judgeWatch(app: SyncApp, tx: Tx, run: Run): Promise<WatchJ
       .where("id", "=", watch.id)
       .execute();
   }
-  const isUnreliable = watch.missed + missed >= missesAllowed;
-  return {
-    watchId: watch.id,
-    announced: newsAt.length - missed,
-    jobs: isUnreliable ? [openJob(feed.id, "missed")] : [],
-  };
+  return { watch: { id: watch.id, missed: watch.missed + missed }, announced, missed };
+}
+
+/** Calls for another watch where there should be one and is none, and where there is too little trust in this one. */
+export function watchJobs(
+  app: Pick<App, "clock" | "config">,
+  feed: Feed,
+  { watch }: WatchJudgement,
+  cadence: unknown,
+): NewJob[] {
+  const channel = cadence ? rememberedCadence(cadence).channel : null;
+  if (watch) return isDoubted({ ...watch, channel }) ? [openJob(feed.id, "missed")] : [];
+  const isDue = (feed.watch_due_at?.getTime() ?? 0) <= app.clock.now().getTime();
+  return isPushed(app, feed) && isDue ? [openJob(feed.id, "missing")] : [];
 }
 
 /** Whether a feed has a watch, or should have one. */

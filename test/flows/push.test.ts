@@ -159,9 +159,47 @@ describe("push", () => {
     const [old] = await watchesOf(t);
     assert.deepEqual(
       [old!.id, old!.missed, old!.state, old!.close_reason],
-      [first, 3, "closed", "missed"],
+      [first, 2, "closed", "missed"],
     );
     assert.notEqual(channelOf(t).id, first);
+  });
+
+  test("that is lost now and then among much that comes does not cost the channel", async () => {
+    await using story = await pushed();
+    const { t } = story;
+    const first = channelOf(t).id;
+    for (let time = 0; time < 4; time += 1) {
+      for (let told = 0; told < 5; told += 1) {
+        t.google.calendar.addEvent(ana, eventIn(t, told + 1));
+        await t.idle();
+      }
+      t.google.calendar.push.dropShare = 1;
+      t.google.calendar.addEvent(ana, eventIn(t, time + 6));
+      await t.idle();
+      t.google.calendar.push.dropShare = 0;
+      t.clock.advance(7 * hourMs);
+      await t.idle();
+    }
+    const [only, ...others] = await watchesOf(t);
+    assert.deepEqual([only!.id, only!.missed, only!.state, others], [first, 4, "open", []]);
+  });
+
+  test("that never comes has channels replaced ever more seldom, and is polled for", async () => {
+    await using story = await pushed();
+    const { t, visitor } = story;
+    t.google.calendar.push.dropShare = 1;
+    for (let half = 0; half < 44; half += 1) {
+      t.google.calendar.addEvent(ana, eventIn(t, half + 1));
+      t.clock.advance(hourMs / 2);
+      await t.idle();
+    }
+    const opened = (await watchesOf(t)).map(({ opened_at }) => opened_at!.getTime() / hourMs);
+    const waits = opened.slice(1).map((at, index) => at - opened[index]!);
+    assert.ok(waits.length >= 3 && waits.length <= 5, waits.join(" "));
+    assert.ok(waits.at(-1)! >= 4, waits.join(" "));
+    t.clock.advance(hourMs);
+    await t.idle();
+    await assertSameAsGoogle(t, ana, visitor.userId);
   });
 
   test("is believed only with the channel's own secret, and never by somebody's word", async () => {
