@@ -241,7 +241,15 @@ function decisions({ worlds }: Stage): void {
   const startedMs = performance.now();
   for (; looks < 50_000; looks += 1) {
     const changes = looks % 3 === 0 ? [at - 1] : [];
-    at += policy.next({ at, changes, announced: 0, missed: 0, channel: null, isActive: false });
+    at += policy.next({
+      at,
+      changes,
+      hasSpoken: false,
+      announced: 0,
+      missed: 0,
+      channel: null,
+      isActive: false,
+    });
   }
   const microseconds = ((performance.now() - startedMs) * 1000) / looks;
   console.log(

@@ -39,6 +39,7 @@ export function play(
       {
         at: new Date(now),
         changedAt,
+        hasSpoken: Math.min(announced, changes) > 0,
         announced: Math.min(announced, changes),
         missed: Math.max(0, changes - announced),
         channelId: hasChannel ? "a" : null,

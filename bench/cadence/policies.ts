@@ -17,6 +17,7 @@ import { epochMs, openRandom, type World } from "./world.ts";
 export type Seen = {
   at: number;
   changes: number[];
+  hasSpoken: boolean;
   announced: number;
   missed: number;
   channel: string | null;
@@ -84,10 +85,10 @@ export function product(
   let state = initialCadence(new Date(epochMs));
   return {
     name: "Daybook",
-    next: ({ at, changes, announced, missed, channel, isActive }) => {
+    next: ({ at, changes, hasSpoken, announced, missed, channel, isActive }) => {
       usual = { ...known, prior: priorAt(at) };
       const changedAt = changes.map(timeOf);
-      const look = { at: timeOf(at), changedAt, announced, missed, channelId: channel };
+      const look = { at: timeOf(at), changedAt, hasSpoken, announced, missed, channelId: channel };
       state = afterLook(kind, state, look, usual);
       return nextLook(kind, state, { ...usual, isActive }, uniform).intervalMs / 1000;
     },
@@ -109,11 +110,11 @@ export function oracle(world: World, price: number, push: Push | null): Policy {
   const pushPrior = { loss: push?.loss ?? 0.01, deathsPerDay: push?.deathsPerDay ?? 0 };
   return {
     name: "oracle",
-    next: ({ at, changes, announced, missed, channel }) => {
+    next: ({ at, changes, channel, ...told }) => {
       bursts.take(at, changes);
       const seconds = at - last;
       last = at;
-      trust = looked(withChannel(trust, channel), { seconds, announced, missed }, pushPrior);
+      trust = looked(withChannel(trust, channel), { seconds, ...told }, pushPrior);
       // It has nothing to learn.
       trust = { ...trust, told: 0, lost: 0, deaths: 0, days: 0, silent: 0 };
       const limit = trust.id !== null && trust.alive > 0.5 ? 6 * 3_600 : 3_600;

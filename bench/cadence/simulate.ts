@@ -48,7 +48,7 @@ export function simulate(
   // Messages on their way, the next first; changes come in order, and so nearly do their messages.
   const messages: number[] = [];
   let pending: number[] = [];
-  let lastTold = -1;
+  let [lastTold, lookedAt] = [-1, 0];
   let [seen, told, visit] = [0, 0, 0];
   let [due, noticedDue] = [0, Infinity];
   for (;;) {
@@ -101,9 +101,12 @@ export function simulate(
     const isTold = (change: number) => isPushed || change <= lastTold;
     const announced = since.filter(isTold).length;
     const missed = since.filter((change) => !isTold(change) && change < at - lateSeconds).length;
+    const hasSpoken = channel !== null && lastTold > Math.max(opened, lookedAt);
+    lookedAt = at;
     const interval = policy.next({
       at,
       changes,
+      hasSpoken,
       announced,
       missed,
       channel: channel?.id ?? null,

@@ -87,6 +87,7 @@ describe("the cadence", () => {
             const look = {
               at: at(1),
               changedAt: shares.map(at),
+              hasSpoken: false,
               announced: 0,
               missed: 0,
               channelId: null,
@@ -115,7 +116,13 @@ describe("the cadence", () => {
     const state = rememberedCadence({ intensity: { ...earlier, changes }, channel: known });
     const perDay = levelPerDay("drive", state.intensity);
     assert.ok(Math.abs(perDay / levelPerDay("drive", intensity) - 1) < 1e-9);
-    const look = { at: new Date(intensity.at + 60_000), announced: 0, missed: 0, channelId: null };
+    const look = {
+      at: new Date(intensity.at + 60_000),
+      hasSpoken: false,
+      announced: 0,
+      missed: 0,
+      channelId: null,
+    };
     const after = afterLook("drive", state, { ...look, changedAt: [look.at] }, usual);
     assert.deepEqual(Object.keys(after.intensity).sort(), Object.keys(intensity).sort());
     assert.deepEqual(after.channel, { ...channel, silent });
@@ -187,8 +194,9 @@ describe("the cadence", () => {
         for (let day = 0; !isChannelDead({ channel: trust }) && day < 3.5; ) {
           const quiet = daysUntil(2);
           day += quiet;
-          const announced = day < diesAt ? 1 : 0;
-          trust = looked(trust, { seconds: quiet * 86_400, announced, missed: 1 - announced });
+          const hasSpoken = day < diesAt;
+          const [announced, missed] = hasSpoken ? [1, 0] : [0, 1];
+          trust = looked(trust, { seconds: quiet * 86_400, hasSpoken, announced, missed });
         }
       }
       const found = frailty(trust).deathRate * 86_400;
@@ -243,7 +251,14 @@ describe("the cadence", () => {
             const changedAt: Date[] = [];
             for (; change <= now; change += exponential(random, perDay))
               changedAt.push(new Date(change));
-            const look = { at: new Date(now), changedAt, announced: 0, missed: 0, channelId: null };
+            const look = {
+              at: new Date(now),
+              changedAt,
+              hasSpoken: false,
+              announced: 0,
+              missed: 0,
+              channelId: null,
+            };
             state = afterLook(kind, state, look, usual);
           }
           // What is remembered is worth some twenty days: so many changes, and as much chance in their number.
@@ -272,7 +287,14 @@ describe("the cadence", () => {
           let state = initialCadence(new Date(start));
           const look = (now: number, changedAt: Date[], announced: number) => {
             const missed = changedAt.length - announced;
-            const found = { at: new Date(now), changedAt, announced, missed, channelId: "a" };
+            const found = {
+              at: new Date(now),
+              changedAt,
+              hasSpoken: announced > 0,
+              announced,
+              missed,
+              channelId: "a",
+            };
             state = afterLook(kind, state, found, circumstances);
             return nextLook(kind, state, circumstances, random);
           };
@@ -300,7 +322,14 @@ describe("the cadence", () => {
           const renewed = afterLook(
             kind,
             state,
-            { at: due.dueAt, changedAt: [], announced: 0, missed: 0, channelId: "b" },
+            {
+              at: due.dueAt,
+              changedAt: [],
+              hasSpoken: false,
+              announced: 0,
+              missed: 0,
+              channelId: "b",
+            },
             circumstances,
           );
           assert.ok(!isChannelDead(renewed), "another channel begins anew");

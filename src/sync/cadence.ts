@@ -25,11 +25,12 @@ export type CadenceState = { intensity: Intensity; channel: ChannelTrust };
 
 /**
  * What one look showed. `announced` of its changes were told of by push, `missed` were not and should have been; of others,
- * older than the channel or just made, nobody can say.
+ * older than the channel or just made, nobody can say. Push may also have spoken of what was found before.
  */
 export type Look = {
   at: Date;
   changedAt: Date[];
+  hasSpoken: boolean;
   announced: number;
   missed: number;
   channelId: string | null;
@@ -112,12 +113,12 @@ export function afterLook(
   const now = Math.max(look.at.getTime(), state.intensity.at);
   const changedAt = look.changedAt.map((at) => at.getTime()).sort((one, other) => one - other);
   const seconds = (now - state.intensity.at) / 1000;
-  const { announced, missed, channelId } = look;
+  const { hasSpoken, announced, missed, channelId } = look;
   // What was told of, the channel told that is there now.
   const channel = withChannel(state.channel, channelId);
   return {
     intensity: watched(kind, state.intensity, { now, changedAt }, { offsetMs, week }),
-    channel: looked(channel, { seconds, announced, missed }, push),
+    channel: looked(channel, { seconds, hasSpoken, announced, missed }, push),
   };
 }
 

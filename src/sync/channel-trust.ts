@@ -113,19 +113,19 @@ export function frailty(
 }
 
 /**
- * What a look teaches: changes that were announced, and changes that were not. A channel that spoke lived until then;
- * each change that it did not tell of makes its death likelier (Bayes).
+ * What a look teaches: changes that were announced, and changes that were not. A channel that spoke lived until then,
+ * whatever it spoke of; each change that it did not tell of makes its death likelier (Bayes).
  */
 export function looked(
   trust: ChannelTrust,
-  seen: { seconds: number; announced: number; missed: number },
+  seen: { seconds: number; hasSpoken: boolean; announced: number; missed: number },
   prior: PushPrior = usualPushPrior,
 ): ChannelTrust {
   if (trust.id === null) return trust;
   const { loss, deathRate } = frailty(trust, prior);
-  const { seconds, announced, missed } = seen;
+  const { seconds, hasSpoken, announced, missed } = seen;
   const survival = Math.exp(-deathRate * seconds);
-  const before = announced > 0 ? Math.max(trust.alive, livesForSure) : trust.alive * survival;
+  const before = hasSpoken ? Math.max(trust.alive, livesForSure) : trust.alive * survival;
   const likelihood = loss ** missed;
   const alive = (before * likelihood) / (before * likelihood + (1 - before));
   const silent = trust.silent + seconds / 86_400;
@@ -134,7 +134,7 @@ export function looked(
     alive: clamp(alive),
     told: trust.told + announced,
     lost: trust.lost + missed * alive,
-    ...(announced > 0
+    ...(hasSpoken
       ? { days: trust.days + silent, silent: 0, untold: missed }
       : { silent, untold: trust.untold + missed }),
   };

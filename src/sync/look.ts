@@ -44,6 +44,7 @@ export async function lookAgain(
     {
       at: now,
       changedAt: newsAt,
+      hasSpoken: watch.hasSpoken,
       announced: watch.announced,
       missed: watch.missed,
       channelId: watch.watch?.id ?? null,

@@ -81,7 +81,14 @@ describe("what push tells of", () => {
         state = afterLook(
           "calendar",
           state,
-          { at, changedAt: pending, announced, missed: 0, channelId: "a" },
+          {
+            at,
+            changedAt: pending,
+            hasSpoken: announced > 0,
+            announced,
+            missed: 0,
+            channelId: "a",
+          },
           usual,
         );
         [pending, dueAt, looks] = [[], Number.POSITIVE_INFINITY, looks + 1];

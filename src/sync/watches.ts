@@ -331,11 +331,12 @@ export async function stopUnknownChannel(
 }
 
 /**
- * What a run shows about the feed's watch, null without one: how many of its news were told of, and how many should have been
- * and were not.
+ * What a run shows about the feed's watch, null without one: whether it has spoken since the last run, and how many of the
+ * news it told of, and how many it should have told of and did not.
  */
 export type WatchJudgement = {
   watch: { id: string; missed: number } | null;
+  hasSpoken: boolean;
   announced: number;
   missed: number;
 };
@@ -355,10 +356,11 @@ export async function judgeWatch(
     .where("expires_at", ">", app.clock.now())
     .orderBy("opened_at", "desc")
     .executeTakeFirst();
-  if (!watch) return { watch: null, announced: 0, missed: 0 };
-  if (run.reason === "push") return { watch, announced: newsAt.length, missed: 0 };
+  if (!watch) return { watch: null, hasSpoken: false, announced: 0, missed: 0 };
+  if (run.reason === "push") return { watch, hasSpoken: true, announced: newsAt.length, missed: 0 };
   const openedMs = watch.opened_at?.getTime() ?? 0;
   const notifiedMs = watch.last_notified_at?.getTime() ?? 0;
+  const hasSpoken = notifiedMs > (feed.last_success_at?.getTime() ?? 0);
   const lateFromMs = run.startedAt.getTime() - lateMs;
   // What was there before the channel proves nothing, and neither does what Google may tell of yet.
   const since = newsAt.map((at) => at.getTime()).filter((ms) => ms > openedMs);
@@ -371,7 +373,12 @@ export async function judgeWatch(
       .where("id", "=", watch.id)
       .execute();
   }
-  return { watch: { id: watch.id, missed: watch.missed + missed }, announced, missed };
+  return {
+    watch: { id: watch.id, missed: watch.missed + missed },
+    hasSpoken,
+    announced,
+    missed,
+  };
 }
 
 /** Calls for another watch where there should be one and is none, and where there is too little trust in this one. */

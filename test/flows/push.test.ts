@@ -184,6 +184,26 @@ describe("push", () => {
     assert.deepEqual([only!.id, only!.missed, only!.state, others], [first, 4, "open", []]);
   });
 
+  test("that tells of nothing new still shows that the channel lives", async () => {
+    await using story = await pushed();
+    const { t } = story;
+    const aliveOf = async () => {
+      const { rows } = await sql<{ alive: number }>`
+        select (cadence->'channel'->>'alive')::float8 as alive from feeds where resource = ${ana}`.execute(
+        t.app.db,
+      );
+      return rows[0]!.alive;
+    };
+    t.clock.advance(hourMs);
+    await t.idle();
+    await sql`update feeds set cadence = jsonb_set(cadence, '{channel,alive}', '0.5')`.execute(
+      t.app.db,
+    );
+    await notify(t, headersOf(t));
+    await t.idle();
+    assert.ok((await aliveOf()) > 0.99);
+  });
+
   test("that never comes has channels replaced ever more seldom, and is polled for", async () => {
     await using story = await pushed();
     const { t, visitor } = story;
