@@ -357,15 +357,16 @@ export async function judgeWatch(
     .orderBy("opened_at", "desc")
     .executeTakeFirst();
   if (!watch) return { watch: null, hasSpoken: false, announced: 0, missed: 0 };
-  if (run.reason === "push") return { watch, hasSpoken: true, announced: newsAt.length, missed: 0 };
+  const isPush = run.reason === "push";
   const openedMs = watch.opened_at?.getTime() ?? 0;
   const notifiedMs = watch.last_notified_at?.getTime() ?? 0;
-  const hasSpoken = notifiedMs > (feed.last_success_at?.getTime() ?? 0);
   const lateFromMs = run.startedAt.getTime() - lateMs;
   // What was there before the channel proves nothing, and neither does what Google may tell of yet.
   const since = newsAt.map((at) => at.getTime()).filter((ms) => ms > openedMs);
-  const announced = since.filter((ms) => ms <= notifiedMs).length;
-  const missed = since.filter((ms) => ms > notifiedMs && ms < lateFromMs).length;
+  const isLate = (ms: number) => ms > notifiedMs && ms < lateFromMs;
+  const missed = isPush ? 0 : since.filter(isLate).length;
+  const announced = isPush ? newsAt.length : since.filter((ms) => ms <= notifiedMs).length;
+  const hasSpoken = announced > 0 || notifiedMs > (feed.last_success_at?.getTime() ?? 0);
   if (missed > 0) {
     await tx
       .updateTable("watches")
@@ -373,12 +374,8 @@ export async function judgeWatch(
       .where("id", "=", watch.id)
       .execute();
   }
-  return {
-    watch: { id: watch.id, missed: watch.missed + missed },
-    hasSpoken,
-    announced,
-    missed,
-  };
+  const judged = { id: watch.id, missed: watch.missed + missed };
+  return { watch: judged, hasSpoken, announced, missed };
 }
 
 /** Calls for another watch where there should be one and is none, and where there is too little trust in this one. */
