@@ -75,14 +75,14 @@ function lifeOf({ deaths, days, fatalSilence, silent, untold, alive }: ChannelTr
   };
 }
 
-// The likeliest rate, and what was assumed beforehand. What was lived of a silence in which a channel died depends on the
-// rate itself (the mean of an exponential distribution that is cut off at its end; Dempster, Laird and Rubin 1977).
+// The likeliest rate, and what was assumed beforehand. How much of a silence a channel lived in which it died follows from
+// the rate itself (Dempster, Laird and Rubin 1977), silences being taken to vary as those between events at a steady rate.
 function deathsPerDayOf({ deaths, days, fatalSilence }: Life, assumed: number): number {
   const silence = fatalSilence / Math.max(deaths, 1e-9);
   let perDay = assumed;
   for (let step = 0; step < 8; step += 1) {
     const ratio = perDay * silence;
-    const lived = ratio < 1e-3 ? silence / 2 : 1 / perDay - silence / Math.expm1(ratio);
+    const lived = (2 * silence) / (ratio + 2 + Math.sqrt(ratio ** 2 + 4));
     perDay = (assumed * priorDays + deaths) / (priorDays + days + deaths * lived);
   }
   return perDay;
