@@ -116,7 +116,7 @@ export function oracle(world: World, price: number, push: Push | null): Policy {
       last = at;
       trust = looked(withChannel(trust, channel), { seconds, ...told }, pushPrior);
       // It has nothing to learn.
-      trust = { ...trust, told: 0, lost: 0, deaths: 0, days: 0, silent: 0 };
+      trust = { ...noChannel, id: trust.id, alive: trust.alive };
       const limit = trust.id !== null && trust.alive > 0.5 ? 6 * 3_600 : 3_600;
       const ahead = outlookOf(world, at, bursts.after(at, []));
       return Math.max(bestInterval(ahead, trust, { price, pushPrior, limit }), 5);

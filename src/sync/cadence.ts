@@ -5,6 +5,7 @@ import {
   noChannel,
   type PushPrior,
   pushPriorOf,
+  rememberedChannel,
   usualPushPrior,
   withChannel,
 } from "./channel-trust.ts";
@@ -88,7 +89,7 @@ export function initialCadence(at: Date): CadenceState {
 /** What a row remembers of its feed, also one that an earlier version wrote, which did not know all of it. */
 export function rememberedCadence(row: unknown): CadenceState {
   const { intensity, channel } = row as CadenceState;
-  return { intensity: rememberedIntensity(intensity), channel: { ...noChannel, ...channel } };
+  return { intensity: rememberedIntensity(intensity), channel: rememberedChannel(channel) };
 }
 
 /** What feeds of one kind have shown together, for those that have shown little. */
@@ -112,10 +113,10 @@ export function afterLook(
   const { push, week } = prior;
   const now = Math.max(look.at.getTime(), state.intensity.at);
   const changedAt = look.changedAt.map((at) => at.getTime()).sort((one, other) => one - other);
-  const seconds = (now - state.intensity.at) / 1000;
   const { hasSpoken, announced, missed, channelId } = look;
-  // What was told of, the channel told that is there now.
+  // What was told of, the channel told that is there now. One that is new has not been here since the last look.
   const channel = withChannel(state.channel, channelId);
+  const seconds = channel === state.channel ? (now - state.intensity.at) / 1000 : 0;
   return {
     intensity: watched(kind, state.intensity, { now, changedAt }, { offsetMs, week }),
     channel: looked(channel, { seconds, hasSpoken, announced, missed }, push),

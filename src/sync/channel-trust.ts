@@ -24,25 +24,39 @@ export const usualPushPrior: PushPrior = { loss: 0.02, deathsPerDay: 1 / 30 };
 // However little is noticed: a lost message that another one follows, and a death just before a renewal, are not.
 const leastPushPrior: PushPrior = { loss: 0.01, deathsPerDay: 1 / 60 };
 
-/** What channels of one kind show together: half of what is usual, or more. */
+/** What channels of one kind show together: half of what is usual, or more. None of them counts for much more than others. */
 export function pushPriorOf(channels: readonly ChannelTrust[]): PushPrior {
-  const sum = (of: (channel: Life & ChannelTrust) => number) =>
-    channels.reduce((total, channel) => total + of({ ...channel, ...lifeOf(channel) }), 0);
+  const shown = channels.map(settled).map(bounded);
+  const sum = (of: (channel: Shown) => number) =>
+    shown.reduce((total, channel) => total + of(channel), 0);
   const messages = 100;
   const lost = sum((channel) => channel.lost);
   const told = sum((channel) => channel.told);
-  const shown = {
+  const life = {
     deaths: sum(({ deaths }) => deaths),
     days: sum(({ days }) => days),
     fatalSilence: sum(({ fatalSilence }) => fatalSilence),
   };
   const loss = (usualPushPrior.loss * messages + lost) / (messages + told + lost);
+  const deathsPerDay = deathsPerDayOf(life, usualPushPrior.deathsPerDay);
   return {
     loss: Math.max(loss, leastPushPrior.loss),
-    deathsPerDay: Math.max(
-      deathsPerDayOf(shown, usualPushPrior.deathsPerDay),
-      leastPushPrior.deathsPerDay,
-    ),
+    deathsPerDay: Math.max(deathsPerDay, leastPushPrior.deathsPerDay),
+  };
+}
+
+// What one feed's channels are heard for, of what they have shown.
+const most = { messages: 100, days: 30, deaths: 10 };
+
+function bounded({ told, lost, deaths, days, fatalSilence }: Shown): Shown {
+  const ofMessages = Math.min(1, most.messages / (told + lost));
+  const ofLife = Math.min(1, most.days / (days + fatalSilence), most.deaths / deaths);
+  return {
+    told: told * ofMessages,
+    lost: lost * ofMessages,
+    deaths: deaths * ofLife,
+    days: days * ofLife,
+    fatalSilence: fatalSilence * ofLife,
   };
 }
 
@@ -63,12 +77,24 @@ export const noChannel: ChannelTrust = {
   untold: 0,
 };
 
-type Life = Pick<ChannelTrust, "deaths" | "days" | "fatalSilence">;
+/** What was remembered, by whichever version: one counted deaths as far as they were believed, while nobody knew yet. */
+export function rememberedChannel(row: Omit<ChannelTrust, "untold"> | ChannelTrust): ChannelTrust {
+  const isSettled = "untold" in row || row.id === null;
+  const deaths = isSettled ? row.deaths : Math.max(0, row.deaths - (1 - row.alive));
+  return { ...noChannel, ...row, deaths };
+}
 
-// A silence shows nothing until there was something to tell of; then it counts by how likely it is that the channel lives.
-function lifeOf({ deaths, days, fatalSilence, silent, untold, alive }: ChannelTrust): Life {
-  if (untold === 0) return { deaths, days, fatalSilence };
+type Life = Pick<ChannelTrust, "deaths" | "days" | "fatalSilence">;
+type Shown = Life & Pick<ChannelTrust, "told" | "lost">;
+
+// A silence shows nothing until there was something to tell of. Then it counts by how likely it is that the channel lives, and
+// lost what it did not tell of, or has died.
+function settled(trust: ChannelTrust): Shown {
+  const { told, lost, deaths, days, fatalSilence, silent, untold, alive } = trust;
+  if (untold === 0) return { told, lost, deaths, days, fatalSilence };
   return {
+    told,
+    lost: lost + untold * alive,
     deaths: deaths + 1 - alive,
     days: days + silent * alive,
     fatalSilence: fatalSilence + silent * (1 - alive),
@@ -95,7 +121,7 @@ export function withChannel(trust: ChannelTrust, id: string | null): ChannelTrus
     ...trust,
     id,
     alive: id === null ? 0 : livesForSure,
-    ...lifeOf(trust),
+    ...settled(trust),
     silent: 0,
     untold: 0,
   };
@@ -106,9 +132,9 @@ export function frailty(
   trust: ChannelTrust,
   prior: PushPrior = usualPushPrior,
 ): { loss: number; deathRate: number } {
-  const loss =
-    (prior.loss * priorMessages + trust.lost) / (priorMessages + trust.told + trust.lost);
-  const perDay = deathsPerDayOf(lifeOf(trust), prior.deathsPerDay);
+  const { told, lost, ...life } = settled(trust);
+  const loss = (prior.loss * priorMessages + lost) / (priorMessages + told + lost);
+  const perDay = deathsPerDayOf(life, prior.deathsPerDay);
   return { loss: Math.min(Math.max(loss, leastPushPrior.loss), 0.9), deathRate: perDay / 86_400 };
 }
 
@@ -133,9 +159,9 @@ export function looked(
     ...trust,
     alive: clamp(alive),
     told: trust.told + announced,
-    lost: trust.lost + missed * alive,
+    // Who speaks again was alive all along, and only lost what it did not tell of.
     ...(hasSpoken
-      ? { days: trust.days + silent, silent: 0, untold: missed }
+      ? { lost: trust.lost + trust.untold, days: trust.days + silent, silent: 0, untold: missed }
       : { silent, untold: trust.untold + missed }),
   };
 }

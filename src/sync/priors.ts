@@ -23,8 +23,8 @@ export async function findPrior(db: Db | Tx, kind: FeedKind): Promise<Prior> {
 }
 
 /**
- * Learns from some two thousand feeds, whichever they are, what push is worth and which week people keep. Once an hour,
- * whichever process comes first. Returns for how many kinds it was time.
+ * Learns from some two thousand feeds, whichever they are, what push is worth and which week people keep; a person counts
+ * once for each kind. Once an hour, whichever process comes first. Returns for how many kinds it was time.
  */
 export async function learnPriors(app: Pick<App, "db" | "clock">): Promise<number> {
   const now = app.clock.now();
@@ -41,10 +41,13 @@ export async function learnPriors(app: Pick<App, "db" | "clock">): Promise<numbe
     if (due.length === 0) return 0;
     const from = randomUUID();
     const { rows } = await sql<{ kind: FeedKind; cadence: unknown }>`
-      (select kind, cadence from feeds where id >= ${from} and cadence is not null order by id limit ${sample})
-      union all
-      (select kind, cadence from feeds where id < ${from} and cadence is not null order by id limit ${sample})
-      limit ${sample}
+      with some_feeds as (
+        (select user_id, kind, cadence from feeds where id >= ${from} and cadence is not null order by id limit ${sample})
+        union all
+        (select user_id, kind, cadence from feeds where id < ${from} and cadence is not null order by id limit ${sample})
+        limit ${sample}
+      )
+      select distinct on (user_id, kind) kind, cadence from some_feeds
     `.execute(tx);
     const ofKinds = Map.groupBy(rows, ({ kind }) => kind);
     for (const { kind } of due) {

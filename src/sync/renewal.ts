@@ -2,7 +2,9 @@ import { inParallel } from "../lib/parallel.ts";
 import { type Feed, type FeedKind, findFeed } from "./feeds.ts";
 import { pushedKinds } from "./sources.ts";
 import type { SyncApp } from "./sync.ts";
-import { believedChannel, isDoubted, openWatch } from "./watches.ts";
+import { believedChannel, isDoubted, openWatch, patienceWith } from "./watches.ts";
+
+const hourMs = 60 * 60_000;
 
 type Wish = Parameters<typeof openWatch>[1];
 /** What became of one watch, in the old functions' words. */
@@ -52,7 +54,6 @@ export async function listFreshWatches(
 export async function repairWatches(app: SyncApp): Promise<Renewed> {
   if (!app.config.pushUrl) return openAll(app, []);
   const now = app.clock.now();
-  const hourAgo = new Date(now.getTime() - 60 * 60_000);
   const feeds = await app.db
     .selectFrom("feeds")
     .leftJoin("watches", (join) =>
@@ -63,6 +64,7 @@ export async function repairWatches(app: SyncApp): Promise<Renewed> {
     )
     .select([
       "feeds.id",
+      "feeds.kind",
       "watches.id as watch_id",
       "watches.missed",
       "watches.confirmed_at",
@@ -75,15 +77,16 @@ export async function repairWatches(app: SyncApp): Promise<Renewed> {
     .where("feeds.is_push_wanted", "=", true)
     .where("feeds.last_success_at", "is not", null)
     .execute();
-  const broken = feeds.flatMap(
-    ({ id, watch_id, missed, channel, confirmed_at, opened_at }): Wish[] => {
-      if (watch_id === null) return [{ feedId: id, reason: "missing" }];
-      if (isDoubted({ id: watch_id, missed: missed ?? 0, channel }))
-        return [{ feedId: id, reason: "missed" }];
-      const isSilent = confirmed_at === null && opened_at !== null && opened_at < hourAgo;
-      return isSilent ? [{ feedId: id, reason: "silent" }] : [];
-    },
-  );
+  const broken: Wish[] = [];
+  for (const { id, kind, watch_id, missed, channel, confirmed_at, opened_at } of feeds) {
+    const ageMs = now.getTime() - (opened_at?.getTime() ?? 0);
+    if (watch_id === null) broken.push({ feedId: id, reason: "missing" });
+    else if (isDoubted({ id: watch_id, missed: missed ?? 0, channel })) {
+      if (ageMs >= (await patienceWith(app.db, { id, kind })))
+        broken.push({ feedId: id, reason: "missed" });
+    } else if (confirmed_at === null && ageMs > hourMs)
+      broken.push({ feedId: id, reason: "silent" });
+  }
   return openAll(app, broken);
 }
 

@@ -284,7 +284,7 @@ async function endInSuccess(
   );
   await recordRun(tx, run, { ...end, finishedAt: now, outcome: "succeeded", error: null });
   await enqueue(app, tx, [
-    ...watchJobs(app, run.feed, watch, look.cadence),
+    ...watchJobs(app, run.feed, watch, look.cadence ?? run.feed.cadence),
     ...(await nextInLine(tx, run.feed.connection_id)),
     ...(isWantedAgain ? [syncJob(run.feed.id, "push")] : []),
   ]);

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { sql } from "kysely";
 import { openGoogleAccess } from "../accounts/google-access.ts";
 import type { App } from "../app.ts";
-import type { Tx } from "../db/connection.ts";
+import type { Db, Tx } from "../db/connection.ts";
 import { ProviderError } from "../lib/errors.ts";
 import { digest, randomToken } from "../lib/secrets.ts";
 import type { JobPayload } from "../queue/catalog.ts";
@@ -22,7 +22,7 @@ const lateMs = minuteMs;
 // Of what has no cadence to judge by, a watch that missed as many changes is replaced.
 const missesAllowed = 3;
 // How old a watch is at least that is replaced for what it missed, and how many of its like make that longer.
-const patienceMs = 15 * minuteMs;
+const shortestPatienceMs = 15 * minuteMs;
 const patienceGrowsFor = 3;
 
 type WatchReason = JobPayload<"watches.open">["reason"];
@@ -91,7 +91,7 @@ async function beginWatch(
       .where("feed_id", "=", feed.id)
       .where("state", "in", ["opening", "open"])
       .execute();
-    const patience = reason === "missed" ? await patienceWith(tx, feed.id) : 0;
+    const patience = reason === "missed" ? await patienceWith(tx, feed) : 0;
     const ageOf = (at: Date | null) => now.getTime() - (at?.getTime() ?? 0);
     const isServed = watches.some(
       (watch) =>
@@ -117,31 +117,35 @@ async function beginWatch(
   });
 }
 
-/** What a feed's cadence believes of its channel, null while there is none. */
-export const believedChannel =
-  sql<ChannelTrust | null>`nullif(feeds.cadence->'channel', 'null'::jsonb)`.as("channel");
+/** What a feed's cadence believes of its channel, null where nothing is known of the feed. */
+export const believedChannel = sql<ChannelTrust | null>`feeds.cadence->'channel'`.as("channel");
 
 type Missing = { id: string; missed: number; channel: ChannelTrust | null };
 
 /** Whether a watch is to be replaced for what it did not tell of. */
 export function isDoubted({ id, missed, channel }: Missing): boolean {
-  return channel ? channel.id === id && isChannelDead({ channel }) : missed >= missesAllowed;
+  return channel?.id === id ? isChannelDead({ channel }) : missed >= missesAllowed;
 }
 
-// A quarter of an hour, and four times as long after each that was replaced without having told of anything.
-async function patienceWith(tx: Tx, feedId: string): Promise<number> {
-  const latest = await tx
+/**
+ * Milliseconds for which a watch is kept, however much it is doubted: a quarter of an hour, and four times as long after each
+ * before it that was replaced without having told of anything.
+ */
+export async function patienceWith(db: Db | Tx, feed: Pick<Feed, "id" | "kind">): Promise<number> {
+  // Gmail speaks of a mailbox as soon as it is watched (the Gmail API's push guide).
+  const greetings = sourceOf(feed.kind).channel.isSole ? 1 : 0;
+  const latest = await db
     .selectFrom("watches")
     .select(["state", "delivered", "close_reason"])
-    .where("feed_id", "=", feedId)
+    .where("feed_id", "=", feed.id)
     .where("state", "in", ["open", "closing", "closed"])
     .orderBy("requested_at", "desc")
     .limit(patienceGrowsFor + 1)
     .execute();
   const isSilent = ({ state, delivered, close_reason }: (typeof latest)[number]) =>
-    delivered === 0 && (state === "open" || close_reason === "missed");
+    delivered <= greetings && (state === "open" || close_reason === "missed");
   const silent = latest.findIndex((watch) => !isSilent(watch));
-  return patienceMs * 4 ** Math.max(0, (silent === -1 ? latest.length : silent) - 1);
+  return shortestPatienceMs * 4 ** Math.max(0, (silent === -1 ? latest.length : silent) - 1);
 }
 
 type Watch = Missing & { renew_at: Date | null; confirmed_at: Date | null };
@@ -335,7 +339,7 @@ export async function stopUnknownChannel(
  * news it told of, and how many it should have told of and did not.
  */
 export type WatchJudgement = {
-  watch: { id: string; missed: number } | null;
+  watch: { id: string; opened_at: Date | null; missed: number } | null;
   hasSpoken: boolean;
   announced: number;
   missed: number;
@@ -365,8 +369,8 @@ export async function judgeWatch(
   const since = newsAt.map((at) => at.getTime()).filter((ms) => ms > openedMs);
   const isLate = (ms: number) => ms > notifiedMs && ms < lateFromMs;
   const missed = isPush ? 0 : since.filter(isLate).length;
-  const announced = isPush ? newsAt.length : since.filter((ms) => ms <= notifiedMs).length;
-  const hasSpoken = announced > 0 || notifiedMs > (feed.last_success_at?.getTime() ?? 0);
+  const announced = isPush ? since.length : since.filter((ms) => ms <= notifiedMs).length;
+  const hasSpoken = notifiedMs > (feed.last_success_at?.getTime() ?? 0);
   if (missed > 0) {
     await tx
       .updateTable("watches")
@@ -374,7 +378,7 @@ export async function judgeWatch(
       .where("id", "=", watch.id)
       .execute();
   }
-  const judged = { id: watch.id, missed: watch.missed + missed };
+  const judged = { ...watch, missed: watch.missed + missed };
   return { watch: judged, hasSpoken, announced, missed };
 }
 
@@ -386,8 +390,12 @@ export function watchJobs(
   cadence: unknown,
 ): NewJob[] {
   const channel = cadence ? rememberedCadence(cadence).channel : null;
-  if (watch) return isDoubted({ ...watch, channel }) ? [openJob(feed.id, "missed")] : [];
-  const isDue = (feed.watch_due_at?.getTime() ?? 0) <= app.clock.now().getTime();
+  const now = app.clock.now().getTime();
+  if (watch) {
+    const isYoung = now - (watch.opened_at?.getTime() ?? 0) < shortestPatienceMs;
+    return !isYoung && isDoubted({ ...watch, channel }) ? [openJob(feed.id, "missed")] : [];
+  }
+  const isDue = (feed.watch_due_at?.getTime() ?? 0) <= now;
   return isPushed(app, feed) && isDue ? [openJob(feed.id, "missing")] : [];
 }
 
