@@ -106,22 +106,24 @@ export function product(
 export function oracle(world: World, price: number, push: Push | null): Policy {
   const bursts = excitationOf(world);
   let last = 0;
-  let trust: ChannelTrust = noChannel;
+  let [trust, untold]: [ChannelTrust, number] = [noChannel, 0];
   const pushPrior = { loss: push?.loss ?? 0.01, deathsPerDay: push?.deathsPerDay ?? 0 };
   return {
     name: "oracle",
     next: ({ at, changes, channel, ...told }) => {
       bursts.take(at, changes);
-      const seconds = at - last;
+      const isNew = channel !== trust.id;
+      const seconds = isNew ? 0 : at - last;
       last = at;
       trust = looked(withChannel(trust, channel), { seconds, ...told }, pushPrior);
+      untold = told.missed + (told.hasSpoken || isNew ? 0 : untold);
       // It has nothing to learn.
       trust = { ...noChannel, id: trust.id, alive: trust.alive };
       const limit = trust.id !== null && trust.alive > 0.5 ? 6 * 3_600 : 3_600;
       const ahead = outlookOf(world, at, bursts.after(at, []));
       return Math.max(bestInterval(ahead, trust, { price, pushPrior, limit }), 5);
     },
-    doubtsChannel: () => trust.id !== null && trust.alive < 0.1,
+    doubtsChannel: () => isChannelDead({ channel: { ...trust, untold } }),
     noticed: (toldAt) => {
       const now = toldAt.at(-1) ?? last;
       const ahead = outlookOf(world, now, bursts.after(now, toldAt));

@@ -169,9 +169,12 @@ export function nextLook(
   };
 }
 
-/** Whether push has earned so little trust that its channel should be replaced. */
+/**
+ * Whether the channel of push should be replaced. What it has missed is waited to be sure of: otherwise nobody would learn whether
+ * it lost that or had died. After silence alone another one costs less than to look for hours as if there were none.
+ */
 export function isChannelDead({ channel }: Pick<CadenceState, "channel">): boolean {
-  return channel.id !== null && channel.alive < 0.1;
+  return channel.id !== null && channel.alive < (channel.untold > 0 ? 0.1 : trusted);
 }
 
 /** How lively a feed is, in the older product's three words. */
