@@ -129,22 +129,20 @@ export function isDoubted({ id, missed, channel }: Missing): boolean {
 
 /**
  * Milliseconds for which a watch is kept, however much it is doubted: a quarter of an hour, and four times as long after each
- * before it that was replaced without having told of anything.
+ * before it in a row that had something to tell of and told of nothing.
  */
 export async function patienceWith(db: Db | Tx, feed: Pick<Feed, "id" | "kind">): Promise<number> {
   // Gmail speaks of a mailbox as soon as it is watched (the Gmail API's push guide).
   const greetings = sourceOf(feed.kind).channel.isSole ? 1 : 0;
   const latest = await db
     .selectFrom("watches")
-    .select(["state", "delivered", "close_reason"])
+    .select(["delivered", "missed"])
     .where("feed_id", "=", feed.id)
     .where("state", "in", ["open", "closing", "closed"])
     .orderBy("requested_at", "desc")
     .limit(patienceGrowsFor + 1)
     .execute();
-  const isSilent = ({ state, delivered, close_reason }: (typeof latest)[number]) =>
-    delivered <= greetings && (state === "open" || close_reason === "missed");
-  const silent = latest.findIndex((watch) => !isSilent(watch));
+  const silent = latest.findIndex(({ delivered, missed }) => delivered > greetings || missed === 0);
   return shortestPatienceMs * 4 ** Math.max(0, (silent === -1 ? latest.length : silent) - 1);
 }
 
