@@ -29,7 +29,7 @@ export function pushPriorOf(channels: readonly ChannelTrust[]): PushPrior {
   const shown = channels.map(settled).map(bounded);
   const sum = (of: (channel: Shown) => number) =>
     shown.reduce((total, channel) => total + of(channel), 0);
-  const messages = 100;
+  const [messages, listenedDays] = [100, 3];
   const lost = sum((channel) => channel.lost);
   const told = sum((channel) => channel.told);
   const life = {
@@ -38,7 +38,7 @@ export function pushPriorOf(channels: readonly ChannelTrust[]): PushPrior {
     fatalSilence: sum(({ fatalSilence }) => fatalSilence),
   };
   const loss = (usualPushPrior.loss * messages + lost) / (messages + told + lost);
-  const deathsPerDay = deathsPerDayOf(life, usualPushPrior.deathsPerDay);
+  const deathsPerDay = deathsPerDayOf(life, usualPushPrior.deathsPerDay, listenedDays);
   return {
     loss: Math.max(loss, leastPushPrior.loss),
     deathsPerDay: Math.max(deathsPerDay, leastPushPrior.deathsPerDay),
@@ -101,15 +101,19 @@ function settled(trust: ChannelTrust): Shown {
   };
 }
 
-// The likeliest rate, and what was assumed beforehand. How much of a silence a channel lived in which it died follows from
+// The likeliest rate, and what was assumed beforehand, as if it had been seen in so many days. How much of a silence a channel lived in which it died follows from
 // the rate itself (Dempster, Laird and Rubin 1977), silences being taken to vary as those between events at a steady rate.
-function deathsPerDayOf({ deaths, days, fatalSilence }: Life, assumed: number): number {
+function deathsPerDayOf(
+  { deaths, days, fatalSilence }: Life,
+  assumed: number,
+  inDays: number,
+): number {
   const silence = fatalSilence / Math.max(deaths, 1e-9);
   let perDay = assumed;
   for (let step = 0; step < 8; step += 1) {
     const ratio = perDay * silence;
     const lived = (2 * silence) / (ratio + 2 + Math.sqrt(ratio ** 2 + 4));
-    perDay = (assumed * priorDays + deaths) / (priorDays + days + deaths * lived);
+    perDay = (assumed * inDays + deaths) / (inDays + days + deaths * lived);
   }
   return perDay;
 }
@@ -134,7 +138,7 @@ export function frailty(
 ): { loss: number; deathRate: number } {
   const { told, lost, ...life } = settled(trust);
   const loss = (prior.loss * priorMessages + lost) / (priorMessages + told + lost);
-  const perDay = deathsPerDayOf(life, prior.deathsPerDay);
+  const perDay = deathsPerDayOf(life, prior.deathsPerDay, priorDays);
   return { loss: Math.min(Math.max(loss, leastPushPrior.loss), 0.9), deathRate: perDay / 86_400 };
 }
 
