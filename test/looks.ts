@@ -42,7 +42,7 @@ export function play(
         hasSpoken: Math.min(announced, changes) > 0,
         announced: Math.min(announced, changes),
         missed: Math.max(0, changes - announced),
-        channelId: hasChannel ? "a" : null,
+        channel: hasChannel ? { id: "a", openedAt: new Date(start) } : null,
       },
       usual,
     );

@@ -20,7 +20,7 @@ export type Seen = {
   hasSpoken: boolean;
   announced: number;
   missed: number;
-  channel: string | null;
+  channel: { id: string; openedAt: number } | null;
   isActive: boolean;
 };
 
@@ -88,7 +88,8 @@ export function product(
     next: ({ at, changes, hasSpoken, announced, missed, channel, isActive }) => {
       usual = { ...known, prior: priorAt(at) };
       const changedAt = changes.map(timeOf);
-      const look = { at: timeOf(at), changedAt, hasSpoken, announced, missed, channelId: channel };
+      const watched = channel && { id: channel.id, openedAt: timeOf(channel.openedAt) };
+      const look = { at: timeOf(at), changedAt, hasSpoken, announced, missed, channel: watched };
       state = afterLook(kind, state, look, usual);
       return nextLook(kind, state, { ...usual, isActive }, uniform).intervalMs / 1000;
     },
@@ -112,10 +113,11 @@ export function oracle(world: World, price: number, push: Push | null): Policy {
     name: "oracle",
     next: ({ at, changes, channel, ...told }) => {
       bursts.take(at, changes);
-      const isNew = channel !== trust.id;
-      const seconds = isNew ? 0 : at - last;
+      const id = channel?.id ?? null;
+      const isNew = id !== trust.id;
+      const seconds = at - Math.max(last, channel?.openedAt ?? 0);
       last = at;
-      trust = looked(withChannel(trust, channel), { seconds, ...told }, pushPrior);
+      trust = looked(withChannel(trust, id), { seconds, ...told }, pushPrior);
       untold = told.missed + (told.hasSpoken || isNew ? 0 : untold);
       // It has nothing to learn.
       trust = { ...noChannel, id: trust.id, alive: trust.alive };

@@ -109,7 +109,7 @@ export function simulate(
       hasSpoken,
       announced,
       missed,
-      channel: channel?.id ?? null,
+      channel,
       isActive,
     });
     due = at + Math.max(interval, 1);

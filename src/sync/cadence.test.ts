@@ -90,7 +90,7 @@ describe("the cadence", () => {
               hasSpoken: false,
               announced: 0,
               missed: 0,
-              channelId: null,
+              channel: null,
             };
             const state = afterLook(kind, before, look, { ...usual, prior });
             return nextLook(kind, state, { ...usual, price, prior }, steady).intervalMs;
@@ -121,7 +121,7 @@ describe("the cadence", () => {
       hasSpoken: false,
       announced: 0,
       missed: 0,
-      channelId: null,
+      channel: null,
     };
     const after = afterLook("drive", state, { ...look, changedAt: [look.at] }, usual);
     assert.deepEqual(Object.keys(after.intensity).sort(), Object.keys(intensity).sort());
@@ -257,7 +257,7 @@ describe("the cadence", () => {
               hasSpoken: false,
               announced: 0,
               missed: 0,
-              channelId: null,
+              channel: null,
             };
             state = afterLook(kind, state, look, usual);
           }
@@ -293,7 +293,7 @@ describe("the cadence", () => {
               hasSpoken: announced > 0,
               announced,
               missed,
-              channelId: "a",
+              channel: { id: "a", openedAt: new Date(start) },
             };
             state = afterLook(kind, state, found, circumstances);
             return nextLook(kind, state, circumstances, random);
@@ -328,7 +328,7 @@ describe("the cadence", () => {
               hasSpoken: false,
               announced: 0,
               missed: 0,
-              channelId: "b",
+              channel: { id: "b", openedAt: due.dueAt },
             },
             circumstances,
           );

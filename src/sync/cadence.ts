@@ -34,7 +34,7 @@ export type Look = {
   hasSpoken: boolean;
   announced: number;
   missed: number;
-  channelId: string | null;
+  channel: { id: string; openedAt: Date } | null;
 };
 
 /** What is assumed of a feed as far as it has not shown it: what its push is worth, and which week it keeps. */
@@ -113,10 +113,11 @@ export function afterLook(
   const { push, week } = prior;
   const now = Math.max(look.at.getTime(), state.intensity.at);
   const changedAt = look.changedAt.map((at) => at.getTime()).sort((one, other) => one - other);
-  const { hasSpoken, announced, missed, channelId } = look;
-  // What was told of, the channel told that is there now. One that is new has not been here since the last look.
-  const channel = withChannel(state.channel, channelId);
-  const seconds = channel === state.channel ? (now - state.intensity.at) / 1000 : 0;
+  const { hasSpoken, announced, missed } = look;
+  // What was told of, the channel told that is there now, since it was opened.
+  const channel = withChannel(state.channel, look.channel?.id ?? null);
+  const since = Math.max(state.intensity.at, look.channel?.openedAt.getTime() ?? 0);
+  const seconds = Math.max(0, now - since) / 1000;
   return {
     intensity: watched(kind, state.intensity, { now, changedAt }, { offsetMs, week }),
     channel: looked(channel, { seconds, hasSpoken, announced, missed }, push),

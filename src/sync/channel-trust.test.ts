@@ -43,18 +43,19 @@ describe("what is believed of a channel", () => {
 
   test("a new channel is not charged with the time before it, nor with what the one before it did not tell of", () => {
     const day = 86_400_000;
-    const look = (days: number, channelId: string, missed = 0) => ({
-      at: new Date(start + days * day),
+    const timeOf = (days: number) => new Date(start + days * day);
+    const look = (days: number, id: string, opened: number, missed = 0) => ({
+      at: timeOf(days),
       changedAt: [],
       hasSpoken: false,
       announced: 0,
       missed,
-      channelId,
+      channel: { id, openedAt: timeOf(opened) },
     });
     let state = initialCadence(new Date(start));
-    for (const each of [look(1, "a"), look(2, "a", 3), look(32, "b")])
+    for (const each of [look(1, "a", 0), look(2, "a", 0, 3), look(32, "b", 31.99)])
       state = afterLook("calendar", state, each, usual);
-    assert.ok(state.channel.alive > 0.999, `${state.channel.alive}`);
+    assert.ok(state.channel.alive > 0.99, `${state.channel.alive}`);
     assert.ok(Math.abs(state.channel.deaths - 1) < 0.01 && state.channel.untold === 0);
   });
 

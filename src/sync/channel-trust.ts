@@ -101,8 +101,9 @@ function settled(trust: ChannelTrust): Shown {
   };
 }
 
-// The likeliest rate, and what was assumed beforehand, as if it had been seen in so many days. How much of a silence a channel lived in which it died follows from
-// the rate itself (Dempster, Laird and Rubin 1977), silences being taken to vary as those between events at a steady rate.
+// The likeliest rate, and what was assumed beforehand, as if it had been seen in so many days. How much of a silence a channel
+// lived in which it died follows from the rate itself (Dempster, Laird and Rubin 1977), silences being taken to vary as those
+// between events at a steady rate.
 function deathsPerDayOf(
   { deaths, days, fatalSilence }: Life,
   assumed: number,

@@ -47,7 +47,7 @@ export async function lookAgain(
       hasSpoken: watch.hasSpoken,
       announced: watch.announced,
       missed: watch.missed,
-      channelId: watch.watch?.id ?? null,
+      channel: watch.watch,
     },
     circumstances,
   );

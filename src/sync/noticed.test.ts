@@ -87,7 +87,7 @@ describe("what push tells of", () => {
             hasSpoken: announced > 0,
             announced,
             missed: 0,
-            channelId: "a",
+            channel: { id: "a", openedAt: new Date(start) },
           },
           usual,
         );

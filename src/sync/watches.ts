@@ -337,7 +337,7 @@ export async function stopUnknownChannel(
  * news it told of, and how many it should have told of and did not.
  */
 export type WatchJudgement = {
-  watch: { id: string; opened_at: Date | null; missed: number } | null;
+  watch: { id: string; openedAt: Date; missed: number } | null;
   hasSpoken: boolean;
   announced: number;
   missed: number;
@@ -360,11 +360,11 @@ export async function judgeWatch(
     .executeTakeFirst();
   if (!watch) return { watch: null, hasSpoken: false, announced: 0, missed: 0 };
   const isPush = run.reason === "push";
-  const openedMs = watch.opened_at?.getTime() ?? 0;
+  const openedAt = watch.opened_at ?? run.startedAt;
   const notifiedMs = watch.last_notified_at?.getTime() ?? 0;
   const lateFromMs = run.startedAt.getTime() - lateMs;
   // What was there before the channel proves nothing, and neither does what Google may tell of yet.
-  const since = newsAt.map((at) => at.getTime()).filter((ms) => ms > openedMs);
+  const since = newsAt.map((at) => at.getTime()).filter((ms) => ms > openedAt.getTime());
   const isLate = (ms: number) => ms > notifiedMs && ms < lateFromMs;
   const missed = isPush ? 0 : since.filter(isLate).length;
   const announced = isPush ? since.length : since.filter((ms) => ms <= notifiedMs).length;
@@ -376,8 +376,12 @@ export async function judgeWatch(
       .where("id", "=", watch.id)
       .execute();
   }
-  const judged = { ...watch, missed: watch.missed + missed };
-  return { watch: judged, hasSpoken, announced, missed };
+  return {
+    watch: { id: watch.id, openedAt, missed: watch.missed + missed },
+    hasSpoken,
+    announced,
+    missed,
+  };
 }
 
 /** Calls for another watch where there should be one and is none, and where there is too little trust in this one. */
@@ -390,7 +394,7 @@ export function watchJobs(
   const channel = cadence ? rememberedCadence(cadence).channel : null;
   const now = app.clock.now().getTime();
   if (watch) {
-    const isYoung = now - (watch.opened_at?.getTime() ?? 0) < shortestPatienceMs;
+    const isYoung = now - watch.openedAt.getTime() < shortestPatienceMs;
     return !isYoung && isDoubted({ ...watch, channel }) ? [openJob(feed.id, "missed")] : [];
   }
   const isDue = (feed.watch_due_at?.getTime() ?? 0) <= now;
