@@ -142,11 +142,11 @@ function besideTheTable(stage: Stage): void {
 }
 
 function show(name: string, outcome: Outcome, more = ""): void {
-  const { looks, waits, days: total } = outcome;
+  const { calls, waits, days: total } = outcome;
   const minutes = (seconds: number) => (seconds / 60).toFixed(2).padStart(6);
   const shares = [0.5, 0.95, 0.99].map((share) => minutes(shareOf(waits, share)));
   console.log(
-    `  ${name.padEnd(24)} ${(looks / total).toFixed(1).padStart(6)} calls a day, ${(looks / waits.length).toFixed(1).padStart(5)} a change; waits, min: mean ${minutes(meanOf(waits))}, median ${shares[0]}, p95 ${shares[1]}, p99 ${shares[2]}${more}`,
+    `  ${name.padEnd(24)} ${(calls / total).toFixed(1).padStart(6)} calls a day, ${(calls / waits.length).toFixed(1).padStart(5)} a change; waits, min: mean ${minutes(meanOf(waits))}, median ${shares[0]}, p95 ${shares[1]}, p99 ${shares[2]}${more}`,
   );
 }
 
@@ -160,7 +160,7 @@ function atTheirWait(stage: Stage): void {
       const { price, outcome } = priceFor(meanOf(theirs.waits), (one) =>
         stage.run(kind, make(one), null),
       );
-      return `${((100 * outcome.looks) / theirs.looks).toFixed(1)} % (price ${price.toFixed(0)})`;
+      return `${((100 * outcome.calls) / theirs.calls).toFixed(1)} % (price ${price.toFixed(0)})`;
     };
     const ours = share((price) => stage.daybook(kind, price, null));
     console.log(
@@ -179,13 +179,13 @@ function besideOldPush(stage: Stage): void {
     const wait = meanOf(theirs.waits);
     const at = (price: number) => stage.ours(kind, price, good);
     const told = (outcome: Outcome) =>
-      `${((100 * outcome.looks * theirs.days) / (outcome.days * theirs.looks)).toFixed(1)} % at ${(meanOf(outcome.waits) / wait).toFixed(2)} times the wait`;
+      `${((100 * outcome.calls * theirs.days) / (outcome.days * theirs.calls)).toFixed(1)} % at ${(meanOf(outcome.waits) / wait).toFixed(2)} times the wait`;
     const { price, outcome } = priceFor(2 * wait, at);
     const best = priceFor(2 * wait, (one) =>
       stage.run(kind, (world) => oracle(world, one, good), good),
     ).outcome;
     console.log(
-      `  ${kind.padEnd(10)} old ${(theirs.looks / theirs.days).toFixed(0)} calls a day, ${wait.toFixed(0)} s; price 20: ${told(at(20))}; price ${price.toFixed(0)}: ${told(outcome)}; oracle: ${told(best)}`,
+      `  ${kind.padEnd(10)} old ${(theirs.calls / theirs.days).toFixed(0)} calls a day, ${wait.toFixed(0)} s; price 20: ${told(at(20))}; price ${price.toFixed(0)}: ${told(outcome)}; oracle: ${told(best)}`,
     );
   }
 }
@@ -259,8 +259,8 @@ function decisions({ worlds }: Stage): void {
 
 function picture({ run, daybook }: Stage): void {
   const point = (make: Making, push: Push | null = null) => {
-    const { looks, waits, days: total } = run("calendar", make, push);
-    return [looks / total, meanOf(waits) / 60] as const;
+    const { calls, waits, days: total } = run("calendar", make, push);
+    return [calls / total, meanOf(waits) / 60] as const;
   };
   const sweep = [10, 20, 40, 60, 120, 300, 600, 1_200];
   const svg = draw("How long a calendar's change waits, by calls", [

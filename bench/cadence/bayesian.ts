@@ -57,7 +57,7 @@ export function bayesian(
   const bursts = excitationOf(world);
   let crowd = Array.from({ length: people }, () => meet(world, population, random));
   let last = 0;
-  // What each person would have had happen, of each whim, weighs what is believed of them.
+  // Each whim of a person, and the person, weigh by how likely they make what happened.
   const learn = (bin: number, likelihood: (rate: number) => number) => {
     for (const person of crowd) {
       const rate = (person.rates[bin] ?? 0) * person.mood;

@@ -1,9 +1,9 @@
 import type { Policy, Push } from "./policies.ts";
 import { openRandom, type Session, type World } from "./world.ts";
 
-/** What a policy did in a world, from a day on: its looks, and how long each change waited for one. */
+/** What a policy did in a world, from a day on: its calls of the provider, and how long each change waited for one. */
 export type Outcome = {
-  looks: number;
+  calls: number;
   waits: number[];
   days: number;
   /** How many looks fell into each minute. */
@@ -17,6 +17,8 @@ const daySeconds = 86_400;
 const lateSeconds = 60;
 const renewSeconds = 3.5 * daySeconds;
 const patienceSeconds = 15 * 60;
+// To open a channel, to look for what came before it listened, and to stop the one before it.
+const callsToReplace = 3;
 // Somebody who was here is taken to be here for so long.
 const activeSeconds = 10 * 60;
 
@@ -91,7 +93,7 @@ export function simulate(
     while ((arrivals[seen] ?? Infinity) <= at) seen += 1;
     const changes = arrivals.slice(first, seen);
     if (at >= from) {
-      outcome.looks += 1;
+      outcome.calls += 1;
       const minute = Math.floor(at / 60);
       outcome.minutes.set(minute, (outcome.minutes.get(minute) ?? 0) + 1);
       outcome.waits.push(...changes.map((change) => at - change));
@@ -116,12 +118,15 @@ export function simulate(
     [pending, noticedDue] = [[], Infinity];
     const isOld = channel !== null && at - channel.openedAt > renewSeconds;
     const isPatient = channel !== null && at - channel.openedAt < patienceSeconds;
-    if (isOld || (policy.doubtsChannel() && !isPatient)) channel = open(at);
+    if (isOld || (policy.doubtsChannel() && !isPatient)) {
+      channel = open(at);
+      if (at >= from) outcome.calls += callsToReplace;
+    }
   }
 }
 
 function emptyOutcome(days: number): Outcome {
-  return { looks: 0, waits: [], days, minutes: new Map(), views: 0, staleViews: 0 };
+  return { calls: 0, waits: [], days, minutes: new Map(), views: 0, staleViews: 0 };
 }
 
 // Which changes are told of and when, should their channel live; and when channels die that are open then.
@@ -188,7 +193,9 @@ export function simulateOldRule(
       return (fate && at <= fate.diesAfter(renewedAt) && fate.messages[index]) || [];
     });
     const looks = [...ticks, ...told].sort((one, other) => one - other);
-    return outcomeOf(world, looks, from, sessions);
+    const outcome = outcomeOf(world, looks, from, sessions);
+    const renewals = push ? Math.floor((days * daySeconds - from) / renewSeconds) : 0;
+    return { ...outcome, calls: outcome.calls + renewals * callsToReplace };
   });
 }
 
@@ -206,7 +213,7 @@ function outcomeOf(
     return looks[next] ?? days * daySeconds;
   });
   const counted = looks.filter((at) => at >= from);
-  outcome.looks = counted.length;
+  outcome.calls = counted.length;
   for (const at of counted) {
     const minute = Math.floor(at / 60);
     outcome.minutes.set(minute, (outcome.minutes.get(minute) ?? 0) + 1);
@@ -239,7 +246,7 @@ export function together(outcomes: Outcome[]): Outcome {
     for (const [minute, looks] of outcome.minutes)
       minutes.set(minute, (minutes.get(minute) ?? 0) + looks);
   return {
-    looks: sum(({ looks }) => looks),
+    calls: sum(({ calls }) => calls),
     waits: outcomes.flatMap(({ waits }) => waits),
     days: sum(({ days }) => days),
     minutes,
@@ -248,9 +255,9 @@ export function together(outcomes: Outcome[]): Outcome {
   };
 }
 
-/** What the looks and the waiting cost, a day. */
-export function costOf({ looks, waits, days }: Outcome, price: number): number {
-  return (price * looks + waits.reduce((sum, wait) => sum + wait, 0)) / days;
+/** What the calls and the waiting cost, a day. */
+export function costOf({ calls, waits, days }: Outcome, price: number): number {
+  return (price * calls + waits.reduce((sum, wait) => sum + wait, 0)) / days;
 }
 
 /** The most looks within one minute. */
