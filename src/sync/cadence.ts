@@ -80,6 +80,8 @@ const boundsMs = { trusted: 6 * 3_600_000, polling: 3_600_000, active: 60_000 };
 // How much more waiting weighs while somebody would notice.
 const activeWeight = 10;
 const trusted = 0.5;
+// How likely a channel that is kept lives at least: after what it missed, and after silence alone.
+const keptWhile = { missed: 0.1, silent: 0.7 };
 
 /** What is assumed of a feed that was never looked at. */
 export function initialCadence(at: Date): CadenceState {
@@ -171,11 +173,12 @@ export function nextLook(
 }
 
 /**
- * Whether the channel of push should be replaced. What it has missed is waited to be sure of: otherwise nobody would learn whether
- * it lost that or had died. After silence alone another one costs less than to look for hours as if there were none.
+ * Whether the channel of push should be replaced. Of one that has missed something it is worth to be sure: otherwise nobody
+ * would learn whether it lost that or had died. After silence alone another one soon costs less, at three calls, than the
+ * looks that make up for doubt.
  */
 export function isChannelDead({ channel }: Pick<CadenceState, "channel">): boolean {
-  return channel.id !== null && channel.alive < (channel.untold > 0 ? 0.1 : trusted);
+  return channel.id !== null && channel.alive < keptWhile[channel.untold > 0 ? "missed" : "silent"];
 }
 
 /** How lively a feed is, in the older product's three words. */
