@@ -3,7 +3,7 @@ import {
   afterLook,
   type CadenceState,
   initialCadence,
-  isChannelDead,
+  isChannelDoubted,
   nextLook,
   noticedAt,
   type Prior,
@@ -93,7 +93,7 @@ export function product(
       state = afterLook(kind, state, look, usual);
       return nextLook(kind, state, { ...usual, isActive }, uniform).intervalMs / 1000;
     },
-    doubtsChannel: () => isChannelDead(state),
+    doubtsChannel: () => isChannelDoubted(state),
     noticed: (toldAt, isActive) =>
       secondOf(noticedAt(kind, state, toldAt.map(timeOf), { ...usual, isActive })),
     state: () => state,
@@ -125,7 +125,7 @@ export function oracle(world: World, price: number, push: Push | null): Policy {
       const ahead = outlookOf(world, at, bursts.after(at, []));
       return Math.max(bestInterval(ahead, trust, { price, pushPrior, limit }), 5);
     },
-    doubtsChannel: () => isChannelDead({ channel: { ...trust, untold } }),
+    doubtsChannel: () => isChannelDoubted({ channel: { ...trust, untold } }),
     noticed: (toldAt) => {
       const now = toldAt.at(-1) ?? last;
       const ahead = outlookOf(world, now, bursts.after(now, toldAt));

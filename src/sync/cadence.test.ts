@@ -7,7 +7,7 @@ import { bestInterval } from "./best-wait.ts";
 import {
   afterLook,
   initialCadence,
-  isChannelDead,
+  isChannelDoubted,
   nextLook,
   nextPrice,
   priorOf,
@@ -156,7 +156,7 @@ describe("the cadence", () => {
     assert.equal(reason.rule, "push_trusted");
     assert.ok(intervalMs > 3_600_000, `${intervalMs / 60_000} minutes`);
     const dead = play("calendar", [...looks(40, 3), ...looks(1, 0)]);
-    assert.ok(isChannelDead(dead));
+    assert.ok(isChannelDoubted(dead));
     assert.ok(nextLook("calendar", dead, usual, steady).intervalMs < 3_600_000);
   });
 
@@ -191,7 +191,7 @@ describe("the cadence", () => {
       for (let channel = 1; channel <= 400; channel += 1) {
         trust = withChannel(trust, String(channel));
         const diesAt = daysUntil(deathsPerDay);
-        for (let day = 0; !isChannelDead({ channel: trust }) && day < 3.5; ) {
+        for (let day = 0; !isChannelDoubted({ channel: trust }) && day < 3.5; ) {
           const quiet = daysUntil(2);
           day += quiet;
           const hasSpoken = day < diesAt;
@@ -308,7 +308,7 @@ describe("the cadence", () => {
             } else due = look(due.dueAt.getTime(), [], 0);
           }
           let missed = 0;
-          while (!isChannelDead(state)) {
+          while (!isChannelDoubted(state)) {
             assert.ok(missed < 4, `${missed} changes were missed`);
             assert.ok(due.intervalMs <= 6 * 3_600_000);
             const now = due.dueAt.getTime();
@@ -332,7 +332,7 @@ describe("the cadence", () => {
             },
             circumstances,
           );
-          assert.ok(!isChannelDead(renewed), "another channel begins anew");
+          assert.ok(!isChannelDoubted(renewed), "another channel begins anew");
         },
       ),
       { numRuns: 40 },

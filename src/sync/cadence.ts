@@ -177,7 +177,7 @@ export function nextLook(
  * would learn whether it lost that or had died. After silence alone another one soon costs less, at three calls, than the
  * looks that make up for doubt.
  */
-export function isChannelDead({ channel }: Pick<CadenceState, "channel">): boolean {
+export function isChannelDoubted({ channel }: Pick<CadenceState, "channel">): boolean {
   return channel.id !== null && channel.alive < keptWhile[channel.untold > 0 ? "missed" : "silent"];
 }
 

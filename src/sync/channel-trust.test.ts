@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { start, usual } from "../../test/looks.ts";
-import { afterLook, initialCadence, isChannelDead, rememberedCadence } from "./cadence.ts";
+import { afterLook, initialCadence, isChannelDoubted, rememberedCadence } from "./cadence.ts";
 import {
   type ChannelTrust,
   frailty,
@@ -35,7 +35,7 @@ describe("what is believed of a channel", () => {
     let neverTold = noChannel;
     for (let channel = 0; channel < 50; channel += 1) {
       neverTold = withChannel(neverTold, String(channel));
-      while (!isChannelDead({ channel: neverTold })) neverTold = looked(neverTold, untold);
+      while (!isChannelDoubted({ channel: neverTold })) neverTold = looked(neverTold, untold);
     }
     assert.ok(frailty(neverTold).loss < 0.2, `${frailty(neverTold).loss} are lost`);
     assert.ok(deathsPerDay(neverTold) > 1);

@@ -7,7 +7,7 @@ import { ProviderError } from "../lib/errors.ts";
 import { digest, randomToken } from "../lib/secrets.ts";
 import type { JobPayload } from "../queue/catalog.ts";
 import { enqueue, type NewJob } from "../queue/queue.ts";
-import { isChannelDead, rememberedCadence } from "./cadence.ts";
+import { isChannelDoubted, rememberedCadence } from "./cadence.ts";
 import type { ChannelTrust } from "./channel-trust.ts";
 import { closeJob } from "./closing.ts";
 import { type Feed, findFeed, lockFeed, syncJob } from "./feeds.ts";
@@ -124,7 +124,7 @@ type Missing = { id: string; missed: number; channel: ChannelTrust | null };
 
 /** Whether a watch is to be replaced for what it did not tell of. */
 export function isDoubted({ id, missed, channel }: Missing): boolean {
-  return channel?.id === id ? isChannelDead({ channel }) : missed >= missesAllowed;
+  return channel?.id === id ? isChannelDoubted({ channel }) : missed >= missesAllowed;
 }
 
 /**
