@@ -540,6 +540,7 @@ export type Tables = {
     loss: number;
     deaths_per_day: number;
     week: number[];
+    burst_speed: Generated<number>;
     feeds: number;
     learnt_at: Date;
   };

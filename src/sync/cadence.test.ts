@@ -12,10 +12,10 @@ import {
   nextPrice,
   priorOf,
   rememberedCadence,
+  usualPrior,
 } from "./cadence.ts";
 import { frailty, looked, noChannel, usualPushPrior, withChannel } from "./channel-trust.ts";
 import { levelPerDay, outlook } from "./intensity.ts";
-import { usualWeek } from "./week.ts";
 
 const dayMs = 86_400_000;
 const nothing = { changes: 0, announced: 0, hasChannel: false };
@@ -107,13 +107,17 @@ describe("the cadence", () => {
     );
   });
 
-  test("goes on from what an earlier version remembered, which counted all changes alike", () => {
+  test("goes on from what an earlier version remembered, which counted all changes alike and knew one speed of bursts", () => {
     const looks = Array.from({ length: 40 }, () => ({ ...nothing, afterS: 3_600, changes: 2 }));
     const { intensity, channel } = play("drive", looks);
-    const { total, latest, ...earlier } = intensity;
+    const { total, latest, excitations, likelihoods, ...earlier } = intensity;
     const changes = intensity.changes.map((count) => (count * total) / sumOf(intensity.changes));
     const { silent, ...known } = channel;
-    const state = rememberedCadence({ intensity: { ...earlier, changes }, channel: known });
+    const state = rememberedCadence({
+      intensity: { ...earlier, changes, excitation: 0.001 },
+      channel: known,
+    });
+    assert.equal(state.intensity.excitations[2], 0.001);
     const perDay = levelPerDay("drive", state.intensity);
     assert.ok(Math.abs(perDay / levelPerDay("drive", intensity) - 1) < 1e-9);
     const look = {
@@ -127,6 +131,32 @@ describe("the cadence", () => {
     assert.deepEqual(Object.keys(after.intensity).sort(), Object.keys(intensity).sort());
     assert.deepEqual(after.channel, { ...channel, silent });
     assert.ok(nextLook("drive", after, usual, steady).intervalMs < 3_600_000);
+  });
+
+  test("learns from all feeds how fast changes follow each other", () => {
+    const burstsOf = (gapS: number) => {
+      const gaps = Array.from({ length: 6 }, () => ({ ...nothing, afterS: gapS, changes: 1 }));
+      const night = { ...nothing, afterS: 86_400 };
+      return Array.from({ length: 10 }, () =>
+        play(
+          "drive",
+          Array(8)
+            .fill([...gaps, night])
+            .flat(),
+        ),
+      );
+    };
+    const [fast, usually, slow] = [15, 240, 1_500].map((gapS) => priorOf("drive", burstsOf(gapS)));
+    assert.equal(fast?.speed, 4);
+    assert.equal(usually?.speed, 1);
+    assert.ok(slow && slow.speed < 1);
+    const after = play("drive", [
+      { ...nothing, afterS: 86_400 },
+      { ...nothing, afterS: 20, changes: 3 },
+    ]);
+    const waitWith = (prior = usualPrior) =>
+      nextLook("drive", after, { ...usual, prior }, steady).intervalMs;
+    assert.ok(waitWith({ ...usualPrior, speed: 4 }) < waitWith());
   });
 
   test("finds the rate of a feed, and follows the square-root law for a steady one", () => {
@@ -219,7 +249,7 @@ describe("the cadence", () => {
     const ahead = outlook(
       "calendar",
       play("calendar", [{ afterS: 90_000, changes: 7, announced: 0, hasChannel: false }]).intensity,
-      { offsetMs: 3_600_000, week: usualWeek },
+      { offsetMs: 3_600_000, ...usualPrior },
     );
     let before = 0;
     for (let u = 0; u < 30 * 3600; u += 97) {

@@ -11,15 +11,16 @@ import {
 } from "./channel-trust.ts";
 import {
   beginIntensity,
+  type Common,
+  commonOf,
   type FeedKind,
   type Intensity,
   levelPerDay,
   outlook,
   rememberedIntensity,
+  usualCommon,
   watched,
-  weekOf,
 } from "./intensity.ts";
-import { usualWeek, type Week } from "./week.ts";
 
 /** What is remembered of a feed: plain JSON, under 2 kB. */
 export type CadenceState = { intensity: Intensity; channel: ChannelTrust };
@@ -37,8 +38,8 @@ export type Look = {
   channel: { id: string; openedAt: Date } | null;
 };
 
-/** What is assumed of a feed as far as it has not shown it: what its push is worth, and which week it keeps. */
-export type Prior = { push: PushPrior; week: Week };
+/** What is assumed of a feed as far as it has not shown it: what its push is worth, which week it keeps, how fast bursts are. */
+export type Prior = Common & { push: PushPrior };
 
 /** What weighs besides what the feed does. */
 export type Circumstances = {
@@ -73,7 +74,7 @@ export type Reason = {
 };
 
 /** What is assumed before any feed has shown anything. */
-export const usualPrior: Prior = { push: usualPushPrior, week: usualWeek };
+export const usualPrior: Prior = { push: usualPushPrior, ...usualCommon };
 
 const lowerBoundMs = 5_000;
 const boundsMs = { trusted: 6 * 3_600_000, polling: 3_600_000, active: 60_000 };
@@ -98,7 +99,7 @@ export function rememberedCadence(row: unknown): CadenceState {
 export function priorOf(kind: FeedKind, feeds: readonly CadenceState[]): Prior {
   return {
     push: pushPriorOf(feeds.map(({ channel }) => channel)),
-    week: weekOf(
+    ...commonOf(
       kind,
       feeds.map(({ intensity }) => intensity),
     ),
@@ -112,7 +113,6 @@ export function afterLook(
   look: Look,
   { offsetMs, prior = usualPrior }: Pick<Circumstances, "offsetMs" | "prior">,
 ): CadenceState {
-  const { push, week } = prior;
   const now = Math.max(look.at.getTime(), state.intensity.at);
   const changedAt = look.changedAt.map((at) => at.getTime()).sort((one, other) => one - other);
   const { hasSpoken, announced, missed } = look;
@@ -121,8 +121,8 @@ export function afterLook(
   const since = Math.max(state.intensity.at, look.channel?.openedAt.getTime() ?? 0);
   const seconds = Math.max(0, now - since) / 1000;
   return {
-    intensity: watched(kind, state.intensity, { now, changedAt }, { offsetMs, week }),
-    channel: looked(channel, { seconds, hasSpoken, announced, missed }, push),
+    intensity: watched(kind, state.intensity, { now, changedAt }, { offsetMs, ...prior }),
+    channel: looked(channel, { seconds, hasSpoken, announced, missed }, prior.push),
   };
 }
 
@@ -142,7 +142,7 @@ export function nextLook(
   const isTrusted = state.channel.id !== null && state.channel.alive > trusted;
   const upperBoundMs = isActive ? boundsMs.active : isTrusted ? boundsMs.trusted : boundsMs.polling;
   const price = circumstances.price / (isActive || isPressing ? activeWeight : 1);
-  const ahead = outlook(kind, state.intensity, { offsetMs, week });
+  const ahead = outlook(kind, state.intensity, { offsetMs, ...prior });
   const wishedMs =
     1000 *
     bestInterval(ahead, state.channel, { price, pushPrior: push, limit: upperBoundMs / 1000 });
@@ -215,7 +215,7 @@ export function noticedAt(
   toldAt: readonly Date[],
   { offsetMs, price, isActive, isPressing, prior = usualPrior }: Circumstances,
 ): Date {
-  const clocks = { offsetMs, week: prior.week };
+  const clocks = { offsetMs, ...prior };
   const changedAt = toldAt.map((at) => at.getTime());
   const now = changedAt.at(-1) ?? state.intensity.at;
   const lookedAt = state.intensity.at;

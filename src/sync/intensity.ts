@@ -15,14 +15,19 @@ export type Intensity = {
   /** The last hours, bursts evened out, against what was expected of them. */
   seen: number;
   expected: number;
-  /** What the latest changes add, in changes a second, at `at`. */
-  excitation: number;
+  /** For each speed that bursts may have: what the latest changes add, in changes a second, at `at`. */
+  excitations: number[];
+  /** How likely each of these speeds makes what was seen, by logarithm, the likeliest 0. */
+  likelihoods: number[];
   /** The end of what was watched, in milliseconds since 1970. */
   at: number;
 };
 
-/** How far the user's clocks are ahead of UTC, and the week that feeds of this kind keep. */
-export type Clocks = { offsetMs: number; week: Week };
+/** What feeds of a kind have in common: which week they keep, and how much faster than usual changes follow each other. */
+export type Common = { week: Week; speed: number };
+
+/** How far the user's clocks are ahead of UTC, and what is known of feeds of this kind. */
+export type Clocks = Common & { offsetMs: number };
 
 /** The changes to come: how many until `u` seconds from now, and how many a second then. */
 export type Outlook = { until(u: number): number; perSecond(u: number): number };
@@ -44,6 +49,12 @@ const decayPerSecond: Record<FeedKind, number> = {
   drive: 1 / 300,
   attendee: 1 / 300,
 };
+// How fast bursts may be, against the above, and how many times as likely the usual is taken to be.
+const speeds = [0.25, 0.5, 1, 2, 4];
+const usualSpeed = speeds.indexOf(1);
+const usualIsLikelier = 1_000;
+// So many changes of a feed are heard for how fast bursts of its kind are.
+const mostChangesHeard = 100;
 const halfLifeHours = 14 * hoursPerDay;
 const moodHalfLifeHours = 3;
 // How much is assumed before it is seen: one change that nothing else brought about, with all that follows one on average.
@@ -71,16 +82,20 @@ export function beginIntensity(at: number): Intensity {
     latest: { hour: 0, changes: 0 },
     seen: 0,
     expected: 0,
-    excitation: 0,
+    excitations: speeds.map(() => 0),
+    likelihoods: speeds.map(() => 0),
     at,
   };
 }
 
-/** What was remembered, by whichever version: one counted all changes alike, and summed up those of the hours. */
+/** What was remembered, by whichever version: one counted all changes alike, and knew one speed of bursts. */
 export function rememberedIntensity(
-  row: Partial<Intensity> & Pick<Intensity, "changes" | "at">,
+  row: Partial<Intensity & { excitation: number }> & Pick<Intensity, "changes" | "at">,
 ): Intensity {
-  return { ...beginIntensity(row.at), total: sum(row.changes), ...row };
+  const begun = beginIntensity(row.at);
+  const { excitation = 0, ...rest } = row;
+  const excitations = speeds.map((speed) => excitation * speed);
+  return { ...begun, total: sum(row.changes), excitations, ...rest };
 }
 
 /** Changes a day, over the whole week. */
@@ -88,10 +103,25 @@ export function levelPerDay(kind: FeedKind, state: Intensity, week: Week = usual
   return levelPerHour(kind, state, week) * hoursPerDay;
 }
 
-/** The week that feeds of a kind keep, as far as they have shown it. */
-export function weekOf(kind: FeedKind, feeds: readonly Intensity[]): Week {
+/** What is assumed before any feed has shown anything. */
+export const usualCommon: Common = { week: usualWeek, speed: 1 };
+
+/** What feeds of a kind have in common, as far as they have shown it. */
+export function commonOf(kind: FeedKind, feeds: readonly Intensity[]): Common {
   const shown = feeds.map((feed) => ({ ...feed, level: levelPerHour(kind, feed, usualWeek) }));
-  return sharedWeek(shown, priorWeight[kind]);
+  return { week: sharedWeek(shown, priorWeight[kind]), speed: likeliestSpeed(feeds) };
+}
+
+// A feed does not choose its own: one more change could then mean a later look.
+function likeliestSpeed(feeds: readonly Intensity[]): number {
+  const likelihoodOf = (index: number) =>
+    feeds.reduce(
+      (sum, { likelihoods, total }) =>
+        sum + (likelihoods[index] ?? 0) * Math.min(1, mostChangesHeard / total),
+      index === usualSpeed ? Math.log(usualIsLikelier) : 0,
+    );
+  const found = speeds.map((_, index) => likelihoodOf(index));
+  return speeds[found.indexOf(Math.max(...found))] ?? 1;
 }
 
 // Changes an hour in an hour of the week, by level and habit, without mood or bursts.
@@ -144,7 +174,7 @@ export function watched(
     latest,
     seen: rounded(state.seen * moodFade + sum(counts.map(({ count }) => count))),
     expected: rounded(state.expected * moodFade + expected),
-    excitation: excitationAt(kind, state, changedAt, now),
+    ...followed(kind, state, { changedAt, now, fade, usual, offsetMs }),
     at: now,
   };
 }
@@ -173,14 +203,44 @@ function evenedOut(
   return { counts, latest: { hour, changes: shown.get(hour) ?? 0 } };
 }
 
-function excitationAt(kind: FeedKind, state: Intensity, changedAt: number[], now: number): number {
-  const decay = decayPerSecond[kind];
-  const jump = followUps[kind] * decay;
-  const since = (from: number) => Math.exp((-decay * Math.max(0, now - from)) / 1000);
-  return changedAt.reduce(
-    (total, at) => total + jump * since(at),
-    state.excitation * since(state.at),
-  );
+// Each change is likely by what comes by itself and by what those before it add, which for all speeds is the same in number.
+function followed(
+  kind: FeedKind,
+  state: Intensity,
+  seen: {
+    changedAt: number[];
+    now: number;
+    fade: number;
+    usual: (bin: number) => number;
+    offsetMs: number;
+  },
+): Pick<Intensity, "excitations" | "likelihoods"> {
+  const { changedAt, now, fade, usual, offsetMs } = seen;
+  const alone = changedAt.map((at) => (usual(binOf(at, offsetMs)) * (1 - followUps[kind])) / 3600);
+  const bySpeed = speeds.map((speed, index) => {
+    const decay = decayPerSecond[kind] * speed;
+    const jump = followUps[kind] * decay;
+    let [excitation, last] = [state.excitations[index] ?? 0, state.at];
+    let likelihood = (state.likelihoods[index] ?? 0) * fade;
+    const wait = (until: number) => {
+      const before = excitation;
+      excitation *= Math.exp((-decay * Math.max(0, until - last)) / 1000);
+      likelihood -= (before - excitation) / decay;
+      last = Math.max(last, until);
+    };
+    for (const [change, at] of changedAt.entries()) {
+      wait(at);
+      likelihood += Math.log((alone[change] ?? 0) + excitation);
+      excitation += jump * Math.exp((-decay * (last - at)) / 1000);
+    }
+    wait(now);
+    return { excitation, likelihood };
+  });
+  const most = Math.max(...bySpeed.map(({ likelihood }) => likelihood));
+  return {
+    excitations: bySpeed.map(({ excitation }) => excitation),
+    likelihoods: bySpeed.map(({ likelihood }) => rounded(likelihood - most)),
+  };
 }
 
 /**
@@ -188,15 +248,16 @@ function excitationAt(kind: FeedKind, state: Intensity, changedAt: number[], now
  * since part of what comes in an hour follows something that has not come yet. One more change, now or in any hour of
  * the week, never means that less is to come.
  */
-export function outlook(kind: FeedKind, state: Intensity, { offsetMs, week }: Clocks): Outlook {
+export function outlook(kind: FeedKind, state: Intensity, clocks: Clocks): Outlook {
+  const { offsetMs, week, speed } = clocks;
   const weight = priorWeight[kind];
   const mood = (weight + state.seen) / (weight + state.expected);
   const usual = habits(kind, state, week);
   const toNextHour = hourMs - ((((state.at + offsetMs) % hourMs) + hourMs) % hourMs);
   return hourly({
     followUps: followUps[kind],
-    decay: decayPerSecond[kind],
-    excitation: state.excitation,
+    decay: decayPerSecond[kind] * speed,
+    excitation: state.excitations[speeds.indexOf(speed)] ?? 0,
     firstHour: toNextHour / 1000,
     rateAfter: (seconds) => (usual(binOf(state.at + seconds * 1000 + 1, offsetMs)) * mood) / 3600,
   });

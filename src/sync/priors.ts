@@ -15,16 +15,17 @@ const sample = 2_000;
 export async function findPrior(db: Db | Tx, kind: FeedKind): Promise<Prior> {
   const row = await db
     .selectFrom("feed_priors")
-    .select(["loss", "deaths_per_day", "week"])
+    .select(["loss", "deaths_per_day", "week", "burst_speed"])
     .where("kind", "=", kind)
     .executeTakeFirst();
   if (!row) return usualPrior;
-  return { push: { loss: row.loss, deathsPerDay: row.deaths_per_day }, week: row.week };
+  const { loss, deaths_per_day: deathsPerDay, week, burst_speed: speed } = row;
+  return { push: { loss, deathsPerDay }, week, speed };
 }
 
 /**
- * Learns from some two thousand feeds, whichever they are, what push is worth and which week people keep; a person counts
- * once for each kind. Once an hour, whichever process comes first. Returns for how many kinds it was time.
+ * Learns from some two thousand feeds, whichever they are, what push is worth, which week people keep and how fast bursts
+ * are; a person counts once for each kind. Once an hour, whichever process comes first. Returns for how many kinds it was time.
  */
 export async function learnPriors(app: Pick<App, "db" | "clock">): Promise<number> {
   const now = app.clock.now();
@@ -53,13 +54,14 @@ export async function learnPriors(app: Pick<App, "db" | "clock">): Promise<numbe
     for (const { kind } of due) {
       const feeds = ofKinds.get(kind)?.map(({ cadence }) => rememberedCadence(cadence));
       if (!feeds) continue;
-      const { push, week } = priorOf(kind, feeds);
+      const { push, week, speed } = priorOf(kind, feeds);
       await tx
         .updateTable("feed_priors")
         .set({
           loss: push.loss,
           deaths_per_day: push.deathsPerDay,
           week: [...week],
+          burst_speed: speed,
           feeds: feeds.length,
         })
         .where("kind", "=", kind)

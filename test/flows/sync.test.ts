@@ -231,10 +231,15 @@ describe("everything of a user at once", () => {
     assert.equal(after.feeds, 2);
     assert.ok(after.loss > 0.1 && after.deaths_per_day > 0.5, JSON.stringify(after));
     assert.ok(after.week[3]! > 2 * before.week[3]!, JSON.stringify(after.week));
-    const { push, week } = await findPrior(t.app.db, "drive");
+    const { push, week, speed } = await findPrior(t.app.db, "drive");
     assert.deepEqual(
-      { loss: push.loss, deaths_per_day: push.deathsPerDay, week },
-      { loss: after.loss, deaths_per_day: after.deaths_per_day, week: after.week },
+      { loss: push.loss, deaths_per_day: push.deathsPerDay, week, burst_speed: speed },
+      {
+        loss: after.loss,
+        deaths_per_day: after.deaths_per_day,
+        week: after.week,
+        burst_speed: after.burst_speed,
+      },
     );
   });
 
