@@ -33,12 +33,12 @@ import {
 
 // `npm run bench:cadence`: the product's own rule for when to look next beside fixed schedules, the old rule, exponential
 // back-off, and an oracle that knows each feed's true intensity. Costs are ratios to the oracle's. BENCH_USERS, BENCH_DAYS,
-// BENCH_SEEDS ("1,2") and BENCH_POPULATIONS ("usual,quiet,busy") change what is played.
+// BENCH_SEEDS ("1,2") and BENCH_POPULATIONS ("usual,quiet,busy,swift") change what is played.
 
 const users = Number(process.env.BENCH_USERS ?? 20);
 const days = Number(process.env.BENCH_DAYS ?? 28);
 const seeds = (process.env.BENCH_SEEDS ?? "1").split(",").map(Number);
-const names = (process.env.BENCH_POPULATIONS ?? "usual,quiet,busy").split(
+const names = (process.env.BENCH_POPULATIONS ?? "usual,quiet,busy,swift").split(
   ",",
 ) as (keyof typeof populations)[];
 const prices = [10, 60, 300];

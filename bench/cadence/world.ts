@@ -60,7 +60,8 @@ const usual: Population = {
   courses: 8,
 };
 
-// The others are told nothing of by the measurements: few changes and many days off, and many changes of all moods.
+// The others are told nothing of by the measurements: few changes and many days off, many changes of all moods, and bursts that
+// are over five times as fast.
 export const populations = {
   usual,
   quiet: {
@@ -80,6 +81,7 @@ export const populations = {
     moodSigma: { calendar: 0.6, gmail: 0.6, drive: 0.6 },
     courses: 4,
   },
+  swift: { ...usual, decay: { calendar: 1 / 60, gmail: 1 / 100, drive: 1 / 60 }, courses: 4 },
 } satisfies Record<string, Population>;
 
 export type SimulatedKind = keyof Population["medianPerDay"] & FeedKind;
