@@ -1,5 +1,6 @@
 -- What all feeds of a kind show together: what their push is worth, which week people keep, in 24 hours of a weekday and 24 of
--- a weekend day, and how much faster than usual changes follow each other. It takes the place of push_priors, which processes of the version before still use.
+-- a weekend day, and how much faster than usual changes follow each other. It takes the place of push_priors, which processes
+-- of the version before still use.
 create table feed_priors (
   kind text primary key,
   loss double precision not null check (loss between 0 and 1),
