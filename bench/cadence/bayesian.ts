@@ -1,13 +1,15 @@
 import { bestInterval } from "../../src/sync/best-wait.ts";
 import { noChannel, usualPushPrior } from "../../src/sync/channel-trust.ts";
 import { binOf } from "../../src/sync/week.ts";
-import { excitationOf, outlookOf, type Policy } from "./policies.ts";
+import type { Policy } from "./policies.ts";
 import {
   drawMood,
   epochMs,
+  excitationOf,
   hoursOf,
   meanMoodOf,
   openRandom,
+  outlookOf,
   type Population,
   type Random,
   type World,

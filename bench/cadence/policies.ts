@@ -10,8 +10,7 @@ import {
   usualPrior,
 } from "../../src/sync/cadence.ts";
 import { type ChannelTrust, looked, noChannel, withChannel } from "../../src/sync/channel-trust.ts";
-import { hourly, type Outlook } from "../../src/sync/intensity.ts";
-import { epochMs, openRandom, type World } from "./world.ts";
+import { epochMs, excitationOf, openRandom, outlookOf, type World } from "./world.ts";
 
 /** What a look at second `at` found: when the changes came, and how many push had told of, or should have. */
 export type Seen = {
@@ -133,38 +132,4 @@ export function oracle(world: World, price: number, push: Push | null): Policy {
       return now + noticeWait(ahead, pending, price);
     },
   };
-}
-
-/** What the latest changes add to the rate. */
-export function excitationOf({ decay, followUps }: Pick<World, "decay" | "followUps">): {
-  after(at: number, changes: number[]): number;
-  take(at: number, changes: number[]): void;
-} {
-  let [excitation, last] = [0, 0];
-  const after = (at: number, changes: number[]) =>
-    changes.reduce(
-      (sum, change) => sum + followUps * decay * Math.exp(-decay * (at - change)),
-      excitation * Math.exp(-decay * (at - last)),
-    );
-  return {
-    after,
-    take: (at, changes) => {
-      [excitation, last] = [after(at, changes), at];
-    },
-  };
-}
-
-/** What is to come from second `from` on, by the true rate or by what is taken for it. */
-export function outlookOf(
-  { followUps, decay, rateAt }: Pick<World, "followUps" | "decay" | "rateAt">,
-  from: number,
-  excitation: number,
-): Outlook {
-  return hourly({
-    followUps,
-    decay,
-    excitation,
-    firstHour: (Math.floor(from / 3600) + 1) * 3600 - from,
-    rateAfter: (seconds) => rateAt(from + seconds + 1e-3),
-  });
 }

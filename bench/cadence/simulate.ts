@@ -1,10 +1,13 @@
+import type { Outlook } from "../../src/sync/intensity.ts";
 import type { Policy, Push } from "./policies.ts";
-import { openRandom, type Session, type World } from "./world.ts";
+import { excitationOf, openRandom, outlookOf, type Session, type World } from "./world.ts";
 
 /** What a policy did in a world, from a day on: its calls of the provider, and how long each change waited for one. */
 export type Outcome = {
   calls: number;
   waits: number[];
+  /** The seconds that all changes waited; without push, those that were to be expected by the true rate: less is chance then. */
+  waiting: number;
   days: number;
   /** How many looks fell into each minute. */
   minutes: Map<number, number>;
@@ -53,6 +56,8 @@ export function simulate(
   let [lastTold, lookedAt] = [-1, 0];
   let [seen, told, visit] = [0, 0, 0];
   let [due, noticedDue] = [0, Infinity];
+  const bursts = excitationOf(world);
+  let ahead = outlookOf(world, 0, 0);
   for (;;) {
     const planned = Math.min(due, noticedDue);
     const isHorizon = () =>
@@ -96,8 +101,12 @@ export function simulate(
       outcome.calls += 1;
       const minute = Math.floor(at / 60);
       outcome.minutes.set(minute, (outcome.minutes.get(minute) ?? 0) + 1);
-      outcome.waits.push(...changes.map((change) => at - change));
+      const waits = changes.map((change) => at - change);
+      outcome.waits.push(...waits);
+      outcome.waiting += push ? sumOf(waits) : waitingIn(ahead, at - lookedAt);
     }
+    bursts.take(at, changes);
+    ahead = outlookOf(world, at, bursts.after(at, []));
     const opened = channel?.openedAt ?? at;
     const since = channel ? changes.filter((change) => change > opened) : [];
     const isTold = (change: number) => isPushed || change <= lastTold;
@@ -125,8 +134,19 @@ export function simulate(
   }
 }
 
+// How long changes that are to come are expected to wait in all, to so many seconds from now.
+function waitingIn(ahead: Outlook, seconds: number): number {
+  let waiting = 0;
+  for (let at = 0; at < seconds; ) {
+    const step = Math.min(4 + at / 16, 300, seconds - at);
+    waiting += ((ahead.until(at) + ahead.until(at + step)) / 2) * step;
+    at += step;
+  }
+  return waiting;
+}
+
 function emptyOutcome(days: number): Outcome {
-  return { calls: 0, waits: [], days, minutes: new Map(), views: 0, staleViews: 0 };
+  return { calls: 0, waits: [], waiting: 0, days, minutes: new Map(), views: 0, staleViews: 0 };
 }
 
 // Which changes are told of and when, should their channel live; and when channels die that are open then.
@@ -219,6 +239,7 @@ function outcomeOf(
     outcome.minutes.set(minute, (outcome.minutes.get(minute) ?? 0) + 1);
   }
   outcome.waits = arrivals.flatMap((at, index) => (at < from ? [] : [(foundAt[index] ?? at) - at]));
+  outcome.waiting = sumOf(outcome.waits);
   for (const { at } of visitsOf(sessions).filter((visit) => visit.at >= from)) {
     outcome.views += 1;
     const latest = lastAtOrBefore(arrivals, at);
@@ -248,6 +269,7 @@ export function together(outcomes: Outcome[]): Outcome {
   return {
     calls: sum(({ calls }) => calls),
     waits: outcomes.flatMap(({ waits }) => waits),
+    waiting: sum(({ waiting }) => waiting),
     days: sum(({ days }) => days),
     minutes,
     views: sum(({ views }) => views),
@@ -256,8 +278,8 @@ export function together(outcomes: Outcome[]): Outcome {
 }
 
 /** What the calls and the waiting cost, a day. */
-export function costOf({ calls, waits, days }: Outcome, price: number): number {
-  return (price * calls + waits.reduce((sum, wait) => sum + wait, 0)) / days;
+export function costOf({ calls, waiting, days }: Outcome, price: number): number {
+  return (price * calls + waiting) / days;
 }
 
 /** The most looks within one minute. */
@@ -271,5 +293,9 @@ export function shareOf(waits: number[], share: number): number {
 }
 
 export function meanOf(values: number[]): number {
-  return values.length === 0 ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length;
+  return values.length === 0 ? 0 : sumOf(values) / values.length;
+}
+
+function sumOf(values: number[]): number {
+  return values.reduce((sum, value) => sum + value, 0);
 }

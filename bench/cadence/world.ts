@@ -1,4 +1,4 @@
-import type { FeedKind } from "../../src/sync/intensity.ts";
+import { type FeedKind, hourly, type Outlook } from "../../src/sync/intensity.ts";
 import { binOf } from "../../src/sync/week.ts";
 
 /** Numbers that look random and are the same for the same seed. */
@@ -180,6 +180,40 @@ export function steadyWorld(perDay: number, seed: number, days: number): World {
     followUps: 0,
     decay: 1 / 300,
   };
+}
+
+/** What the latest changes add to the rate. */
+export function excitationOf({ decay, followUps }: Pick<World, "decay" | "followUps">): {
+  after(at: number, changes: number[]): number;
+  take(at: number, changes: number[]): void;
+} {
+  let [excitation, last] = [0, 0];
+  const after = (at: number, changes: number[]) =>
+    changes.reduce(
+      (sum, change) => sum + followUps * decay * Math.exp(-decay * (at - change)),
+      excitation * Math.exp(-decay * (at - last)),
+    );
+  return {
+    after,
+    take: (at, changes) => {
+      [excitation, last] = [after(at, changes), at];
+    },
+  };
+}
+
+/** What is to come from second `from` on, by the true rate or by what is taken for it. */
+export function outlookOf(
+  { followUps, decay, rateAt }: Pick<World, "followUps" | "decay" | "rateAt">,
+  from: number,
+  excitation: number,
+): Outlook {
+  return hourly({
+    followUps,
+    decay,
+    excitation,
+    firstHour: (Math.floor(from / 3600) + 1) * 3600 - from,
+    rateAfter: (seconds) => rateAt(from + seconds + 1e-3),
+  });
 }
 
 // The normal distribution's quantile, by bisection of its distribution function (Abramowitz and Stegun, 7.1.26).
