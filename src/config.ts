@@ -89,6 +89,12 @@ export const variables = z.object({
     .email()
     .optional()
     .describe("The assistant's address, such as ai@example.com; people get ai+name@example.com."),
+  PREFERRED_MEETING_LINK: z
+    .enum(["structured", "text"])
+    .default("structured")
+    .describe(
+      "Which link counts where Google has added Meet and the text leads elsewhere: structured (Google's) or text.",
+    ),
   MASTER_ATTENDEE_API_KEY: text
     .optional()
     .describe("The key of the Attendee API, which sends bots to meetings."),
@@ -370,6 +376,7 @@ function configOf(given: Variables) {
       },
     },
     virtualEmailAddress: given.VIRTUAL_EMAIL_ADDRESS?.toLowerCase() ?? null,
+    preferredLink: given.PREFERRED_MEETING_LINK,
     attendee: {
       apiKey: hidden(given.MASTER_ATTENDEE_API_KEY),
       apiUrl: given.ATTENDEE_API_URL ?? null,

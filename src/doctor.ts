@@ -107,7 +107,8 @@ async function examineSeals(app: App, findings: Finding[]): Promise<void> {
     findings.push({ ok: false, subject: "tokens", text });
     return;
   }
-  const progress = old > 0 ? `; ${old} still carry the previous key and are being resealed` : "";
+  const done = app.config.keyring.previous.length > 0 ? "; ENCRYPTION_KEY_PREVIOUS can go" : "";
+  const progress = old > 0 ? `; ${old} still carry the previous key and are being resealed` : done;
   findings.push({ ok: true, subject: "tokens", text: `${total} connections, sealed${progress}` });
 }
 

@@ -85,7 +85,7 @@ program
 program
   .command("doctor")
   .description(
-    "check configuration, database, queue, Google and public URL, and say how to mend them",
+    "check configuration, database, queue, providers and public URL, and say how to mend them",
   )
   .action(async () => {
     const findings = await examine(process.env);

@@ -1,11 +1,11 @@
 import fc from "fast-check";
 import { afterLook, type CadenceState, initialCadence } from "../src/sync/cadence.ts";
-import type { FeedKind } from "../src/sync/intensity.ts";
+import type { LearntKind } from "../src/sync/intensity.ts";
 
 /** When what is played begins: a Monday morning. */
 export const start = Date.parse("2026-11-02T09:00:00Z");
 export const usual = { offsetMs: 0, price: 60, isActive: false, isPressing: false };
-export const kinds: FeedKind[] = ["calendar", "gmail", "drive"];
+export const kinds: LearntKind[] = ["calendar", "gmail", "drive"];
 /** In place of chance. */
 export const steady = () => 0.5;
 
@@ -22,7 +22,7 @@ export const Looks = fc.array(
 
 /** What is known of a feed after some looks; what changed in between did so evenly. */
 export function play(
-  kind: FeedKind,
+  kind: LearntKind,
   looks: { afterS: number; changes: number; announced: number; hasChannel: boolean }[],
 ): CadenceState {
   let state = initialCadence(new Date(start));

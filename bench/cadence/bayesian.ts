@@ -100,7 +100,6 @@ export function bayesian(
     return rate / (1 - followUps);
   };
   return {
-    name: "by Bayes",
     next: ({ at, changes }) => {
       for (const change of changes) {
         watch(change);

@@ -25,7 +25,6 @@ export type Seen = {
 
 /** Decides when to look next. Everything that it knows comes by its arguments. */
 export type Policy = {
-  name: string;
   /** Seconds until the next look. */
   next(seen: Seen): number;
   /** Whether the channel should be replaced. */
@@ -45,13 +44,12 @@ const no = () => false;
 
 /** A look every so many minutes. */
 export function every(minutes: number): Policy {
-  return { name: `every ${minutes} min`, next: () => minutes * 60, doubtsChannel: no };
+  return { next: () => minutes * 60, doubtsChannel: no };
 }
 
 /** The older product's rule, each feed for itself: five minutes after a change, else every quarter of an hour. */
 export function oldRule(): Policy {
   return {
-    name: "old 1/5/15 rule",
     next: ({ changes }) => (changes.length > 0 ? 300 : 900),
     doubtsChannel: no,
   };
@@ -61,7 +59,6 @@ export function oldRule(): Policy {
 export function backOff(): Policy {
   let wait = 60;
   return {
-    name: "exponential back-off",
     next: ({ changes }) => {
       wait = changes.length > 0 ? 60 : Math.min(wait * 2, 3_600);
       return wait;
@@ -83,7 +80,6 @@ export function product(
   const { uniform } = openRandom(arrivals.length);
   let state = initialCadence(new Date(epochMs));
   return {
-    name: "Daybook",
     next: ({ at, changes, hasSpoken, announced, missed, channel, isActive }) => {
       usual = { ...known, prior: priorAt(at) };
       const changedAt = changes.map(timeOf);
@@ -109,7 +105,6 @@ export function oracle(world: World, price: number, push: Push | null): Policy {
   let [trust, untold]: [ChannelTrust, number] = [noChannel, 0];
   const pushPrior = { loss: push?.loss ?? 0.01, deathsPerDay: push?.deathsPerDay ?? 0 };
   return {
-    name: "oracle",
     next: ({ at, changes, channel, ...told }) => {
       bursts.take(at, changes);
       const id = channel?.id ?? null;

@@ -1,4 +1,4 @@
-import { type FeedKind, hourly, type Outlook } from "../../src/sync/intensity.ts";
+import { hourly, type LearntKind, type Outlook } from "../../src/sync/intensity.ts";
 import { binOf } from "../../src/sync/week.ts";
 
 /** Numbers that look random and are the same for the same seed. */
@@ -84,7 +84,7 @@ export const populations = {
   swift: { ...usual, decay: { calendar: 1 / 60, gmail: 1 / 100, drive: 1 / 60 }, courses: 4 },
 } satisfies Record<string, Population>;
 
-export type SimulatedKind = keyof Population["medianPerDay"] & FeedKind;
+export type SimulatedKind = keyof Population["medianPerDay"] & LearntKind;
 
 /** What happens to a feed, in seconds from a Monday's midnight, and what an oracle knows of it. */
 export type World = {

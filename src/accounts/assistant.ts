@@ -38,7 +38,7 @@ export async function getMailboxOwner(
   app: Part,
   address: string,
 ): Promise<{ id: string; email: string }> {
-  const owner = await app.db.transaction().execute((tx) => findUserByEmail(tx, address));
+  const owner = await findUserByEmail(app.db, address);
   if (!owner) throw new AppError("not_found", `No user ${address}: they sign in first`);
   return { id: owner.id, email: address };
 }

@@ -271,17 +271,20 @@ async function recordDeath(
   await tellUser(tx, lease.user_id, [{ type: "connection.changed", payload: details }]);
 }
 
+// So that a run every two minutes comes before the first use that would have to wait.
+const dueAheadMs = 10 * 60_000;
+
 type RefreshResult = { userId: string; connectionId: string; error: string | null };
 
-/** Refreshes what expires within `aheadMs`, a limited number at once; one failure never hides the others' results. */
+/** Refreshes what expires soon, a limited number at once; one failure never hides the others' results. */
 export async function refreshDueTokens(
   app: Part,
-  options: { aheadMs?: number; signal?: AbortSignal } = {},
+  { signal }: { signal?: AbortSignal } = {},
 ): Promise<RefreshResult[]> {
   const results: RefreshResult[] = [];
   let after = "00000000-0000-0000-0000-000000000000";
-  while (!options.signal?.aborted) {
-    const due = await listDue(app, after, options.aheadMs ?? 10 * 60_000);
+  while (!signal?.aborted) {
+    const due = await listDue(app, after);
     const last = due.at(-1);
     if (!last) break;
     after = last.id;
@@ -290,14 +293,14 @@ export async function refreshDueTokens(
   return results;
 }
 
-async function listDue(app: Part, after: string, aheadMs: number) {
+async function listDue(app: Part, after: string) {
   const now = app.clock.now();
   return app.db
     .selectFrom("connections")
     .select(["id", "user_id"])
     .where("state", "=", "active")
     .where("refresh_token", "is not", null)
-    .where("access_expires_at", "<", new Date(now.getTime() + aheadMs))
+    .where("access_expires_at", "<", new Date(now.getTime() + dueAheadMs))
     .where((where) =>
       where.or([where("next_refresh_at", "is", null), where("next_refresh_at", "<=", now)]),
     )

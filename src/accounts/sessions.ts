@@ -1,5 +1,4 @@
 import type { App } from "../app.ts";
-import type { Db } from "../db/connection.ts";
 import { digest, randomToken } from "../lib/secrets.ts";
 
 export type Session = { id: string; userId: string; expiresAt: Date };
@@ -14,15 +13,11 @@ const renewAfterMs = dayMs;
 type Part = Pick<App, "db" | "clock" | "config">;
 
 /** Opens a session. The token is shown this once; we keep a keyed digest of it. */
-export async function openSession(
-  app: Part,
-  userId: string,
-  db: Db = app.db,
-): Promise<Session & { token: string }> {
+export async function openSession(app: Part, userId: string): Promise<Session & { token: string }> {
   const token = randomToken();
   const now = app.clock.now();
   const expiresAt = new Date(now.getTime() + sessionDays * dayMs);
-  const { id } = await db
+  const { id } = await app.db
     .insertInto("sessions")
     .values({
       user_id: userId,

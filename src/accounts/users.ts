@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { sql } from "kysely";
 import type { App } from "../app.ts";
-import type { Tx } from "../db/connection.ts";
+import type { Db, Tx } from "../db/connection.ts";
 import { AppError } from "../lib/errors.ts";
 import { audit } from "./audit-trail.ts";
 
@@ -35,8 +35,8 @@ export async function getUser(app: Pick<App, "db">, id: string): Promise<User> {
  * The user of a verified e-mail address, whatever its case. The table's uniqueness minds the case, so two old rows
  * may differ by it alone: then only the exact spelling counts.
  */
-export async function findUserByEmail(tx: Tx, email: string): Promise<{ id: string } | null> {
-  const rows = await tx
+export async function findUserByEmail(db: Db | Tx, email: string): Promise<{ id: string } | null> {
+  const rows = await db
     .selectFrom("users")
     .select(["id", "email"])
     .where(sql<string>`lower(email)`, "=", email.toLowerCase())
@@ -48,12 +48,12 @@ export async function findUserByEmail(tx: Tx, email: string): Promise<{ id: stri
 /** @throws {AppError} `conflict` when somebody else has that address. */
 export async function createUser(
   tx: Tx,
-  user: { id?: string; email: string; name: string | null; picture?: string | null },
+  user: { email: string; name: string | null; picture?: string | null },
 ): Promise<string> {
   const row = await tx
     .insertInto("users")
     .values({
-      id: user.id ?? randomUUID(),
+      id: randomUUID(),
       email: user.email,
       name: user.name ?? user.email.split("@")[0] ?? null,
       picture: user.picture ?? null,

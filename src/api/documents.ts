@@ -184,7 +184,7 @@ export const documentRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
     {
       config: { who: "user", idempotent: true },
       schema: {
-        summary: "Ask the classification workflow about a document once more",
+        summary: "Classify a document once more, by the workflow or, without one, by the rules",
         description: "It decides again, also about what a person chose.",
         tags: ["documents"],
         params: Id,
@@ -380,7 +380,7 @@ function deliveryAnswer(row: DeliveryRow): z.input<typeof DeliveryAnswer> {
 }
 
 const classificationTexts: Record<string, string> = {
-  pending: "It is on its way to the workflow",
+  pending: "It has not been classified yet",
   sent_to_n8n: "The workflow has it, and has not answered yet",
   unclassified: "No project was found for it",
   failed: "It could not be handed to the workflow; it can be sent again",

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { App } from "../app.ts";
-import { type Feed, listFeeds } from "../sync/feeds.ts";
-import { type ServiceName, services } from "../sync/services.ts";
+import type { Feed } from "../sync/feeds.ts";
+import { nextSyncIn, type ServiceName, services } from "../sync/services.ts";
 import type { SyncResult } from "../sync/waiting.ts";
 
 /** Whose feeds a route is about. */
@@ -69,11 +69,6 @@ export async function feedsAnswer(
   feeds: Feed[],
   result: SyncResult,
 ): Promise<z.input<typeof SyncAnswer>> {
-  const fresh = feeds[0] ? await listFeeds(app, feeds[0].user_id, [service]) : [];
-  const dueTimes = fresh.flatMap(({ due_at, state }) =>
-    state === "active" && due_at ? [due_at.getTime()] : [],
-  );
-  const now = app.clock.now().getTime();
-  const next = dueTimes.length > 0 ? Math.max(0, Math.min(...dueTimes) - now) : null;
+  const next = feeds[0] ? await nextSyncIn(app, feeds[0].user_id, service) : null;
   return syncAnswer(service, result, next);
 }

@@ -20,13 +20,13 @@ export type Database = {
  * Times are read and written as UTC, whatever the zone of the machine. `bigint` arrives as text: not every one is a
  * number that JavaScript can hold.
  */
-export function openDatabase(url: string, options: { connections?: number } = {}): Database {
+export function openDatabase(url: string): Database {
   // Columns typed `timestamp` hold UTC wall time. pg would write a Date there in the zone of the machine; it knows this
   // switch only for all of the process.
   defaults.parseInputDatesAsUTC = true;
   const pool = new Pool({
     connectionString: url,
-    max: options.connections ?? 10,
+    max: 10,
     connectionTimeoutMillis: 5_000,
     idleTimeoutMillis: 30_000,
     statement_timeout: 60_000,

@@ -31,13 +31,6 @@ export type Tables = {
     username: string;
     user_id: string;
   };
-  google_credentials: {
-    user_id: string;
-    access_token: Text;
-    refresh_token: Text;
-    expires_at: Time;
-    scope: Text;
-  };
   connections: {
     id: Generated<string>;
     user_id: string;
@@ -681,8 +674,6 @@ export type Tables = {
     meetings_updated: Count;
     meetings_deleted: Count;
     error_message: Text;
-    sync_range_start: Time;
-    sync_range_end: Time;
     duration_ms: number | null;
     created_at: ColumnType<Time, Date | undefined, Date>;
   };
@@ -706,16 +697,5 @@ export type Tables = {
     success: Generated<boolean | null>;
     error_message: Text;
     timestamp: ColumnType<Time, Date | undefined, Date>;
-  };
-  webhook_activity_tracking: {
-    id: Generated<string>;
-    user_id: Text;
-    service: string;
-    webhook_type: string;
-    last_webhook_received: Time;
-    webhook_failures: Count;
-    is_active: Generated<boolean | null>;
-    created_at: ColumnType<Time, Date | undefined, Date>;
-    updated_at: ColumnType<Time, Date | undefined, Date>;
   };
 };

@@ -82,6 +82,7 @@ export async function getDocument(app: Pick<App, "db">, userId: string, id: stri
     .selectFrom("documents")
     .leftJoin("document_texts", "document_texts.document_id", "documents.id")
     .select(["documents.recipients", "documents.attachments", "documents.thread_id"])
+    .select("documents.classification_reason")
     .select(["text", "quoted", "signature", "cut"])
     .where("documents.id", "=", id)
     .executeTakeFirstOrThrow();
@@ -151,10 +152,5 @@ export async function whyDocument(app: Pick<App, "db">, userId: string, id: stri
     .orderBy("received_at", "desc")
     .limit(20)
     .execute();
-  const reason = await app.db
-    .selectFrom("documents")
-    .select("classification_reason")
-    .where("id", "=", id)
-    .executeTakeFirst();
-  return { document, taken: taken ?? null, results, reason: reason?.classification_reason ?? null };
+  return { document, taken: taken ?? null, results, reason: document.classification_reason };
 }

@@ -106,7 +106,7 @@ async function keepOutcome(
 }
 
 /** The jobs that look for linked files once more, since a Drive was connected that may see them. */
-export async function lookAgain(
+export async function seekLinksAgain(
   app: Pick<App, "clock">,
   tx: Tx,
   userId: string,

@@ -200,7 +200,7 @@ export const attendeeGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
       const { meetingId } = body.data;
       const userId = userOrNull(request);
       const { rows } = await sql<{ bot_id: string | null }>`
-        select bot_id as bot_id from meetings
+        select bot_id from meetings
         where id = ${meetingId} and (${userId}::uuid is null or user_id = ${userId}::uuid)
       `.execute(app.db);
       if (!rows[0]) throw new AppError("not_found", "Meeting not found");

@@ -71,7 +71,7 @@ async function tested(app: App, feeds: Feed[], { feed_id, channel_id }: OpenChan
   }
   return {
     message: "Webhook URL is accessible",
-    webhook_url: sourceOf(feed.kind).channel?.targetOf(app.config),
+    webhook_url: sourceOf(feed.kind).channel.targetOf(app.config),
     webhook_id: channel_id,
     test_response: push.text,
   };

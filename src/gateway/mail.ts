@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
-import { connectDelegatedMailbox } from "../accounts/assistant.ts";
+import { connectDelegatedMailbox, getMailboxOwner } from "../accounts/assistant.ts";
 import { setUsername, usernameProblem, virtualAddress } from "../accounts/users.ts";
 import { userOf, userOrNull } from "../api/session.ts";
 import { acceptPush, PushEnvelope } from "../api/webhooks.ts";
@@ -143,12 +143,7 @@ async function mailboxesToWatch(app: App, email: string, userId: string | null) 
     const isUnknown = error instanceof AppError && error.code === "not_found";
     if (!isUnknown || userId !== null || !app.config.google.serviceAccount) throw error;
   }
-  const owner = await app.db
-    .selectFrom("users")
-    .select("id")
-    .where("email", "=", email)
-    .executeTakeFirst();
-  if (!owner) throw new AppError("not_found", `No mailbox ${email}`);
+  const owner = await getMailboxOwner(app, email);
   await connectDelegatedMailbox(app, { userId: owner.id, mailbox: email });
   for (let tries = 0; tries < 50; tries += 1) {
     const feeds = await findMailboxes(app, email, owner.id).catch(() => []);

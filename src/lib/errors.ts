@@ -22,7 +22,7 @@ export type FieldError = { path: string; message: string };
 
 type Details = ErrorOptions & {
   /** Seconds after which trying again makes sense; becomes `Retry-After`. */
-  retryAfterSeconds?: number;
+  retryAfterSeconds?: number | undefined;
   fields?: FieldError[];
 };
 
@@ -66,7 +66,11 @@ export class ProviderError extends Error {
   constructor(
     failure: ProviderFailure,
     message: string,
-    details: ErrorOptions & { status?: number; reason?: string; retryAfterSeconds?: number } = {},
+    details: ErrorOptions & {
+      status?: number;
+      reason?: string;
+      retryAfterSeconds?: number | undefined;
+    } = {},
   ) {
     super(message, details);
     this.failure = failure;

@@ -236,7 +236,7 @@ async function told<Result>(answer: Promise<Result>): Promise<Result> {
       throw new AppError("conflict", "The bot is gone", { cause: error });
     throw new AppError(failure === "wait" ? "unavailable" : "provider_failed", message, {
       cause: error,
-      ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
+      retryAfterSeconds,
     });
   }
 }

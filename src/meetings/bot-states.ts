@@ -14,7 +14,15 @@ import {
   usualJoinMs,
   waitingToBeLetIn,
 } from "./bot-words.ts";
-import { type BotRow, lockBot, lockMeetings, noteEvent, tellSharers, tendJob } from "./bots.ts";
+import {
+  type BotRow,
+  isStillOn,
+  lockBot,
+  lockMeetings,
+  noteEvent,
+  tellSharers,
+  tendJob,
+} from "./bots.ts";
 
 type Part = Pick<App, "db" | "clock" | "queue">;
 
@@ -41,11 +49,10 @@ export async function applySnapshot(
       await keepLink(tx, bot, snapshot.meeting_url);
     const last = lastOf(snapshot);
     const isFailed = snapshot.state === "fatal_error";
-    const isOn = bot.ends_at !== null && now < bot.ends_at;
     if (
       isFailed &&
       bot.wish === "attend" &&
-      isOn &&
+      isStillOn(bot, now) &&
       bot.retries < mostRetries &&
       isWorthRetrying(last.subType)
     ) {

@@ -20,6 +20,7 @@ import { type BotSettings, settingsOf } from "./bot-settings.ts";
 import { applySnapshot, giveUp, startAgain } from "./bot-states.ts";
 import {
   type BotRow,
+  isStillOn,
   lockBot,
   lockMeetings,
   noteEvent,
@@ -48,9 +49,6 @@ const missedMs = 6 * 60_000;
 const unsureMs = 2 * 60_000;
 // Bots can be made for three years ahead.
 const windowMs = 1_000 * 86_400_000;
-
-/** Whether a bot's meeting has not ended by plan. */
-export const isStillOn = (bot: BotRow, now: Date) => bot.ends_at !== null && now < bot.ends_at;
 
 const deduplicationKey = (bot: BotRow) => `daybook-${bot.id}-${bot.attempt}`;
 

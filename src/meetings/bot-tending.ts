@@ -9,8 +9,8 @@ import { enqueue } from "../queue/queue.ts";
 import { fetchContents, keepContents, nothingMore } from "./bot-contents.ts";
 import { nextLook } from "./bot-pace.ts";
 import { applySnapshot, giveUp, isKnown, startAgain } from "./bot-states.ts";
-import { bring, isStillOn, steer, type Work } from "./bot-steering.ts";
-import { type BotRow, lockBot, lockMeetings, tendJob } from "./bots.ts";
+import { bring, steer, type Work } from "./bot-steering.ts";
+import { type BotRow, isStillOn, lockBot, lockMeetings, tendJob } from "./bots.ts";
 
 type Part = Pick<App, "db" | "clock" | "queue" | "config" | "log">;
 

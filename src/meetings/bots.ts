@@ -26,6 +26,9 @@ export function tendJob(botId: string): NewJob {
   return { name: "bots.tend", payload: { botId }, key: botId, priority: 1 };
 }
 
+/** Whether a bot's meeting has not ended by plan. */
+export const isStillOn = (bot: BotRow, now: Date) => bot.ends_at !== null && now < bot.ends_at;
+
 /** Tells the open pages of everybody who shares a bot that something about it changed. */
 export async function tellSharers(
   tx: Tx,

@@ -7,6 +7,7 @@ import {
   calendarEventRow,
   meetingOf,
 } from "./calendar-event.ts";
+import type { PreferredLink } from "./meeting-url.ts";
 
 const calendar: CalendarOfEvent = {
   id: "ana@example.com",
@@ -22,10 +23,14 @@ const timed = {
   end: { dateTime: "2026-09-22T10:30:00+02:00", timeZone: "Europe/Berlin" },
 };
 
-function rowOf(item: object, of: Partial<CalendarOfEvent> = {}): CalendarEventRow {
+function rowOf(
+  item: object,
+  of: Partial<CalendarOfEvent> = {},
+  prefer: PreferredLink = "structured",
+): CalendarEventRow {
   const change = eventChangeOf({ ...timed, ...item });
   assert.ok(change.type === "upsert", JSON.stringify(change));
-  return calendarEventRow(change.event, { ...calendar, ...of });
+  return calendarEventRow(change.event, { ...calendar, ...of }, prefer);
 }
 
 function assertHolds(row: object, expected: object, what: string): void {
@@ -337,4 +342,7 @@ test("a Meet link that competes with a link in the text is kept beside it", () =
   const meet = "https://meet.google.com/abc-defg-hij";
   const row = rowOf({ hangoutLink: meet, description: zoom });
   assertHolds(row, { meeting_url: meet, rival_meeting_url: zoom }, "Google's own link wins");
+  const other = rowOf({ hangoutLink: meet, description: zoom }, {}, "text");
+  assertHolds(other, { meeting_url: zoom, rival_meeting_url: meet }, "where text is preferred");
+  assert.notDeepEqual(other.content_hash, row.content_hash);
 });

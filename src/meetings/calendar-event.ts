@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { CalendarEvent, EventTime } from "../providers/google/calendar-events.ts";
 import { plainText } from "./html.ts";
-import { findMeetingUrl } from "./meeting-url.ts";
+import { findMeetingUrl, type PreferredLink } from "./meeting-url.ts";
 import { startOfDay } from "./start-of-day.ts";
 
 /** What a row needs to know of the calendar that the event is in. */
@@ -46,7 +46,7 @@ const meetingTypes = new Set(["default", "fromGmail"]);
 export function calendarEventRow(
   event: CalendarEvent,
   calendar: CalendarOfEvent,
-  prefer?: "structured" | "text",
+  prefer: PreferredLink,
 ) {
   const link = findMeetingUrl(
     { ...event, entryPoints: event.conferenceData?.entryPoints ?? null },

@@ -23,13 +23,17 @@ test("what was read is read again as the same", () => {
 test("a link that stands in a text is found as it is found alone", () => {
   for (const [written, url] of links) {
     if (url === null || written.includes('"') || /^[<(]/.test(written)) continue;
-    assert.equal(findMeetingUrl({ location: `Room 4, ${written} at 10` })?.url, url, written);
+    assert.equal(
+      findMeetingUrl({ location: `Room 4, ${written} at 10` }, "structured")?.url,
+      url,
+      written,
+    );
   }
 });
 
 test("an event's link is looked for in conference data, the Meet link, location and description", () => {
   for (const [what, event, url, rival] of events) {
-    const found = findMeetingUrl(event);
+    const found = findMeetingUrl(event, "structured");
     assert.equal(found?.url ?? null, url, what);
     if (found) assert.equal(found.rival, rival ?? null, what);
   }
@@ -93,7 +97,7 @@ const soup = fc
 test("whatever the text, what is found is an https address of a known host", () => {
   fc.assert(
     fc.property(soup, soup, (location, description) => {
-      const found = findMeetingUrl({ location, description, hangoutLink: location });
+      const found = findMeetingUrl({ location, description, hangoutLink: location }, "structured");
       if (!found) return;
       const { protocol, username, port } = new URL(found.url);
       assert.deepEqual(
@@ -133,7 +137,9 @@ test("a description of a million characters takes no longer than reading it", as
   ];
   for (const unit of [...units, ...braces]) {
     const description = unit.repeat(1_000_000 / unit.length);
-    const tookMs = await computingMs(() => findMeetingUrl({ location: description, description }));
+    const tookMs = await computingMs(() =>
+      findMeetingUrl({ location: description, description }, "structured"),
+    );
     assert.ok(tookMs < 1500, `${unit}: ${tookMs} ms`);
   }
 });

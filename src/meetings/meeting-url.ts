@@ -15,6 +15,9 @@ export type FoundLink = MeetingLink & {
   rival: string | null;
 };
 
+/** Which link counts where two compete: the one that Google keeps of itself, or the one that people have written. */
+export type PreferredLink = "structured" | "text";
+
 // Longer than anything that leads to a meeting, wrapped three times.
 const longestLink = 8192;
 const mostLinks = 1000;
@@ -24,10 +27,7 @@ const mostLinks = 1000;
  * one text a link that a bot can join comes before others. Google adds Meet links by itself, so where the text has a link
  * of another provider, `prefer` decides.
  */
-export function findMeetingUrl(
-  event: LinkSources,
-  prefer: "structured" | "text" = "structured",
-): FoundLink | null {
+export function findMeetingUrl(event: LinkSources, prefer: PreferredLink): FoundLink | null {
   const structured = structuredLink(event);
   if (structured && structured.provider !== "google_meet") return { ...structured, rival: null };
   const written = linkIn(event.location) ?? linkIn(event.description);

@@ -126,7 +126,7 @@ export function failureOf(onboarding: Onboarding): AppError {
   const code = onboarding.error_code as AppError["code"] | null;
   const { retry_after_seconds: seconds } = onboarding;
   return new AppError(code ?? "internal", onboarding.error ?? "It failed", {
-    ...(seconds === null ? {} : { retryAfterSeconds: seconds }),
+    retryAfterSeconds: seconds ?? undefined,
   });
 }
 

@@ -397,12 +397,7 @@ function failureOf(response: Response, content: unknown): ProviderError {
     reason: string,
     message: string,
     retryAfterSeconds?: number,
-  ) =>
-    new ProviderError(failure, message, {
-      status,
-      reason,
-      ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
-    });
+  ) => new ProviderError(failure, message, { status, reason, retryAfterSeconds });
   if (status === 429) {
     const seconds = secondsUntil(response.headers.get("retry-after"), new Date()) ?? 0;
     const pause = seconds > 0 ? Math.min(seconds, longestPause) : 30;

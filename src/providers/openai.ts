@@ -245,11 +245,10 @@ function failureOf(error: unknown, { timeoutMs, model }: ModelAccess): unknown {
       status === 429
         ? "The model's provider asks for a pause"
         : "The model's provider is in trouble";
-    const retryAfterSeconds = pauseOf(error);
     return new ProviderError("retry", message, {
       status,
       reason,
-      ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
+      retryAfterSeconds: pauseOf(error),
     });
   }
   if (status === 401) return give("The provider refuses OPENAI_API_KEY");

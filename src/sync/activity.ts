@@ -1,10 +1,11 @@
 import { sql } from "kysely";
 import type { App } from "../app.ts";
 import { offsetOf } from "../meetings/start-of-day.ts";
+import { usualPrice } from "./best-wait.ts";
 import { nextLook, rememberedCadence } from "./cadence.ts";
 import { type FeedKind, listFeeds } from "./feeds.ts";
 import { listUnanswered } from "./noticed.ts";
-import { priceOf, usualPrice } from "./prices.ts";
+import { priceOf } from "./prices.ts";
 import { findPrior } from "./priors.ts";
 
 export const activityTypes = [

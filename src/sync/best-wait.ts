@@ -62,7 +62,8 @@ export function bestInterval(
 // as good as a minute then, and up to a minute as they become dear.
 const shortestPatience = 5;
 const longestPatience = 60;
-const usualPrice = 60;
+/** What one look may cost while there is room, in change-seconds of waiting. */
+export const usualPrice = 60;
 const dearPrice = 300;
 
 function patienceAt(price: number): number {

@@ -1,4 +1,4 @@
-import { bestInterval, noticeWait } from "./best-wait.ts";
+import { bestInterval, noticeWait, usualPrice } from "./best-wait.ts";
 import {
   type ChannelTrust,
   looked,
@@ -13,8 +13,8 @@ import {
   beginIntensity,
   type Common,
   commonOf,
-  type FeedKind,
   type Intensity,
+  type LearntKind,
   levelPerDay,
   outlook,
   rememberedIntensity,
@@ -96,7 +96,7 @@ export function rememberedCadence(row: unknown): CadenceState {
 }
 
 /** What feeds of one kind have shown together, for those that have shown little. */
-export function priorOf(kind: FeedKind, feeds: readonly CadenceState[]): Prior {
+export function priorOf(kind: LearntKind, feeds: readonly CadenceState[]): Prior {
   return {
     push: pushPriorOf(feeds.map(({ channel }) => channel)),
     ...commonOf(
@@ -108,7 +108,7 @@ export function priorOf(kind: FeedKind, feeds: readonly CadenceState[]): Prior {
 
 /** What is known after a look. */
 export function afterLook(
-  kind: FeedKind,
+  kind: LearntKind,
   state: CadenceState,
   look: Look,
   { offsetMs, prior = usualPrior }: Pick<Circumstances, "offsetMs" | "prior">,
@@ -132,7 +132,7 @@ export function afterLook(
  * special cases. Always between five seconds and the upper bound.
  */
 export function nextLook(
-  kind: FeedKind,
+  kind: LearntKind,
   state: CadenceState,
   circumstances: Circumstances,
   random: () => number = Math.random,
@@ -182,7 +182,7 @@ export function isChannelDoubted({ channel }: Pick<CadenceState, "channel">): bo
 }
 
 /** How lively a feed is, in the older product's three words. */
-export function changeFrequency(kind: FeedKind, state: CadenceState): "low" | "medium" | "high" {
+export function changeFrequency(kind: LearntKind, state: CadenceState): "low" | "medium" | "high" {
   const perDay = levelPerDay(kind, state.intensity);
   if (perDay >= 30) return "high";
   return perDay >= 3 ? "medium" : "low";
@@ -192,15 +192,10 @@ export function changeFrequency(kind: FeedKind, state: CadenceState): "low" | "m
  * The price for the next minute: it rises in proportion to what was asked for beyond nine tenths of the budget, and falls
  * back slowly while there is room, so that no queue builds up and the budget is spent where it matters most.
  */
-export function nextPrice(
-  price: number,
-  looksLastMinute: number,
-  budgetPerMinute: number,
-  usual = 60,
-): number {
+export function nextPrice(price: number, looksLastMinute: number, budgetPerMinute: number): number {
   const excess = looksLastMinute / (0.9 * Math.max(budgetPerMinute, 1)) - 1;
   const factor = excess > 0 ? 1 + Math.min(excess, 1) : 0.9;
-  return Math.min(Math.max(price * factor, usual), usual * 10_000);
+  return Math.min(Math.max(price * factor, usualPrice), usualPrice * 10_000);
 }
 
 /**
@@ -210,7 +205,7 @@ export function nextPrice(
  * more changes none is looked at later. While somebody would notice, the price is a tenth, and a wait so much rarer.
  */
 export function noticedAt(
-  kind: FeedKind,
+  kind: LearntKind,
   state: CadenceState,
   toldAt: readonly Date[],
   { offsetMs, price, isActive, isPressing, prior = usualPrior }: Circumstances,

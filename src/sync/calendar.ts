@@ -207,12 +207,13 @@ function isBeyond({ recurringEventId, start }: Upsert, until: number): boolean {
 
 function rowOf(app: SourceApp, feed: Feed, event: Upsert): SavedEvent {
   const { timeZone, accessRole } = detailsOf(feed);
-  const row: CalendarEventRow = calendarEventRow(event, {
+  const calendar = {
     id: feed.resource,
     timeZone: timeZone ?? feed.user_zone ?? "UTC",
     accessRole: accessRole ?? "reader",
     accountEmail: feed.account_email ?? "",
-  });
+  };
+  const row: CalendarEventRow = calendarEventRow(event, calendar, app.config.preferredLink);
   const address = app.config.virtualEmailAddress;
   return { ...row, virtual_usernames: address ? virtualAttendees(event.attendees, address) : [] };
 }

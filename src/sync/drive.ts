@@ -13,6 +13,7 @@ import {
   stopDriveChannel,
   watchDrive,
 } from "../providers/google/drive.ts";
+import type { GoogleRequest } from "../providers/google/request.ts";
 import type { NewJob } from "../queue/queue.ts";
 import { endWatchesOf } from "./closing.ts";
 import type { Feed } from "./feeds.ts";
@@ -120,7 +121,7 @@ export const driveSource: Source<FileChange> = {
 
 // The pinned token travels with the page's, so that a list that is interrupted goes on under the same one.
 async function listAll(
-  google: Parameters<typeof listFiles>[0],
+  google: GoogleRequest,
   pageToken: string | null,
   signal: AbortSignal,
 ): Promise<Page<FileChange>> {
@@ -149,7 +150,7 @@ async function endIfGone(now: Date, tx: Tx, { id }: Feed): Promise<NewJob[]> {
 
 // Found or gone, as a change of one file. Its version stands in for a cursor: there is none to go on from.
 async function lookAtFile(
-  google: Parameters<typeof getFile>[0],
+  google: GoogleRequest,
   fileId: string,
   signal: AbortSignal,
 ): Promise<Page<FileChange>> {

@@ -5,7 +5,7 @@ import type { App } from "../app.ts";
 import type { Db, Tx } from "../db/connection.ts";
 import type { Tables } from "../db/tables.ts";
 import { unreadMails } from "../documents/mail.ts";
-import { lookAgain } from "../documents/mail-links.ts";
+import { seekLinksAgain } from "../documents/mail-links.ts";
 import { AppError } from "../lib/errors.ts";
 import { capabilities } from "../providers/google/scopes.ts";
 import { enqueue, type NewJob } from "../queue/queue.ts";
@@ -313,7 +313,7 @@ export async function startFeeds(app: Part, connectionId: string): Promise<{ sta
     const hasMail = kinds.some(({ kind }) => kind === "gmail");
     await enqueue(app, tx, [
       ...woken.map(({ id }) => syncJob(id, "start")),
-      ...(isDriveWoken ? await lookAgain(app, tx, connection.user_id) : []),
+      ...(isDriveWoken ? await seekLinksAgain(app, tx, connection.user_id) : []),
       ...(hasMail ? await unreadMails(tx, connectionId) : []),
     ]);
     return { started: woken.length };
@@ -412,7 +412,7 @@ export function syncJob(feedId: string, reason: "start" | "poll" | "push" | "per
  *
  * @returns how many were due.
  */
-export async function dispatchDueFeeds(app: Part, batch = 500): Promise<number> {
+export async function dispatchDueFeeds(app: Part): Promise<number> {
   let dispatched = 0;
   for (;;) {
     const count = await app.db.transaction().execute(async (tx) => {
@@ -437,6 +437,7 @@ export async function dispatchDueFeeds(app: Part, batch = 500): Promise<number> 
   }
 }
 
+const batch = 500;
 const claimMs = 10 * 60_000;
 const firstOfUser = 5;
 const afterEverybody = -1;

@@ -1,7 +1,7 @@
 import { binOf, habitsOf, hourOf, sharedWeek, usualWeek, type Week } from "./week.ts";
 
 /** Kinds of feeds that differ in how often they change. */
-export type FeedKind = "calendar" | "gmail" | "drive" | "attendee";
+export type LearntKind = "calendar" | "gmail" | "drive";
 
 /** How often a feed changes, as far as looks have shown. Plain JSON; counts fade, so that the past weighs less and less. */
 export type Intensity = {
@@ -36,18 +36,16 @@ const hourMs = 3_600_000;
 const hoursPerDay = 24;
 
 // Source of the numbers below: the maths of the cadence, from a simulation of 200 users over 28 days.
-const priorPerDay: Record<FeedKind, number> = { calendar: 5, gmail: 60, drive: 5, attendee: 20 };
-const followUps: Record<FeedKind, number> = {
+const priorPerDay: Record<LearntKind, number> = { calendar: 5, gmail: 60, drive: 5 };
+const followUps: Record<LearntKind, number> = {
   calendar: 0.5,
   gmail: 0.3,
   drive: 0.75,
-  attendee: 0.5,
 };
-const decayPerSecond: Record<FeedKind, number> = {
+const decayPerSecond: Record<LearntKind, number> = {
   calendar: 1 / 300,
   gmail: 1 / 500,
   drive: 1 / 300,
-  attendee: 1 / 300,
 };
 // How fast bursts may be, against the above, and how many times as likely the usual is taken to be.
 const speeds = [0.25, 0.5, 1, 2, 4];
@@ -60,15 +58,14 @@ const moodHalfLifeHours = 3;
 // How much is assumed before it is seen: one change that nothing else brought about, with all that follows one on average.
 const priorWeight = perKind((kind) => 1 / (1 - followUps[kind]));
 // What a burst counts as, whose changes are those of one hour: as many as there are to a burst in the simulation.
-const perBurst: Record<FeedKind, number> = { calendar: 1.9, gmail: 1.65, drive: 3, attendee: 1.9 };
+const perBurst: Record<LearntKind, number> = { calendar: 1.9, gmail: 1.65, drive: 3 };
 const longestGapHours = 28 * hoursPerDay;
 
-function perKind(of: (kind: FeedKind) => number): Record<FeedKind, number> {
+function perKind(of: (kind: LearntKind) => number): Record<LearntKind, number> {
   return {
     calendar: of("calendar"),
     gmail: of("gmail"),
     drive: of("drive"),
-    attendee: of("attendee"),
   };
 }
 
@@ -99,7 +96,7 @@ export function rememberedIntensity(
 }
 
 /** Changes a day, over the whole week. */
-export function levelPerDay(kind: FeedKind, state: Intensity, week: Week = usualWeek): number {
+export function levelPerDay(kind: LearntKind, state: Intensity, week: Week = usualWeek): number {
   return levelPerHour(kind, state, week) * hoursPerDay;
 }
 
@@ -107,7 +104,7 @@ export function levelPerDay(kind: FeedKind, state: Intensity, week: Week = usual
 export const usualCommon: Common = { week: usualWeek, speed: 1 };
 
 /** What feeds of a kind have in common, as far as they have shown it. */
-export function commonOf(kind: FeedKind, feeds: readonly Intensity[]): Common {
+export function commonOf(kind: LearntKind, feeds: readonly Intensity[]): Common {
   const shown = feeds.map((feed) => ({ ...feed, level: levelPerHour(kind, feed, usualWeek) }));
   return { week: sharedWeek(shown, priorWeight[kind]), speed: likeliestSpeed(feeds) };
 }
@@ -125,12 +122,12 @@ function likeliestSpeed(feeds: readonly Intensity[]): number {
 }
 
 // Changes an hour in an hour of the week, by level and habit, without mood or bursts.
-function habits(kind: FeedKind, state: Intensity, week: Week): (bin: number) => number {
+function habits(kind: LearntKind, state: Intensity, week: Week): (bin: number) => number {
   const level = levelPerHour(kind, state, week);
   return habitsOf(state, { level, week, weight: priorWeight[kind] });
 }
 
-function levelPerHour(kind: FeedKind, { total, hours }: Intensity, week: Week): number {
+function levelPerHour(kind: LearntKind, { total, hours }: Intensity, week: Week): number {
   // Hours of a week weigh by what is usual in them: a silent night says little.
   const watched = sum(hours.map((count, bin) => count * (week[bin] ?? 1)));
   const weight = priorWeight[kind];
@@ -139,7 +136,7 @@ function levelPerHour(kind: FeedKind, { total, hours }: Intensity, week: Week): 
 
 /** Takes in what was seen between the last look and `now`: changes by the provider's own times, in ascending order. */
 export function watched(
-  kind: FeedKind,
+  kind: LearntKind,
   state: Intensity,
   seen: { now: number; changedAt: number[] },
   { offsetMs, week }: Clocks,
@@ -183,7 +180,7 @@ export function watched(
 // an hour that has shown n changes, the next begins another with a probability of r / (r + n) (as tables are taken in the
 // Chinese restaurant process; Pitman 2006), and counts for so much of a burst. Of more changes, none makes for a smaller sum.
 function evenedOut(
-  kind: FeedKind,
+  kind: LearntKind,
   latest: Intensity["latest"],
   {
     changedAt,
@@ -205,7 +202,7 @@ function evenedOut(
 
 // Each change is likely by what comes by itself and by what those before it add, which for all speeds is the same in number.
 function followed(
-  kind: FeedKind,
+  kind: LearntKind,
   state: Intensity,
   seen: {
     changedAt: number[];
@@ -248,7 +245,7 @@ function followed(
  * since part of what comes in an hour follows something that has not come yet. One more change, now or in any hour of
  * the week, never means that less is to come.
  */
-export function outlook(kind: FeedKind, state: Intensity, clocks: Clocks): Outlook {
+export function outlook(kind: LearntKind, state: Intensity, clocks: Clocks): Outlook {
   const { offsetMs, week, speed } = clocks;
   const weight = priorWeight[kind];
   const mood = (weight + state.seen) / (weight + state.expected);

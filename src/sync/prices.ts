@@ -1,15 +1,14 @@
 import { sql } from "kysely";
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
+import { usualPrice } from "./best-wait.ts";
 import { nextPrice } from "./cadence.ts";
 import type { FeedKind } from "./feeds.ts";
 
-/** What one look may cost while there is room, in change-seconds of waiting. */
-export const usualPrice = 60;
-
 const apis = ["calendar", "gmail", "drive"] as const;
 type Api = (typeof apis)[number];
-const apiOf: Record<FeedKind, Api> = {
+/** Whose quota a kind of feed is read by. */
+export const apiOf: Record<FeedKind, Api> = {
   calendar_list: "calendar",
   calendar: "calendar",
   gmail: "gmail",
@@ -63,7 +62,7 @@ export async function adjustPrices(app: Pick<App, "db" | "clock" | "config">): P
       await tx
         .updateTable("look_prices")
         .set({
-          price: nextPrice(price, calls, budget, usualPrice),
+          price: nextPrice(price, calls, budget),
           calls,
           budget,
           adjusted_at: now,

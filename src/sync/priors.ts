@@ -4,9 +4,9 @@ import type { App } from "../app.ts";
 import type { Db, Tx } from "../db/connection.ts";
 import { type Prior, priorOf, rememberedCadence, usualPrior } from "./cadence.ts";
 import type { FeedKind } from "./feeds.ts";
+import type { LearntKind } from "./intensity.ts";
 
-const kinds = ["calendar", "gmail", "drive"] as const;
-type LearntKind = (typeof kinds)[number];
+const kinds: readonly LearntKind[] = ["calendar", "gmail", "drive"];
 
 // Enough to know by; a million need not be read for it.
 const sample = 2_000;

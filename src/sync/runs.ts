@@ -1,6 +1,7 @@
 import { type Selectable, sql } from "kysely";
 import type { Db, Tx } from "../db/connection.ts";
 import type { Tables } from "../db/tables.ts";
+import { apiOf } from "./prices.ts";
 import type { Run, RunEnd } from "./sync.ts";
 
 type Outcome = RunEnd & {
@@ -15,13 +16,6 @@ const pressing = {
   push: "fast",
   start: "normal",
   poll: "background",
-} as const;
-
-const services = {
-  calendar_list: "calendar",
-  calendar: "calendar",
-  gmail: "gmail",
-  drive: "drive",
 } as const;
 
 /** Keeps what a run did: for the feed's own history, and in the tables that the older product's pages read. */
@@ -58,7 +52,7 @@ export async function recordRun(tx: Tx, run: Run, end: Outcome): Promise<void> {
     .insertInto("sync_performance_metrics")
     .values({
       user_id: feed.user_id,
-      service_type: services[feed.kind],
+      service_type: apiOf[feed.kind],
       sync_type: pressing[reason],
       total_processed: counts.processed,
       total_created: counts.created,

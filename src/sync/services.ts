@@ -52,7 +52,7 @@ export async function syncService(
   const polled = force ? active : (await pollIfDue(app, active)).polled;
   if (force) await requestSync(app, active);
   const result = await waitForRuns(app, polled);
-  const nextSyncInMs = await nextIn(app, userId, service);
+  const nextSyncInMs = await nextSyncIn(app, userId, service);
   return { service, ...result, isSkipped: polled.length === 0, nextSyncInMs };
 }
 
@@ -111,7 +111,12 @@ const nothing: SyncResult = {
   isComplete: true,
 };
 
-async function nextIn(app: Part, userId: string, service: ServiceName): Promise<number | null> {
+/** In how many milliseconds a service of a user is looked at next; null where nothing of it is due. */
+export async function nextSyncIn(
+  app: Part,
+  userId: string,
+  service: ServiceName,
+): Promise<number | null> {
   const due = (await feedsOf(app, userId, service)).flatMap(({ due_at, state }) =>
     due_at && state === "active" ? [due_at.getTime()] : [],
   );

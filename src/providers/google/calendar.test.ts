@@ -274,7 +274,6 @@ test("what is asked is what Google's own client asks", async (t) => {
           calendarId,
           from: { syncToken: "s=/+" },
           pageToken: "p",
-          showDeleted: true,
         }),
       () =>
         official.events.list({
@@ -283,7 +282,6 @@ test("what is asked is what Google's own client asks", async (t) => {
           pageToken: "p",
           maxResults: 2500,
           singleEvents: true,
-          showDeleted: true,
         }),
     ],
     [

@@ -28,9 +28,6 @@ type EventsQuery = {
   from: { syncToken: string } | { timeMin?: Date; timeMax?: Date };
   pageToken?: string | undefined;
   maxResults?: number;
-  /** Occurrences in place of their series. Part of what a sync token is bound to, as is `showDeleted`. */
-  singleEvents?: boolean;
-  showDeleted?: boolean;
   signal?: AbortSignal | undefined;
 };
 
@@ -40,7 +37,7 @@ type EventsQuery = {
  * @throws {ProviderError} `start_over` when Google refuses the token: list again without one.
  */
 export async function listEvents(google: GoogleRequest, query: EventsQuery): Promise<EventsPage> {
-  const { from, pageToken, maxResults = 2500, singleEvents = true, showDeleted, signal } = query;
+  const { from, pageToken, maxResults = 2500, signal } = query;
   const since =
     "syncToken" in from
       ? { syncToken: from.syncToken }
@@ -55,9 +52,8 @@ export async function listEvents(google: GoogleRequest, query: EventsQuery): Pro
       ...since,
       pageToken,
       maxResults: String(maxResults),
-      singleEvents: String(singleEvents),
-      // Absent, not false: beside a sync token Google forbids false, and sends deletions anyway.
-      showDeleted: showDeleted ? "true" : undefined,
+      // Occurrences in place of their series: part of what a sync token is bound to. Beside one, deletions come anyway.
+      singleEvents: "true",
     },
     startOverOn: carriesToken ? [400, 410] : [],
     signal,

@@ -49,7 +49,7 @@ export function failureOf(refusal: Refusal): ProviderError {
   return new ProviderError(failure, `Google refused to ${purpose} (${status} ${reason})`, {
     status,
     reason,
-    ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
+    retryAfterSeconds,
   });
 }
 

@@ -38,14 +38,14 @@ export function parseScopes(text: string | null | undefined): string[] {
   return [...new Set(names.map((name) => longForm[name] ?? name))].sort();
 }
 
-/** What of `wanted` was not granted, directly or by a broader scope. */
-export function missingScopes(granted: readonly string[], wanted = wantedScopes): string[] {
+/** What of `wantedScopes` was not granted, directly or by a broader scope. */
+export function missingScopes(granted: readonly string[]): string[] {
   const allowed = new Set(
     capabilities(granted)
       .flatMap(({ granted: is, name }) => (is ? enough[name] : []))
       .flat(),
   );
-  return wanted.filter((name) => !granted.includes(name) && !allowed.has(name));
+  return wantedScopes.filter((name) => !granted.includes(name) && !allowed.has(name));
 }
 
 /** Which capabilities a set of granted scopes allows, and what would have to be granted for the others. */
