@@ -101,9 +101,9 @@ async function examineQueue(app: App, findings: Finding[]): Promise<void> {
 }
 
 async function examineSeals(app: App, findings: Finding[]): Promise<void> {
-  const { total, old } = await countSealed(app);
-  if (old > 0 && app.config.keyring.previous.length === 0) {
-    const text = `${old} of ${total} connections are sealed with another ENCRYPTION_KEY: set ENCRYPTION_KEY_PREVIOUS to it`;
+  const { total, old, unknown } = await countSealed(app);
+  if (unknown > 0) {
+    const text = `${unknown} of ${total} connections are sealed with another ENCRYPTION_KEY: set ENCRYPTION_KEY_PREVIOUS to it, or have these people sign in again`;
     findings.push({ ok: false, subject: "tokens", text });
     return;
   }

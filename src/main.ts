@@ -49,8 +49,11 @@ program
     await using app = await openApp(loadConfig(process.env), { onProgress: say });
     const progress = ({ done, total }: { done: number; total: number }) =>
       say(`${done} of ${total}`);
-    const { resealed } = await resealTokens(app, progress);
-    say(`${resealed} connections resealed. ENCRYPTION_KEY_PREVIOUS is no longer needed.`);
+    const { resealed, unreadable } = await resealTokens(app, progress);
+    say(`${resealed} connections resealed.`);
+    if (unreadable === 0) return say("ENCRYPTION_KEY_PREVIOUS is no longer needed.");
+    say(`${unreadable} were sealed with a key that is not configured: these people sign in again.`);
+    process.exitCode = 1;
   });
 
 program

@@ -27,6 +27,8 @@ export async function ensureAssistant(app: Part): Promise<{ id: string; email: s
   return app.db.transaction().execute(async (tx) => {
     await sql`select pg_advisory_xact_lock(hashtextextended('assistant', 0))`.execute(tx);
     const known = await findUserByEmail(tx, email);
+    if (known?.is_email_proven === false)
+      throw new AppError("conflict", `${email} is a user of the older sign-in: delete them first`);
     const id = known?.id ?? (await createUser(tx, { email, name: "Assistant" }));
     await tx.updateTable("users").set({ role: "assistant" }).where("id", "=", id).execute();
     return { id, email };
@@ -39,7 +41,8 @@ export async function getMailboxOwner(
   address: string,
 ): Promise<{ id: string; email: string }> {
   const owner = await findUserByEmail(app.db, address);
-  if (!owner) throw new AppError("not_found", `No user ${address}: they sign in first`);
+  if (!owner?.is_email_proven)
+    throw new AppError("not_found", `No user ${address}: they sign in with Google first`);
   return { id: owner.id, email: address };
 }
 

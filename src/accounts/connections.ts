@@ -3,7 +3,7 @@ import { sql } from "kysely";
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
 import { AppError } from "../lib/errors.ts";
-import { seal } from "../lib/secrets.ts";
+import { isKeyKnown, seal } from "../lib/secrets.ts";
 import type { Grant, Identity } from "../providers/google/oauth.ts";
 import { type Capability, capabilities, missingScopes } from "../providers/google/scopes.ts";
 import { enqueue, type NewJob } from "../queue/queue.ts";
@@ -100,7 +100,7 @@ export async function getConnection(
 }
 
 /**
- * Keeps what Google granted. The stored refresh token stays when none came for the same account; its feeds start
+ * Keeps what Google granted. The stored refresh token stays when none came for the same account and it opens; its feeds start
  * by a job of the same transaction. Signing in again after a dead grant re-arms everything by itself.
  */
 export async function saveGrant(
@@ -118,7 +118,9 @@ export async function saveGrant(
   const existing = await findOwn(tx, userId, identity);
   const id = existing?.id ?? randomUUID();
   const now = app.clock.now();
-  const hasRefreshToken = grant.refreshToken !== null || Boolean(existing?.refresh_token);
+  const kept = existing?.refresh_token ?? null;
+  const opensKept = kept !== null && isKeyKnown(app.config.keyring, kept);
+  const hasRefreshToken = grant.refreshToken !== null || opensKept;
   const values = {
     subject: identity.subject,
     email: identity.email,
@@ -141,7 +143,9 @@ export async function saveGrant(
           refresh_token: seal(app.config.keyring, grant.refreshToken, boundTo(id, "refresh_token")),
           consented_at: now,
         }
-      : {}),
+      : opensKept
+        ? {}
+        : { refresh_token: null }),
   };
   await tx
     .insertInto("connections")

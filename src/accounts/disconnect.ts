@@ -68,8 +68,6 @@ export async function deleteUser(
   });
 }
 
-// Revoking one token of an account ends all grants that it gave this project: not while another user, or another
-// connection, still lives on one.
 async function revokeLater(
   app: Part,
   tx: Tx,
@@ -83,23 +81,14 @@ async function revokeLater(
   const { id, subject, refresh_token, access_token } = connection;
   const sealedToken = refresh_token ?? access_token;
   if (!sealedToken) return;
-  const sharing = await tx
-    .selectFrom("connections")
-    .select("id")
-    .where("subject", "=", subject)
-    .where("id", "!=", id)
-    .where("refresh_token", "is not", null)
-    .executeTakeFirst();
-  const column = refresh_token ? "refresh_token" : "access_token";
   const payload = {
     sealedToken,
-    boundTo: boundTo(id, column),
+    boundTo: boundTo(id, refresh_token ? "refresh_token" : "access_token"),
     isRefreshToken: refresh_token !== null,
-    keepsGrant: sharing !== undefined,
+    subject,
     channels: await listChannels(tx, id),
-    stopsMailbox: sharing === undefined && (await isMailboxWatched(tx, id)),
+    stopsMailbox: await isMailboxWatched(tx, id),
   };
-  if (sharing && payload.channels.length === 0) return;
   await enqueue(app, tx, { name: "grants.revoke", payload });
 }
 
@@ -192,19 +181,31 @@ async function stripTokens(app: Part, tx: Tx, connectionId: string): Promise<voi
 }
 
 /**
- * The job behind both: stops the channels while the token still opens something, then ends the grant at Google.
- * Repeating it is harmless.
+ * The job behind both: stops the channels while the token still opens something, then ends the grant at Google. Revoking one
+ * token of an account ends all grants that it gave this project: not while another connection lives on one, be it another
+ * user's or one that was made since. Repeating it is harmless.
  *
  * @throws {ProviderError} to be tried again
  */
 export async function revokeSealedGrant(
-  app: Pick<App, "config" | "googleOAuth" | "clock">,
+  app: Pick<App, "db" | "config" | "googleOAuth" | "clock">,
   payload: JobPayload<"grants.revoke">,
 ): Promise<void> {
-  const { sealedToken, boundTo, channels, stopsMailbox, keepsGrant } = payload;
+  const { sealedToken, boundTo, subject, channels } = payload;
   const token = unseal(app.config.keyring, sealedToken, boundTo);
-  if (channels.length > 0 || stopsMailbox) await stopPush(app, { ...payload, token });
-  if (!keepsGrant) await revokeGrant(app.googleOAuth, token);
+  const stopsMailbox = payload.stopsMailbox && !(await isLivedOn(app, subject));
+  if (channels.length > 0 || stopsMailbox) await stopPush(app, { ...payload, stopsMailbox, token });
+  if (!(await isLivedOn(app, subject))) await revokeGrant(app.googleOAuth, token);
+}
+
+async function isLivedOn({ db }: Pick<App, "db">, subject: string | null): Promise<boolean> {
+  const living = await db
+    .selectFrom("connections")
+    .select("id")
+    .where("subject", "=", subject)
+    .where("refresh_token", "is not", null)
+    .executeTakeFirst();
+  return living !== undefined;
 }
 
 // A channel that cannot be stopped ends by itself, and what it says until then is answered with "unknown".

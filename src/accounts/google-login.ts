@@ -15,7 +15,7 @@ import { wantedScopes } from "../providers/google/scopes.ts";
 import { isAssistant } from "./assistant.ts";
 import { getConnection, saveGrant } from "./connections.ts";
 import { openSession, type Session } from "./sessions.ts";
-import { createUser, findUserByEmail } from "./users.ts";
+import { createUser, findUserByEmail, proveEmail } from "./users.ts";
 
 type Part = Pick<App, "db" | "clock" | "config" | "googleOAuth" | "queue">;
 
@@ -230,6 +230,7 @@ async function connect(
       throw new AppError("conflict", "Somebody else signs in with this Google account");
     }
     await refuseForeignMailbox(app, tx, userId, identity);
+    if (identity.emailVerified) await proveEmail(tx, userId, identity.email);
     const request = {
       userId,
       identity,
@@ -267,10 +268,17 @@ async function findUserBySubject(tx: Tx, identity: Identity): Promise<string | n
 }
 
 // A verified address links to the user who has it, unless they sign in with another Google account: addresses are
-// given to new people, and the new one must not inherit the old one's day.
+// given to new people, and the new one must not inherit the old one's day. Nor must somebody who only named the address
+// share in the day of the one who has it.
 async function userByEmail(tx: Tx, identity: Identity): Promise<string> {
   const user = await findUserByEmail(tx, identity.email);
   if (!user) return createUser(tx, identity);
+  if (!user.is_email_proven) {
+    throw new AppError(
+      "conflict",
+      "This address is known from the older sign-in only: sign in there, and connect this Google account",
+    );
+  }
   const signIn = await tx
     .selectFrom("connections")
     .select("subject")

@@ -27,11 +27,44 @@ const waitForOthersMs = 25_000;
  * @throws {ProviderError} `reauthorise` when the connection needs the person; else as the refresh failed.
  */
 export async function accessToken(app: Part, connectionId: string): Promise<string> {
+  return freshTokenThat(app, connectionId, { serves: () => true });
+}
+
+/**
+ * Another token than the `refused` one; without it, another than there is now. Whoever else asks for the same waits for it.
+ *
+ * @throws {ProviderError} as {@link accessToken}
+ */
+export async function renewAccessToken(
+  app: Part,
+  connectionId: string,
+  refused?: string,
+): Promise<string> {
+  if (refused !== undefined) {
+    return freshTokenThat(app, connectionId, { serves: (token) => token !== refused, refused });
+  }
+  const { token_version: before } = await readTokens(app, connectionId);
+  const serves = (_token: string, version: number) => version > before;
+  return freshTokenThat(app, connectionId, { serves });
+}
+
+type Wanted = {
+  serves: (token: string, version: number) => boolean;
+  refused?: string | undefined;
+};
+
+async function freshTokenThat(
+  app: Part,
+  connectionId: string,
+  { serves, refused }: Wanted,
+): Promise<string> {
   const deadline = performance.now() + waitForOthersMs;
   for (;;) {
     const connection = await readTokens(app, connectionId);
-    if (connection.provider === "google_delegation") return delegatedToken(app, connection);
-    if (isFresh(app, connection)) return openAccessToken(app, connection);
+    if (connection.provider === "google_delegation")
+      return delegatedToken(app, connection, refused);
+    const kept = freshToken(app, connection);
+    if (kept !== null && serves(kept, connection.token_version)) return kept;
     const lease = await takeLease(app, connection);
     if (lease) return refreshUnderLease(app, lease);
     if (performance.now() > deadline) {
@@ -43,28 +76,6 @@ export async function accessToken(app: Part, connectionId: string): Promise<stri
     // Waiters of many processes must not look in step.
     await sleep(40 + Math.random() * 80);
   }
-}
-
-/**
- * Refreshes now, whatever is left of the current token. Where that is no longer the `refused` one, somebody else has done so.
- *
- * @throws {ProviderError} as {@link accessToken}
- */
-export async function renewAccessToken(
-  app: Part,
-  connectionId: string,
-  refused?: string,
-): Promise<string> {
-  const connection = await readTokens(app, connectionId);
-  if (connection.provider === "google_delegation") return delegatedToken(app, connection, refused);
-  if (refused !== undefined && isFresh(app, connection)) {
-    const current = openAccessToken(app, connection);
-    if (current !== refused) return current;
-  }
-  const lease = await takeLease(app, connection);
-  if (lease) return refreshUnderLease(app, lease);
-  await sleep(100);
-  return accessToken(app, connectionId);
 }
 
 type Tokens = Awaited<ReturnType<typeof readTokens>>;
@@ -103,17 +114,20 @@ function delegatedToken(app: Part, { scopes, email }: Tokens, refused?: string):
   return serviceAccessToken(app, scopes, { subject: email ?? undefined, refused });
 }
 
-function isFresh(app: Part, { access_token, access_expires_at }: Tokens): boolean {
+function freshToken(app: Part, { id, access_token, access_expires_at }: Tokens): string | null {
   const left = (access_expires_at?.getTime() ?? 0) - app.clock.now().getTime();
-  return access_token !== null && left > refreshAheadMs;
+  if (access_token === null || left <= refreshAheadMs) return null;
+  return opened(app, access_token, boundTo(id, "access_token"));
 }
 
-function openAccessToken(app: Part, connection: Tokens): string {
-  return unseal(
-    app.config.keyring,
-    connection.access_token ?? "",
-    boundTo(connection.id, "access_token"),
-  );
+function opened(app: Part, sealed: string, bound: string): string {
+  try {
+    return unseal(app.config.keyring, sealed, bound);
+  } catch (cause) {
+    const message =
+      "A token does not open: set ENCRYPTION_KEY_PREVIOUS to the key that sealed it, or have the person sign in again";
+    throw new ProviderError("give_up", message, { cause, reason: "unknown_key" });
+  }
 }
 
 // The lease runs on the database's clock, the one that all processes share.
@@ -142,12 +156,8 @@ async function takeLease(
 }
 
 async function refreshUnderLease(app: Part, lease: Tokens & { owner: string }): Promise<string> {
-  const refreshToken = unseal(
-    app.config.keyring,
-    lease.refresh_token,
-    boundTo(lease.id, "refresh_token"),
-  );
   try {
+    const refreshToken = opened(app, lease.refresh_token, boundTo(lease.id, "refresh_token"));
     const grant = await refreshGrant(app.googleOAuth, refreshToken);
     await keepRefreshed(app, lease, grant);
     return grant.accessToken;
@@ -234,6 +244,8 @@ async function markDead(app: Part, lease: Tokens & { owner: string }): Promise<b
         state_changed_at: now,
         access_token: null,
         access_expires_at: null,
+        // Kept, it would pass for a living one when the person signs in and Google sends no other.
+        refresh_token: null,
         refresh_lease_owner: null,
         refresh_lease_until: null,
         updated_at: now,
@@ -316,8 +328,9 @@ async function refreshOne(app: Part, due: { id: string; user_id: string }): Prom
     await renewAccessToken(app, due.id);
     return { ...base, error: null };
   } catch (error) {
-    if (!(error instanceof ProviderError)) throw error;
-    return { ...base, error: error.reason };
+    if (error instanceof ProviderError) return { ...base, error: error.reason };
+    app.log.error({ error, connection_id: due.id }, "a token could not be refreshed");
+    return { ...base, error: "unexpected" };
   }
 }
 

@@ -1,19 +1,25 @@
 import { type RawBuilder, sql } from "kysely";
 import type { App } from "../app.ts";
-import { seal, unseal } from "../lib/secrets.ts";
+import { type SealingKey, seal, unseal } from "../lib/secrets.ts";
 import { boundTo } from "./connections.ts";
 
 type Part = Pick<App, "db" | "config">;
 
 const columns = ["access_token", "refresh_token"] as const;
 
-/** How many connections there are, and how many still carry a value of an earlier key. */
-export async function countSealed(app: Part): Promise<{ total: number; old: number }> {
+/** How many connections there are, how many still carry a value of an earlier key, and how many of a key that is not known. */
+export async function countSealed(
+  app: Part,
+): Promise<{ total: number; old: number; unknown: number }> {
+  const { current, previous } = app.config.keyring;
   const row = await app.db
     .selectFrom("connections")
     .select([
       sql<number>`count(*)::int`.as("total"),
-      sql<number>`(count(*) filter (where ${isOld(app)}))::int`.as("old"),
+      sql<number>`(count(*) filter (where ${isSealedOtherwise([current])}))::int`.as("old"),
+      sql<number>`(count(*) filter (where ${isSealedOtherwise([current, ...previous])}))::int`.as(
+        "unknown",
+      ),
     ])
     .executeTakeFirstOrThrow();
   return row;
@@ -21,21 +27,22 @@ export async function countSealed(app: Part): Promise<{ total: number; old: numb
 
 /**
  * Seals anew, with the current key, what an earlier key sealed. Runs beside everything else: a token that is refreshed
- * meanwhile is sealed with the current key anyway and is left as it is. Safe to stop and repeat.
+ * meanwhile is sealed with the current key anyway and is left as it is, and so is what does not open, which hinders no
+ * other. Safe to stop and repeat.
  */
 export async function resealTokens(
   app: Part,
   onProgress: (progress: { done: number; total: number }) => void = () => {},
   signal?: AbortSignal,
-): Promise<{ resealed: number }> {
+): Promise<{ resealed: number; unreadable: number }> {
   const { old: total } = await countSealed(app);
-  let done = 0;
+  let [done, unreadable] = [0, 0];
   let after = "00000000-0000-0000-0000-000000000000";
   while (!signal?.aborted) {
     const rows = await app.db
       .selectFrom("connections")
       .select(["id", "access_token", "refresh_token"])
-      .where(isOld(app))
+      .where(isSealedOtherwise([app.config.keyring.current]))
       .where("id", ">", after)
       .orderBy("id")
       .limit(500)
@@ -43,24 +50,26 @@ export async function resealTokens(
     const last = rows.at(-1);
     if (!last) break;
     after = last.id;
-    await storeResealed(app, rows);
+    unreadable += await storeResealed(app, rows);
     done += rows.length;
     onProgress({ done, total: Math.max(total, done) });
   }
-  return { resealed: done };
+  return { resealed: done - unreadable, unreadable };
 }
 
 type Row = { id: string; access_token: string | null; refresh_token: string | null };
 
-// One statement for the whole portion; each value is replaced only while it is still the one that was read.
-async function storeResealed(app: Part, rows: Row[]): Promise<void> {
+// One statement for the whole portion; each value is replaced only while it is still the one that was read. Returns how
+// many rows have a value that does not open.
+async function storeResealed(app: Part, rows: Row[]): Promise<number> {
+  const unreadable = new Set<string>();
   const changes = rows.flatMap((row) =>
     columns.flatMap((column) => {
       const before = row[column];
       if (before === null) return [];
-      const bound = boundTo(row.id, column);
-      const after = seal(app.config.keyring, unseal(app.config.keyring, before, bound), bound);
-      return [{ id: row.id, column, before, after }];
+      const after = resealed(app, before, boundTo(row.id, column));
+      if (after === null) unreadable.add(row.id);
+      return after === null ? [] : [{ id: row.id, column, before, after }];
     }),
   );
   for (const column of columns) {
@@ -71,9 +80,19 @@ async function storeResealed(app: Part, rows: Row[]): Promise<void> {
       app.db,
     );
   }
+  return unreadable.size;
 }
 
-function isOld(app: Part): RawBuilder<boolean> {
-  const current = `v1.${app.config.keyring.current.id}.%`;
-  return sql<boolean>`(access_token not like ${current} or refresh_token not like ${current})`;
+function resealed(app: Part, before: string, bound: string): string | null {
+  try {
+    return seal(app.config.keyring, unseal(app.config.keyring, before, bound), bound);
+  } catch {
+    return null;
+  }
+}
+
+// By none of these keys.
+function isSealedOtherwise(keys: SealingKey[]): RawBuilder<boolean> {
+  const forms = keys.map(({ id }) => `v1.${id}.%`);
+  return sql<boolean>`(access_token not like all(${forms}) or refresh_token not like all(${forms}))`;
 }

@@ -147,7 +147,7 @@ function isOwnedItself(references: Reference[], table: string): boolean {
 
 // Rows that name a user without a foreign key.
 function tablesWithoutKey(userId: string): Owned[] {
-  const addresses = sql`select lower(email) from users where id = ${userId}
+  const addresses = sql`select lower(email) from users where id = ${userId} and is_email_proven
     union select lower(email) from connections where user_id = ${userId} and email is not null`;
   return [
     { table: "gmail_watches", mine: sql<boolean>`lower(user_email) in (${addresses})` },

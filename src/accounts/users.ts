@@ -32,13 +32,16 @@ export async function getUser(app: Pick<App, "db">, id: string): Promise<User> {
 }
 
 /**
- * The user of a verified e-mail address, whatever its case. The table's uniqueness minds the case, so two old rows
- * may differ by it alone: then only the exact spelling counts.
+ * Who has an e-mail address, whatever its case, and whether they have proven that it is theirs. The table's uniqueness minds
+ * the case, so two old rows may differ by it alone: then only the exact spelling counts.
  */
-export async function findUserByEmail(db: Db | Tx, email: string): Promise<{ id: string } | null> {
+export async function findUserByEmail(
+  db: Db | Tx,
+  email: string,
+): Promise<{ id: string; is_email_proven: boolean } | null> {
   const rows = await db
     .selectFrom("users")
-    .select(["id", "email"])
+    .select(["id", "email", "is_email_proven"])
     .where(sql<string>`lower(email)`, "=", email.toLowerCase())
     .limit(3)
     .execute();
@@ -68,7 +71,8 @@ export async function createUser(
 
 /**
  * The user behind a token of the old sign-in, whose `sub` is the user's id; made on first sight. Null when the address
- * already belongs to somebody else here: a token that only names an address proves nothing about it.
+ * already belongs to somebody else here: a token that only names an address proves nothing about it, until its bearer
+ * connects the Google account of that address.
  */
 export async function ensureSupabaseUser(
   app: Pick<App, "db">,
@@ -87,7 +91,13 @@ export async function ensureSupabaseUser(
     if (owner && owner.id !== token.sub) return null;
     const made = await tx
       .insertInto("users")
-      .values({ id: token.sub, email, name: email.split("@")[0] ?? null, role: "user" })
+      .values({
+        id: token.sub,
+        email,
+        name: email.split("@")[0] ?? null,
+        role: "user",
+        is_email_proven: false,
+      })
       .onConflict((conflict) => conflict.doNothing())
       .returning("id")
       .executeTakeFirst();
@@ -96,6 +106,16 @@ export async function ensureSupabaseUser(
       (await tx.selectFrom("users").select("id").where("id", "=", token.sub).executeTakeFirst());
     return twin?.id ?? null;
   });
+}
+
+/** Notes that an address is proven to be its user's, where it is the one that they have here. */
+export async function proveEmail(tx: Tx, userId: string, email: string): Promise<void> {
+  await tx
+    .updateTable("users")
+    .set({ is_email_proven: true })
+    .where("id", "=", userId)
+    .where(sql<string>`lower(email)`, "=", email.toLowerCase())
+    .execute();
 }
 
 // Names that people would take for somebody in charge, or that programs write from.

@@ -4,6 +4,7 @@ import { createServer } from "node:http";
 import { after, before, describe, test } from "node:test";
 import { exportJWK, generateKeyPair, type JWTPayload, SignJWT, UnsecuredJWT } from "jose";
 import { openTestApp, type TestApp } from "../../test/harness.ts";
+import { getMailboxOwner } from "../accounts/assistant.ts";
 
 const secret = "a-secret-of-the-old-sign-in";
 
@@ -54,6 +55,16 @@ describe("who calls", () => {
       const { userId } = await t.signIn("ana@example.com");
       const { status, body } = await me(await signed(claims({ sub: userId })));
       assert.deepEqual([status, body.user.email], [200, "ana@example.com"]);
+    });
+
+    test("an address that a token only names does not open the day of the one who has it", async () => {
+      const email = "jonas.weber@example.com";
+      const token = await signed(claims({ email }));
+      assert.equal((await me(token)).status, 200);
+      const jonas = await t.signIn(email);
+      assert.match(jonas.landedAt, /account_taken/);
+      assert.equal(jonas.userId, "");
+      await assert.rejects(getMailboxOwner(t.app, email), { code: "not_found" });
     });
 
     test("a new id with somebody else's address is refused, and makes nobody", async () => {

@@ -25,6 +25,7 @@ export type Tables = {
     time_zone: Text;
     last_active_at: Time;
     last_virtual_mail_at: Time;
+    is_email_proven: Generated<boolean>;
     updated_at: Time;
   };
   usernames: {

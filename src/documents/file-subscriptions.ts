@@ -130,7 +130,7 @@ async function findReader(
 async function addressesOf(app: FilesApp, userId: string): Promise<Set<string>> {
   const { rows } = await sql<{ email: string }>`
     select lower(email) as email from connections where user_id = ${userId} and email is not null
-    union select lower(email) from users where id = ${userId}
+    union select lower(email) from users where id = ${userId} and is_email_proven
   `.execute(app.db);
   return new Set(rows.map(({ email }) => email));
 }

@@ -46,7 +46,7 @@ export function seal(keys: Keyring, text: string, boundTo: string): string {
 export function unseal(keys: Keyring, value: string, boundTo: string): string {
   const [version, keyId, nonce, body] = value.split(".");
   if (version !== "v1" || !keyId || !nonce || !body) throw new Error("Not a sealed value");
-  const key = [keys.current, ...keys.previous].find(({ id }) => id === keyId);
+  const key = keyOf(keys, value);
   if (!key) throw new Error(`No key ${keyId}: set ENCRYPTION_KEY_PREVIOUS to the one it replaced`);
   const sealed = Buffer.from(body, "base64url");
   const decipher = createDecipheriv("aes-256-gcm", key.bytes(), Buffer.from(nonce, "base64url"), {
@@ -55,6 +55,16 @@ export function unseal(keys: Keyring, value: string, boundTo: string): string {
   decipher.setAAD(Buffer.from(boundTo));
   decipher.setAuthTag(sealed.subarray(-16));
   return decipher.update(sealed.subarray(0, -16), undefined, "utf8") + decipher.final("utf8");
+}
+
+/** Whether the key is known that sealed a value. */
+export function isKeyKnown(keys: Keyring, value: string): boolean {
+  return keyOf(keys, value) !== undefined;
+}
+
+function keyOf(keys: Keyring, value: string): SealingKey | undefined {
+  const [, keyId] = value.split(".");
+  return [keys.current, ...keys.previous].find(({ id }) => id === keyId);
 }
 
 /** 256 random bits as text that is safe in URLs and headers. */

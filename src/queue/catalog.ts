@@ -80,8 +80,8 @@ export const catalog = {
       sealedToken: z.string(),
       boundTo: z.string(),
       isRefreshToken: z.boolean(),
-      /** Another connection lives on the same grant. */
-      keepsGrant: z.boolean().default(false),
+      /** Whose grant it is, by Google's id of the account. */
+      subject: z.string().nullable().default(null),
       /** Channels to stop while the token still opens something. */
       channels: z
         .array(

@@ -16,6 +16,12 @@ describe("a person's own data", () => {
     const { sub } = t.google.state.people.find((person) => person.email === email)!;
     return [...t.google.state.grants.values()].filter((grant) => grant.sub === sub).length;
   };
+  const revocations = async (...states: string[]) => {
+    const { rows } = await sql`
+      select from pgboss.job_common where name = 'grants.revoke' and state::text = any(${states})
+    `.execute(t.app.db);
+    return rows.length;
+  };
   const insertDay = async (userId: string) => {
     const { rows } = await sql<{ project: string }>`
       insert into projects (name, created_by) values ('Harbour', ${userId}) returning id as project`.execute(
@@ -85,18 +91,27 @@ describe("a person's own data", () => {
     const zoe = await t.signIn("zoe.lindqvist@example.org");
     addFault(t.google.state, { endpoint: "oauth.revoke", status: 503 });
     await zoe.call("POST", "/api/v1/auth/google/token/revoke", {});
-    const isPutOff = async () => {
-      const { rows } = await sql`
-        select from pgboss.job_common where name = 'grants.revoke' and state = 'retry'
-      `.execute(t.app.db);
-      return rows.length > 0;
-    };
-    await until(isPutOff);
+    await until(async () => (await revocations("retry")) === 1);
     assert.equal(grantsOf("zoe.lindqvist@example.org"), 1);
     await sql`update pgboss.job_common set start_after = now() where state = 'retry'`.execute(
       t.app.db,
     );
     await until(() => grantsOf("zoe.lindqvist@example.org") === 0);
+  });
+
+  test("revoking that comes late leaves alone what the person has granted since", async () => {
+    const zoe = await t.signIn("zoe.lindqvist@example.org");
+    addFault(t.google.state, { endpoint: "oauth.revoke", status: 503 });
+    await zoe.call("POST", "/api/v1/auth/google/token/revoke", {});
+    await until(async () => (await revocations("retry")) === 1);
+    await zoe.connect("zoe.lindqvist@example.org");
+    await sql`update pgboss.job_common set start_after = now() where state = 'retry'`.execute(
+      t.app.db,
+    );
+    await until(async () => (await revocations("created", "active", "retry")) === 0);
+    assert.equal(grantsOf("zoe.lindqvist@example.org"), 1);
+    const { body } = await zoe.call("POST", "/api/v1/auth/google/token/refresh", {});
+    assert.ok(body.expires_in > 3_000, JSON.stringify(body));
   });
 
   test("somebody else's connection cannot be disconnected", async () => {

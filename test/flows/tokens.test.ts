@@ -4,15 +4,17 @@ import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import { days, minutes } from "../../sandbox/google/clock.ts";
 import { addFault, clearFaults } from "../../sandbox/google/faults.ts";
-import { endGrantsOf } from "../../sandbox/google/grants.ts";
+import { changePassword, endGrantsOf } from "../../sandbox/google/grants.ts";
 import { findPerson } from "../../sandbox/google/people.ts";
+import { boundTo } from "../../src/accounts/connections.ts";
 import {
   accessToken,
   refreshDueTokens,
+  renewAccessToken,
   serviceAccessToken,
 } from "../../src/accounts/google-tokens.ts";
 import { countSealed, resealTokens } from "../../src/accounts/reseal.ts";
-import { sealingKey } from "../../src/lib/secrets.ts";
+import { type SealingKey, seal, sealingKey, unseal } from "../../src/lib/secrets.ts";
 import { openTestApp, type TestApp } from "../harness.ts";
 import { until } from "../timing.ts";
 
@@ -109,6 +111,32 @@ describe("Google's tokens", () => {
     await t.signIn("priya@example.com");
     assert.equal((await read(id)).state, "active");
     assert.match(await accessToken(t.app, id), /^ya29/);
+  });
+
+  test("signing in after a password change brings a grant that lives, though Google remembers the consent", async () => {
+    const { id } = await connectionOf("priya@example.com");
+    await expire(id);
+    changePassword(t.google.state, findPerson(t.google.state, "priya@example.com")!);
+    await assert.rejects(accessToken(t.app, id), { failure: "reauthorise" });
+    await t.signIn("priya@example.com");
+    await expire(id);
+    assert.match(await accessToken(t.app, id), /^ya29/);
+    assert.equal((await read(id)).state, "active");
+  });
+
+  test("of many whose token Google refused, one refreshes, and nobody is given the refused one again", async () => {
+    const { id } = await connectionOf("ana@example.com");
+    const refused = await accessToken(t.app, id);
+    const count = refreshes();
+    addFault(t.google.state, { endpoint: "oauth.token.refresh", delayMs: 1_000 });
+    const tokens = await Promise.all(
+      Array.from({ length: 5 }, () => renewAccessToken(t.app, id, refused)),
+    );
+    clearFaults(t.google.state);
+    assert.equal(refreshes(), count + 1);
+    assert.equal(new Set(tokens).size, 1);
+    assert.notEqual(tokens[0], refused);
+    assert.equal(await renewAccessToken(t.app, id, refused), tokens[0]);
   });
 
   test("nothing but a 400 with invalid_grant ends a connection", async () => {
@@ -223,7 +251,41 @@ describe("Google's tokens", () => {
     });
   });
 
+  test("a token that no known key opens hinders neither the schedule nor the sealing of others", async () => {
+    const { id: lost } = await connectionOf("ana@example.com");
+    const { id: other } = await connectionOf("jonas.weber@example.com");
+    const { current } = t.app.config.keyring;
+    const older = sealingKey("an older key of the tests");
+    const sealedBy = async (id: string, key: SealingKey) => {
+      const bound = boundTo(id, "refresh_token");
+      const token = unseal(t.app.config.keyring, (await read(id)).refresh_token ?? "", bound);
+      await t.app.db
+        .updateTable("connections")
+        .set({ refresh_token: seal({ current: key, previous: [] }, token, bound) })
+        .where("id", "=", id)
+        .execute();
+    };
+    await sealedBy(lost, sealingKey("a key that nobody has any more"));
+    await expire(lost);
+    await expire(other);
+    const errorOf = async (id: string) =>
+      (await refreshDueTokens(t.app)).find(({ connectionId }) => connectionId === id)?.error;
+    assert.equal(await errorOf(lost), "unknown_key");
+    await until(async () => (await read(lost)).refresh_lease_owner === null);
+    await sealedBy(other, older);
+    const config = { ...t.app.config, keyring: { current, previous: [older] } };
+    const { total: _total, ...counts } = await countSealed({ ...t.app, config });
+    assert.deepEqual(counts, { old: 2, unknown: 1 });
+    assert.deepEqual(await resealTokens({ ...t.app, config }), { resealed: 1, unreadable: 1 });
+    assert.ok((await read(other)).refresh_token?.startsWith(`v1.${current.id}.`));
+    // Its person signs in again: what does not open is not taken for a token.
+    await t.signIn("ana@example.com");
+    await expire(lost);
+    assert.match(await accessToken(t.app, lost), /^ya29/);
+  });
+
   test("grants that die a week after consent are named for what they are", async () => {
+    await t.app.db.deleteFrom("grant_deaths").execute();
     for (const person of ["ana@example.com", "jonas.weber@example.com"]) {
       const { id } = await connectionOf(person);
       await t.app.db
