@@ -86,9 +86,10 @@ export async function openApp(config: Config, overrides: Overrides = {}): Promis
   };
 }
 
-// What the network and PostgreSQL refuse carries a code; what we did wrong does not.
+// What the network and PostgreSQL refuse carries a code, and what takes too long says so; what we did wrong does neither.
 function explainRefusal(error: unknown): never {
-  if (!(error instanceof Error && "code" in error)) throw error;
+  const isSlow = error instanceof Error && /^(connection terminated|timeout)/i.test(error.message);
+  if (!(error instanceof Error && ("code" in error || isSlow))) throw error;
   // Where a name has several addresses, each has failed in its own way.
   const { message } = error instanceof AggregateError ? error.errors[0] : error;
   throw new ConfigError(

@@ -57,6 +57,25 @@ test("one message lists everything that is wrong, by name", () => {
   assert.ok(!problems.includes("short"), "a secret's value is never repeated");
 });
 
+test("origins are taken as browsers name them, and nothing else is", () => {
+  const { publicUrl, corsOrigins } = loadConfig({
+    ...google,
+    ...own,
+    PUBLIC_URL: "https://Daybook.Example.com:443/",
+    CORS_ORIGINS: "https://x.example.com/, http://localhost:5173",
+  });
+  assert.equal(publicUrl, "https://daybook.example.com");
+  assert.deepEqual(corsOrigins, ["https://x.example.com", "http://localhost:5173"]);
+  const problems = problemsOf({
+    ...google,
+    ...own,
+    PUBLIC_URL: "https://example.com/daybook",
+    CORS_ORIGINS: "foo",
+  });
+  assert.match(problems, /PUBLIC_URL must be an origin/);
+  assert.match(problems, /CORS_ORIGINS/);
+});
+
 test("with DATABASE_URL the secrets are required, and an empty one is none", () => {
   assert.match(problemsOf({ ...google, ...own, SESSION_SECRET: "" }), /SESSION_SECRET is required/);
   assert.equal(problemsOf({ ...google, ...own }), "");

@@ -12,10 +12,14 @@ const privateKey = text
   .transform((key) => key.replaceAll("\\n", "\n"))
   .refine(isPrivateKey, "must be a private key in PEM, as Google's JSON file has it");
 const address = z.url({ protocol: /^https?$/, error: "must be an http(s) URL" });
-const list = z
+// As a browser names it: lower case, without the port that goes without saying.
+const origin = address
+  .refine(isOrigin, "must be an origin such as https://daybook.example.com, without a path")
+  .transform((url) => new URL(url).origin);
+const origins = z
   .string()
   .transform((value) => value.split(",").flatMap((item) => item.trim() || []))
-  .pipe(z.array(z.string()));
+  .pipe(z.array(origin));
 const yesNo = z
   .enum(["true", "false", "1", "0", "yes", "no"])
   .transform((value) => value === "true" || value === "1" || value === "yes");
@@ -165,7 +169,7 @@ export const variables = z.object({
   DATA_DIR: text
     .default(".daybook")
     .describe("The folder of the embedded PostgreSQL and of the secrets made for it."),
-  PUBLIC_URL: address
+  PUBLIC_URL: origin
     .optional()
     .describe(
       "Where providers and people reach us; without an https one push stays off and polling carries all.",
@@ -212,7 +216,7 @@ export const variables = z.object({
     .enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"])
     .default("info")
     .describe("The least severe log line that is written."),
-  CORS_ORIGINS: list
+  CORS_ORIGINS: origins
     .default([])
     .describe("Origins of other web apps that may call the API, separated by commas."),
   TRUST_PROXY: yesNo
@@ -326,7 +330,7 @@ function configOf(given: Variables) {
     current: sealingKey(ENCRYPTION_KEY),
     previous: given.ENCRYPTION_KEY_PREVIOUS ? [sealingKey(given.ENCRYPTION_KEY_PREVIOUS)] : [],
   };
-  const publicUrl = given.PUBLIC_URL?.replace(/\/+$/, "") ?? null;
+  const publicUrl = given.PUBLIC_URL ?? null;
   return {
     role: given.ROLE,
     host: given.HOST,
@@ -414,6 +418,11 @@ function pushUrlOf(publicUrl: string | null, googleApiUrl: string | undefined): 
 
 function hidden(text: string | undefined): Secret | null {
   return text === undefined ? null : secretText(text);
+}
+
+function isOrigin(url: string): boolean {
+  const { pathname, search, hash, username } = URL.parse(url) ?? {};
+  return pathname === "/" && `${search}${hash}${username}` === "";
 }
 
 function isPrivateKey(pem: string): boolean {

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { text } from "node:stream/consumers";
@@ -50,10 +52,19 @@ for (const command of ["npm start", "npx daybook serve"]) {
 test("a start that cannot be says why in a line or two, and begins no work", async () => {
   await using t = await openTestApp({ workers: false });
   const { port } = new URL(t.url);
+  // A server that is none, and hangs up.
+  const deaf = createServer((socket) => socket.end()).listen(0, "127.0.0.1");
+  await once(deaf, "listening");
+  const { port: deafPort } = deaf.address() as AddressInfo;
   const cases: [string, Record<string, string>, RegExp][] = [
     ["serve", {}, /address already in use .*Check HOST and PORT/],
     ["serve", { HOST: "192.0.2.1" }, /192\.0\.2\.1.*Check HOST and PORT/],
     ["serve", { DATABASE_URL: "postgresql://127.0.0.1:1/x" }, /ECONNREFUSED.*Check DATABASE_URL/],
+    [
+      "serve",
+      { DATABASE_URL: `postgresql://127.0.0.1:${deafPort}/x` },
+      /terminated.*Check DATABASE_URL/,
+    ],
     ["sandbox --port abc", {}, /A port is a number from 0 to 65535/],
   ];
   for (const [command, environment, expected] of cases) {
@@ -65,4 +76,5 @@ test("a start that cannot be says why in a line or two, and begins no work", asy
     assert.match(said, expected);
     assert.doesNotMatch(said + logged, /\n {4}at |"job"/);
   }
+  deaf.close();
 });
