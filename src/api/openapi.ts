@@ -46,7 +46,9 @@ export async function describeApi(server: FastifyInstance): Promise<void> {
     if (!config?.who || !schema) return;
     schema.operationId ??= operationIdOf(String(method), url);
     schema.security = security[config.who];
-    schema.response = { "4xx": refused, "5xx": failed, ...Object(schema.response) };
+    const told: Record<string, unknown> = Object(schema.response);
+    const refusals = "4xx" in told ? {} : refusalsOf({ who: config.who, ...schema });
+    schema.response = { ...refusals, "5xx": failed, ...told };
     if (config.idempotent) schema.headers ??= RepeatableHeaders;
     const isOptional = schema.body instanceof z.ZodType && schema.body.safeParse(undefined).success;
     if (isOptional) optionalBodies.add(schema.operationId);
@@ -94,7 +96,30 @@ const problemOf = (description: string) => ({
   content: { "application/problem+json": { schema: Problem } },
 });
 const refused = problemOf("Refused: `detail` says why, `errors` for which fields");
+const unknown = problemOf("Nobody is signed in, or the token is not, or no longer, good");
+const forbidden = problemOf("Not for this caller");
+const absent = problemOf("There is none, or it is somebody else's");
+const unreadable = problemOf("The body is not JSON");
+const invalid = problemOf("What was sent cannot be taken: `errors` says which fields, and why");
 const failed = problemOf("Failed here or at a provider: trying again later may help");
+const tooMany = problemOf("Too many calls: `Retry-After` says when to try again, in seconds");
+
+// Which refusals a route knows follows from who may call it, and from what it takes.
+function refusalsOf(route: {
+  who: Audience;
+  params?: unknown;
+  querystring?: unknown;
+  body?: unknown;
+}): Record<string, unknown> {
+  return {
+    ...(route.who === "public" ? {} : { 401: unknown, 403: forbidden }),
+    ...(route.params ? { 404: absent } : {}),
+    ...(route.body ? { 415: unreadable } : {}),
+    ...(route.params || route.querystring || route.body ? { 422: invalid } : {}),
+    429: tooMany,
+    "4xx": refused,
+  };
+}
 
 const RepeatableHeaders = z.looseObject({
   "idempotency-key": z
