@@ -367,12 +367,12 @@ export const createProject = (project: {
   name: string;
   description?: string;
   reference_keywords?: string[];
-}) => call<Project>("POST", "/projects", project);
+}) => change<Project>("POST", "/projects", project);
 export const changeProject = (id: string, status: Metadata["status"]) =>
   call<Project>("PATCH", `/projects/${id}`, { status });
 export const deleteProject = (id: string) => change("DELETE", `/projects/${id}`);
 export const onboardProject = (projectId: string, summary: Summary) =>
-  call<{ onboarding: Onboarding }>("POST", "/ai/project-onboarding", {
+  change<{ onboarding: Onboarding }>("POST", "/ai/project-onboarding", {
     project_id: projectId,
     summary,
   });
@@ -441,15 +441,19 @@ function startOfMinute(): Date {
   return new Date(Math.floor(Date.now() / 60_000) * 60_000);
 }
 
-const underWay = new Map<string, Promise<void>>();
+const underWay = new Map<string, Promise<unknown>>();
 
 /**
  * Asks the API for a change. The second half of a double click comes before the button looks disabled: it shares the
  * first one's answer. @throws {ApiError}
  */
-export function change(method: string, path: string, body?: object): Promise<void> {
+export function change<Answer = void>(
+  method: string,
+  path: string,
+  body?: object,
+): Promise<Answer> {
   const key = JSON.stringify([method, path, body]);
-  const begun = underWay.get(key) ?? call<void>(method, path, body);
+  const begun = (underWay.get(key) as Promise<Answer>) ?? call<Answer>(method, path, body);
   underWay.set(key, begun);
   return begun.finally(() => underWay.delete(key));
 }

@@ -1,4 +1,4 @@
-import { onlineManager, useQuery } from "@tanstack/react-query";
+import { onlineManager, useQuery, useQueryClient } from "@tanstack/react-query";
 import {
   type ComponentType,
   type ReactNode,
@@ -11,6 +11,7 @@ import { fetchMe, type Me } from "./api.ts";
 import { Assistant } from "./assistant.tsx";
 import { Connections } from "./connections.tsx";
 import { Documents } from "./documents.tsx";
+import { forgetAll } from "./forget.ts";
 import { Header } from "./header.tsx";
 import { useLive } from "./live.ts";
 import { Meetings } from "./meetings.tsx";
@@ -40,7 +41,17 @@ const sessionEnded: Message = { tone: "warn", text: "Your session has ended. Sig
 const wayBack = takeWayBack();
 
 export function App() {
-  const me = useQuery({ queryKey: ["me"], queryFn: fetchMe });
+  const queries = useQueryClient();
+  const me = useQuery({
+    queryKey: ["me"],
+    queryFn: async () => {
+      const now = await fetchMe();
+      const before = queries.getQueryData<Me | null>(["me"]);
+      // Somebody else has signed in, in another tab: what the one before looked at is not theirs.
+      if (before && before.user.id !== now?.user.id) forgetAll(queries);
+      return now;
+    },
+  });
   const isOnline = useSyncExternalStore(onlineManager.subscribe, () => onlineManager.isOnline());
   const [message, say] = useState<Message | null>(wayBack);
   const messages = <Messages message={message} onDismiss={() => say(null)} />;
@@ -61,7 +72,7 @@ export function App() {
   if (me.data === null) return <SignIn messages={messages} />;
   return (
     <Say value={say}>
-      <SignedIn me={me.data}>
+      <SignedIn key={me.data.user.id} me={me.data}>
         {hindrance && (
           <Notice tone="warn">
             <span>{hindrance}</span>

@@ -13,6 +13,7 @@ import { Moment } from "./moment.tsx";
 import { Preferences } from "./preferences.tsx";
 import { Link } from "./router.tsx";
 import { WhoMayUse } from "./trust.tsx";
+import { Failure } from "./waiting.tsx";
 
 /** The assistant's address, who may use it, its bots, what waits for its owner, and where it was seen. */
 export function Assistant({ me }: { me: Me }) {
@@ -137,7 +138,7 @@ function Detections() {
   return (
     <section className="stacked" aria-labelledby="detections">
       <h2 id="detections">Where it was seen</h2>
-      {detections.isError && <p className="faint">{detections.error.message}</p>}
+      <Failure query={detections} />
       {detections.data?.length === 0 && <p className="empty">Nowhere yet.</p>}
       <ul className="plain">
         {detections.data?.map((detection) => (

@@ -27,7 +27,7 @@ export function DocumentPage({ id }: { id: string }) {
     </p>
   );
   if (document.isPending) return <div className="skeleton card" aria-busy="true" />;
-  if (document.isError) {
+  if (document.data === undefined) {
     return (
       <>
         {back}
@@ -39,6 +39,7 @@ export function DocumentPage({ id }: { id: string }) {
   return (
     <>
       {back}
+      <Failure query={document} />
       <div className="title">
         <h1>{title || "Without a title"}</h1>
         <Place document={document.data} />
@@ -222,7 +223,7 @@ function Deliveries({ id }: { id: string }) {
   return (
     <section className="stacked" aria-labelledby="deliveries">
       <h2 id="deliveries">Handed on</h2>
-      {deliveries.isError && <p className="faint">{deliveries.error.message}</p>}
+      <Failure query={deliveries} />
       {deliveries.data?.length === 0 && (
         <p className="empty">It was not handed to a workflow: none is configured.</p>
       )}

@@ -3,11 +3,13 @@ import { useContext } from "react";
 import { type Feed, fetchFeeds, followFeed, syncFeed } from "./api.ts";
 import { Say } from "./message.tsx";
 import { Moment } from "./moment.tsx";
+import { Failure } from "./waiting.tsx";
 
 /** What is followed through one account: how current each feed is, when it is looked at next, and why then. */
 export function Feeds({ connectionId }: { connectionId: string }) {
   const feeds = useQuery({ queryKey: ["feeds"], queryFn: fetchFeeds });
   const own = (feeds.data ?? []).filter((feed) => feed.connection_id === connectionId);
+  if (feeds.data === undefined) return <Failure query={feeds} />;
   if (own.length === 0) return null;
   const calendars = own.filter(({ kind }) => kind === "calendar");
   const followed = calendars.filter(({ state }) => state !== "stopped").length;

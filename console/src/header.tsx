@@ -2,6 +2,7 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useContext, useEffect, useRef, useState } from "react";
 import { type Me, signOut } from "./api.ts";
 import { Avatar } from "./avatar.tsx";
+import { forgetAll } from "./forget.ts";
 import { Say } from "./message.tsx";
 import { goTo, Link } from "./router.tsx";
 import { applyTheme, storedTheme, storeTheme, type Theme, themes } from "./theme.ts";
@@ -49,11 +50,10 @@ function SignOut() {
   const leaving = useMutation({
     mutationFn: signOut,
     onSuccess: () => {
-      // The next person at this screen need not read what the last one was told, or looked at.
       say({ tone: "good", text: "You are signed out." });
       goTo("/");
       queries.setQueryData(["me"], null);
-      queries.removeQueries({ predicate: ({ queryKey }) => queryKey[0] !== "me" });
+      forgetAll(queries);
     },
     onError: (error) => say({ tone: "warn", text: `You are still signed in. ${error.message}` }),
   });

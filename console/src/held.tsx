@@ -3,12 +3,13 @@ import { useContext } from "react";
 import { decideHeld, fetchHeld, type Held } from "./api.ts";
 import { Say } from "./message.tsx";
 import { Moment } from "./moment.tsx";
+import { Failure } from "./waiting.tsx";
 
 /** Mails that name the assistant and come from somebody whom its owner has not let: they wait, unread. */
 export function HeldMails() {
   const held = useQuery({ queryKey: ["held"], queryFn: fetchHeld });
-  if (held.isError) return <p className="faint">{held.error.message}</p>;
-  if (!held.data || held.data.length === 0) return null;
+  if (held.data === undefined) return <Failure query={held} />;
+  if (held.data.length === 0) return null;
   return (
     <section className="stacked" aria-labelledby="held">
       <h2 id="held">Waiting for you</h2>

@@ -26,10 +26,7 @@ export function OnboardingForm({ project, summary, onDone, children }: Props) {
       if (drafts) await onboardProject(made.current, written);
       return made.current;
     },
-    onSuccess: async (id) => {
-      await queries.invalidateQueries({ queryKey: ["projects"] });
-      onDone(id);
-    },
+    onSuccess: () => queries.invalidateQueries({ queryKey: ["projects"] }),
   });
   return (
     <form
@@ -38,8 +35,10 @@ export function OnboardingForm({ project, summary, onDone, children }: Props) {
         event.preventDefault();
         const { submitter } = event.nativeEvent as SubmitEvent;
         const form = new FormData(event.currentTarget, submitter);
-        if (!submitting.isPending)
-          submitting.mutate({ written: summaryOf(form), drafts: form.get("wish") === "draft" });
+        if (submitting.isPending) return;
+        const wish = { written: summaryOf(form), drafts: form.get("wish") === "draft" };
+        // Whoever has gone elsewhere meanwhile is not called back.
+        submitting.mutate(wish, { onSuccess: onDone });
       }}
     >
       <Field

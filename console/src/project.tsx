@@ -30,7 +30,7 @@ export function ProjectPage({ id }: { id: string }) {
     refetchInterval: ({ state }) => (isUnderWay(state.data?.onboarding ?? null) ? 3_000 : false),
   });
   if (project.isPending) return <div className="skeleton card" aria-busy="true" />;
-  if (project.isError) {
+  if (project.data === undefined) {
     return (
       <>
         <BackToProjects />
@@ -42,6 +42,7 @@ export function ProjectPage({ id }: { id: string }) {
   return (
     <>
       <BackToProjects />
+      <Failure query={project} />
       <div className="title">
         <h1>{name}</h1>
         {status === "archived" && <span className="badge">archived</span>}

@@ -2,6 +2,7 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useContext, useId, useState } from "react";
 import { fetchTrust, setTrust, type Trust, trustModes } from "./api.ts";
 import { Say } from "./message.tsx";
+import { Failure } from "./waiting.tsx";
 
 const words: Record<Trust["mode"], string> = {
   only_me: "Only me",
@@ -20,7 +21,7 @@ export function WhoMayUse() {
         A mail in your own mailbox always counts. Of others, those count that provably come from
         whom you let; the rest wait here for you.
       </p>
-      {trust.isError && <p className="faint">{trust.error.message}</p>}
+      <Failure query={trust} />
       {trust.data && <Choice key={JSON.stringify(trust.data)} trust={trust.data} />}
     </section>
   );

@@ -1,3 +1,4 @@
+import { ApiError } from "./api.ts";
 import { Notice } from "./message.tsx";
 
 type Query = { error: Error | null; isFetching: boolean; refetch(): unknown };
@@ -10,10 +11,16 @@ export function Waiting({ query }: { query: Query }) {
 
 /** Why an answer cannot be had, or not the latest, and a way to ask once more; nothing where it can. */
 export function Failure({ query }: { query: Query }) {
-  if (query.error === null) return null;
+  const { error } = query;
+  if (error === null) return null;
+  // An address that somebody has typed, or that leads to what is gone: trying again does not help.
+  if (error instanceof ApiError && error.status === 422)
+    return <p className="empty">There is nothing at this address.</p>;
+  if (error instanceof ApiError && error.status === 404)
+    return <p className="empty">{error.message}</p>;
   return (
     <Notice tone="warn">
-      <span>{query.error.message}</span>
+      <span>{error.message}</span>
       <button
         type="button"
         className="quiet"

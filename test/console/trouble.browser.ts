@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { after, before, describe, test } from "node:test";
+import { sql } from "kysely";
 import { openTestApp, type TestApp } from "../harness.ts";
 import {
   assertNoSidewaysScroll,
@@ -81,6 +83,55 @@ describe("the console, when things go otherwise", () => {
       await page.unroute("**/api/v1/me");
       await page.getByRole("button", { name: "Try again" }).click();
       await page.getByRole("article", { name: "ana@example.com" }).waitFor();
+    }));
+
+  test("a double click makes one project, and what is half written outlives a failure in the background", () =>
+    visit(async (page) => {
+      await signIn(page, "ana@example.com");
+      await page.goto(`${t.url}/projects?new`);
+      await page.getByLabel("Name").fill("Harbour");
+      await page.getByLabel("What it is about").fill("A film about harbours.");
+      await page.getByRole("button", { name: "Only create it" }).dblclick();
+      await page.getByRole("button", { name: "Edit" }).click();
+      const { rows } = await sql`select from projects where name = 'Harbour'`.execute(t.app.db);
+      assert.equal(rows.length, 1);
+      await page.getByLabel("Tags").fill("half_written");
+      await page.route("**/api/v1/projects/*", (route) => route.fulfill({ status: 503, body: "" }));
+      // An answer of the last five seconds is not asked for again.
+      await page.waitForTimeout(5_100);
+      await page.evaluate("window.dispatchEvent(new Event('visibilitychange'))");
+      await page.getByRole("button", { name: "Try again" }).waitFor();
+      assert.equal(await page.getByLabel("Tags").inputValue(), "half_written");
+    }));
+
+  test("an address that leads to nothing says so, and offers no second try", () =>
+    visit(async (page) => {
+      await signIn(page, "ana@example.com");
+      for (const path of ["projects?id=abc", "documents?id=abc", "meetings?id=abc"]) {
+        await page.goto(`${t.url}/${path}`);
+        await page.getByText("There is nothing at this address").waitFor();
+      }
+      await page.goto(`${t.url}/projects?id=${randomUUID()}`);
+      await page.getByText(/No project/).waitFor();
+      assert.equal(await page.getByRole("button", { name: "Try again" }).count(), 0);
+    }));
+
+  test("of who signs in in another tab, nobody's day is seen but their own", () =>
+    visit(async (page, context) => {
+      await signIn(page, "ana@example.com");
+      await page.getByRole("link", { name: "Projects" }).click();
+      await page.getByRole("link", { name: "Harbour" }).waitFor();
+      const other = await context.newPage();
+      await other.goto(t.url);
+      await other.getByRole("button", { name: "Sign out" }).click();
+      await signIn(other, "jonas.weber@example.com");
+      await page.route("**/api/v1/projects?*", async (route) => {
+        await new Promise((done) => setTimeout(done, 1_000));
+        await route.continue();
+      });
+      await page.evaluate("window.dispatchEvent(new Event('visibilitychange'))");
+      await page.getByText("Jonas Weber").first().waitFor();
+      assert.equal(await page.getByRole("link", { name: "Harbour" }).count(), 0);
     }));
 
   test("whose session ended elsewhere stands at the door again, and reads why", () =>
