@@ -47,11 +47,11 @@ export async function* exportUserRows(
       select to_jsonb(${sql.id(table)}.*) - ${secretColumns}::text[] as row
       from ${sql.table(table)} where ${mine}`.execute(tx);
     for (;;) {
-      const portion = await sql<{ row: Record<string, unknown> }>`fetch 500 from user_rows`.execute(
+      const portion = await sql<{ row: Record<string, unknown> }>`fetch 100 from user_rows`.execute(
         tx,
       );
       for (const { row } of portion.rows) yield { table, row };
-      if (portion.rows.length < 500) break;
+      if (portion.rows.length < 100) break;
     }
     await sql`close user_rows`.execute(tx);
   }

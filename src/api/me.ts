@@ -1,4 +1,4 @@
-import { Readable } from "node:stream";
+import { finished, Readable } from "node:stream";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { type Connection, listConnections } from "../accounts/connections.ts";
@@ -7,6 +7,7 @@ import { grantNotices } from "../accounts/grant-health.ts";
 import { exportUserRows } from "../accounts/user-data.ts";
 import { getUser, virtualAddress } from "../accounts/users.ts";
 import type { App } from "../app.ts";
+import { AppError } from "../lib/errors.ts";
 import { clearSessionCookie } from "./cookies.ts";
 import { userOf } from "./session.ts";
 import { Time } from "./times.ts";
@@ -34,6 +35,13 @@ const ConnectionAnswer = z.object({
   last_refreshed_at: Time.nullable(),
   connected_at: Time,
 });
+
+/**
+ * What exports may take. Each keeps a connection to the database for as long as its caller reads, so that all of them
+ * together get few of those that everybody shares, and nobody keeps one by not reading. A silence may be a little longer
+ * than the longest statement.
+ */
+export const exportLimits = { atOnce: 2, silenceMs: 75_000, longestMs: 30 * 60_000 };
 
 /** The signed-in person: profile, connections, all of their data, and the way out. */
 export const meRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { app }) => {
@@ -101,12 +109,15 @@ export const meRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { ap
     },
   );
 
+  const exporting = new Set<string>();
   server.get(
     "/me/export",
     {
       config: { who: "user" },
       schema: {
         summary: "All data of this user, one JSON object a line: {table, row}",
+        description:
+          "One at a time for each user, and few for all together; others are asked to wait by `Retry-After`. Whoever does not read, or not within half an hour, is cut off.",
         tags: ["me"],
         response: {
           200: {
@@ -117,7 +128,20 @@ export const meRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { ap
       },
     },
     async (request, reply) => {
-      const lines = Readable.from(exportLines(app, userOf(request)), { objectMode: false });
+      const userId = userOf(request);
+      refuseFurtherExport(exporting, userId);
+      exporting.add(userId);
+      const lines = Readable.from(exportLines(app, userId), { objectMode: false });
+      const tooLong = new AppError("unavailable", "The export took too long to be read");
+      const deadline = setTimeout(() => lines.destroy(tooLong), exportLimits.longestMs);
+      // Closed only after the transaction has ended: until then its connection counts.
+      lines.once("close", () => {
+        clearTimeout(deadline);
+        exporting.delete(userId);
+      });
+      finished(reply.raw, () => lines.destroy());
+      // Node then closes the connection.
+      reply.raw.setTimeout(exportLimits.silenceMs);
       return reply
         .header("content-type", "application/x-ndjson; charset=utf-8")
         .header("content-disposition", 'attachment; filename="daybook-export.ndjson"')
@@ -125,6 +149,14 @@ export const meRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { ap
     },
   );
 };
+
+function refuseFurtherExport(exporting: Set<string>, userId: string): void {
+  const wait = { retryAfterSeconds: 30 };
+  if (exporting.has(userId))
+    throw new AppError("too_many_requests", "One export at a time a user", wait);
+  if (exporting.size >= exportLimits.atOnce)
+    throw new AppError("unavailable", "Others are being exported. Try again in a moment.", wait);
+}
 
 async function* exportLines(app: App, userId: string): AsyncGenerator<string> {
   const tx = await app.db

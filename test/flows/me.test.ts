@@ -1,8 +1,12 @@
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
+import { after, afterEach, before, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { sql } from "kysely";
 import { addFault } from "../../sandbox/google/faults.ts";
-import { openTestApp, type TestApp } from "../harness.ts";
+import { exportLimits } from "../../src/api/me.ts";
+import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
 import { until } from "../timing.ts";
 
 describe("a person's own data", () => {
@@ -172,5 +176,115 @@ describe("a person's own data", () => {
       payload: string;
     }>`select data::text as payload from pgboss.job_common`.execute(t.app.db);
     assert.doesNotMatch(JSON.stringify(rows), /ya29|"1\/\/0/);
+  });
+});
+
+describe("an export of a large account", () => {
+  const usual = { ...exportLimits };
+  const rows = 5_000;
+  let t: TestApp;
+  let ana: Visitor;
+  let priya: Visitor;
+  let jonas: Visitor;
+  before(async () => {
+    t = await openTestApp({ workers: false });
+    ana = await t.signIn("ana@example.com");
+    priya = await t.signIn("priya@example.com");
+    jonas = await t.signIn("jonas.weber@example.com");
+    // More than all buffers on the way hold.
+    for (const { userId } of [ana, priya]) await addNews(userId, rows);
+  });
+  after(() => t[Symbol.asyncDispose]());
+  afterEach(() => Object.assign(exportLimits, usual));
+
+  const addNews = (userId: string, count: number) =>
+    sql`
+      insert into user_events (user_id, type, payload)
+      select ${userId}::uuid, 'x', jsonb_build_object('t', repeat('x', 4000)) from generate_series(1, ${count}::int)
+    `.execute(t.app.db);
+  const start = (visitor: Visitor) =>
+    fetch(`${t.url}/api/v1/me/export`, { headers: { cookie: visitor.cookie } });
+  const startUnread = ({ cookie }: Visitor): Socket => {
+    const socket = connect(Number(new URL(t.url).port), "127.0.0.1");
+    socket.on("error", () => {});
+    socket.pause();
+    socket.write(`GET /api/v1/me/export HTTP/1.1\r\nhost: x\r\ncookie: ${cookie}\r\n\r\n`);
+    return socket;
+  };
+  const openTransactions = async () => {
+    const { rows } = await sql<{ count: number }>`
+      select count(*)::int as count from pg_stat_activity
+      where datname = current_database() and xact_start is not null and query like '%user_rows%'
+        and pid <> pg_backend_pid()
+    `.execute(t.app.db);
+    return rows[0]!.count;
+  };
+
+  test("is one picture, whatever is added while it is read", async () => {
+    const answer = await start(ana);
+    await addNews(ana.userId, 100);
+    const lines = (await answer.text()).trimEnd().split("\n");
+    const news = lines.filter((line) => JSON.parse(line).table === "user_events");
+    const before = news.filter((line) => JSON.parse(line).row.type === "x");
+    assert.equal(before.length, rows);
+  });
+
+  test("that nobody reads leaves connections to everybody else, and ends", async () => {
+    const unread = Array.from({ length: 6 }, () => [ana, priya].map(startUnread)).flat();
+    try {
+      await until(async () => (await openTransactions()) >= 2);
+      const answers = await Promise.all(
+        Array.from({ length: 20 }, () => jonas.call("GET", "/api/v1/me")),
+      );
+      assert.deepEqual([...new Set(answers.map(({ status }) => status))], [200]);
+      assert.equal(await openTransactions(), 2);
+      const again = await ana.call("GET", "/api/v1/me/export");
+      const further = await jonas.call("GET", "/api/v1/me/export");
+      assert.deepEqual([again.status, further.status], [429, 503]);
+      for (const { headers } of [again, further]) assert.equal(headers.get("retry-after"), "30");
+    } finally {
+      for (const socket of unread) socket.destroy();
+    }
+    await until(async () => (await openTransactions()) === 0);
+    assert.equal((await jonas.call("GET", "/api/v1/me/export")).status, 200);
+  });
+
+  test("is cut off after a silence, and may be asked for again", async () => {
+    exportLimits.silenceMs = 500;
+    const socket = startUnread(ana);
+    await until(async () => (await openTransactions()) === 1);
+    await until(async () => (await openTransactions()) === 0, 10_000);
+    socket.destroy();
+    assert.equal((await ana.call("GET", "/api/v1/me/export")).status, 200);
+  });
+
+  test("is cut off, for its reader to see, once it takes too long", async () => {
+    exportLimits.longestMs = 700;
+    const { body } = await start(ana);
+    const reader = body!.getReader();
+    await assert.rejects(async () => {
+      for (;;) {
+        const { done } = await reader.read();
+        if (done) return;
+        await sleep(20);
+      }
+    });
+    await until(async () => (await openTransactions()) === 0);
+    Object.assign(exportLimits, usual);
+    assert.equal((await ana.call("GET", "/api/v1/me/export")).status, 200);
+  });
+
+  test("whose reader leaves, or asks for its head only, keeps nothing", async () => {
+    const socket = startUnread(ana);
+    await until(async () => (await openTransactions()) === 1);
+    socket.destroy();
+    await once(socket, "close");
+    await until(async () => (await openTransactions()) === 0);
+    const head = await fetch(`${t.url}/api/v1/me/export`, {
+      method: "HEAD",
+      headers: { cookie: ana.cookie },
+    });
+    assert.equal(head.status, 200);
+    await until(async () => (await start(ana)).status === 200, 10_000);
   });
 });
