@@ -18,8 +18,13 @@ import { OnboardingForm } from "./onboarding-form.tsx";
 import { Link } from "./router.tsx";
 import { Failure } from "./waiting.tsx";
 
+// The server takes the form anew after a silence of a little more than half an hour.
+const silentForMs = 35 * 60_000;
+
+const isEnded = ({ state }: Onboarding) => state === "stored" || state === "failed";
+const isSilent = ({ updated_at }: Onboarding) => Date.now() - Date.parse(updated_at) > silentForMs;
 const isUnderWay = (onboarding: Onboarding | null) =>
-  onboarding !== null && onboarding.state !== "stored" && onboarding.state !== "failed";
+  onboarding !== null && !isEnded(onboarding) && !isSilent(onboarding);
 
 /** One project: what it is known by, how its onboarding goes, and what lies in it. */
 export function ProjectPage({ id }: { id: string }) {
@@ -77,6 +82,13 @@ function Progress({ onboarding }: { onboarding: Onboarding }) {
     );
   }
   if (state === "stored") return null;
+  if (!isUnderWay(onboarding)) {
+    return (
+      <Notice tone="warn">
+        <span>Nothing was heard of the draft for a while. Describe the project anew.</span>
+      </Notice>
+    );
+  }
   return (
     <section className="stacked" aria-labelledby="progress">
       <h2 id="progress">What it is known by is being drafted</h2>

@@ -5,6 +5,7 @@ import { tellUser } from "../accounts/tell-user.ts";
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
 import { AppError, ProviderError } from "../lib/errors.ts";
+import { catalog, type JobContext } from "../queue/catalog.ts";
 import { enqueue } from "../queue/queue.ts";
 import { draftMetadata, explainModelFailure, requireModel, type Usage } from "./drafting.ts";
 import { type ProjectMetadata, ProjectSummary } from "./metadata.ts";
@@ -17,10 +18,17 @@ export type Onboarding = Awaited<ReturnType<typeof getOnboarding>>;
 
 // The second click of a double click, and whoever loads the page anew, means the first one.
 const sameForMs = 10 * 60_000;
+const underWay = ["waiting", "drafting", "checking"] as const;
+// Every attempt says that it begins, and no attempt takes longer than this, with a minute for the queue to end it.
+const silentForMs = (catalog["projects.onboard"].settings.expireSeconds + 60) * 1000;
+// Why it failed is in the log, and not for the person.
+const unfinished =
+  "The draft could not be finished. Send the form again; if that fails too, whoever runs Daybook finds the reason in its log.";
 
 /**
  * Begins to draft a project's metadata from what a person wrote of it. The same words again, while the first are under
- * way or just done, are the same onboarding; after a failure they begin it anew.
+ * way or just done, are the same onboarding; after a failure, or where nothing was heard of it for longer than an attempt
+ * can take, they begin it anew. A job of it that still waits is the one that goes on.
  *
  * @throws {AppError} `not_found` for somebody else's project; `unavailable` without a model.
  */
@@ -52,6 +60,10 @@ export async function startOnboarding(
           .where((row) =>
             row.or([
               row("onboardings.state", "=", "failed"),
+              row.and([
+                row("onboardings.state", "in", underWay),
+                row("onboardings.updated_at", "<", new Date(now.getTime() - silentForMs)),
+              ]),
               row.and([
                 row("onboardings.state", "=", "stored"),
                 row("onboardings.updated_at", "<", new Date(now.getTime() - sameForMs)),
@@ -132,18 +144,18 @@ export function failureOf(onboarding: Onboarding): AppError {
 
 /**
  * Drafts, checks and stores, and says how far it is. What fails leaves the project as it was. A run that dies is begun
- * again; one that is over is left alone.
+ * again; one that is over is left alone. A fault of ours is noted once nobody will try again.
  */
 export async function runOnboarding(
   app: Part,
   { onboardingId }: { onboardingId: string },
-  { signal }: { signal: AbortSignal },
+  { signal, isGivenUpBy }: Pick<JobContext, "signal" | "isGivenUpBy">,
 ): Promise<{ stored: number }> {
   const onboarding = await app.db
     .selectFrom("onboardings")
     .selectAll()
     .where("id", "=", onboardingId)
-    .where("state", "in", ["waiting", "drafting", "checking"])
+    .where("state", "in", underWay)
     .executeTakeFirst();
   if (!onboarding) return { stored: 0 };
   const of = { id: onboardingId, userId: onboarding.user_id, projectId: onboarding.project_id };
@@ -157,11 +169,16 @@ export async function runOnboarding(
       await end(app, tx, of, { state: "stored", ...drafted });
     });
     return { stored: 1 };
-  } catch (error) {
-    signal.throwIfAborted();
+  } catch (thrown) {
+    const error = signal.aborted ? signal.reason : thrown;
     const failure = error instanceof ProviderError ? explainModelFailure(error) : error;
-    if (!(failure instanceof AppError)) throw error;
-    await app.db.transaction().execute((tx) => end(app, tx, of, { state: "failed", failure }));
+    const isExpected = failure instanceof AppError && !signal.aborted;
+    if (!isExpected && !isGivenUpBy(error)) throw error;
+    const told = isExpected ? failure : new AppError("internal", unfinished);
+    await app.db
+      .transaction()
+      .execute((tx) => end(app, tx, of, { state: "failed", failure: told }));
+    if (!isExpected) throw error;
     return { stored: 0 };
   }
 }
@@ -170,12 +187,13 @@ type Of = { id: string; userId: string; projectId: string };
 
 async function advance(app: Part, of: Of, state: "drafting" | "checking"): Promise<void> {
   await app.db.transaction().execute(async (tx) => {
-    await tx
+    const { numUpdatedRows } = await tx
       .updateTable("onboardings")
       .set({ state, updated_at: app.clock.now() })
       .where("id", "=", of.id)
-      .execute();
-    await tell(tx, { ...of, state });
+      .where("state", "in", underWay)
+      .executeTakeFirst();
+    if (numUpdatedRows > 0n) await tell(tx, { ...of, state });
   });
 }
 
@@ -195,12 +213,14 @@ async function end(
           error_code: ended.failure.code,
           retry_after_seconds: ended.failure.retryAfterSeconds ?? null,
         };
-  await tx
+  const { numUpdatedRows } = await tx
     .updateTable("onboardings")
     .set({ state: ended.state, updated_at: app.clock.now(), ...outcome })
     .where("id", "=", of.id)
-    .execute();
-  await tell(tx, { ...of, state: ended.state });
+    // Where two runs have met, a draft that is stored counts, and no failure beside it.
+    .$if(ended.state === "failed", (update) => update.where("state", "in", underWay))
+    .executeTakeFirst();
+  if (numUpdatedRows > 0n) await tell(tx, { ...of, state: ended.state });
 }
 
 function usageOf({ model, inputTokens, outputTokens, modelCalls, durationMs }: Usage) {

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { after, before, beforeEach, describe, it } from "node:test";
 import { sql } from "kysely";
 import { AppError, ProviderError } from "../lib/errors.ts";
-import { catalog } from "./catalog.ts";
+import { catalog, type JobContext } from "./catalog.ts";
 import { listDeadLetters, resendDeadLetters } from "./dead-letters.ts";
 import { enqueue, queueHealth } from "./queue.ts";
 import {
@@ -155,6 +155,43 @@ describe("a failed job", () => {
     assert.ok((await listJobs(app))[0]!.inSeconds > 900);
     const messages = (await listDeadLetters(app.queue, 10)).map(({ error }) => error);
     assert.deepEqual(messages.sort(), ["No connection c1", "The grant is dead"]);
+  });
+
+  it("knows in its last attempt that no other follows", async () => {
+    const seen: [attempt: number, isGivenUp: boolean][] = [];
+    const error = new Error("out of order");
+    const act = async (_name: string, { attempt, isGivenUpBy }: JobContext) => {
+      seen.push([attempt, isGivenUpBy(error)]);
+      throw error;
+    };
+    await using _workers = await startWorkers(app, handlersOf(act));
+    await enqueue(app, app.database.db, run("a"));
+    await until(async () => {
+      await skipWaiting(app);
+      return (await listDeadLetters(app.queue, 1)).length === 1;
+    });
+    assert.deepEqual(seen, [
+      [1, false],
+      [2, false],
+      [3, true],
+    ]);
+  });
+
+  it("is not given up where its last attempt is interrupted", async () => {
+    let isGivenUp: boolean | undefined;
+    const wait = async (_name: string, { signal, isGivenUpBy }: JobContext) => {
+      await once(signal, "abort");
+      isGivenUp = isGivenUpBy(signal.reason);
+      throw signal.reason;
+    };
+    const workers = await startWorkers(app, handlersOf(wait), { stopWithinMs: 600 });
+    await enqueue(app, app.database.db, { ...run("a"), startAfter: inAnHour() });
+    await sql`update pgboss.job_common set retry_limit = 0`.execute(app.database.db);
+    await skipWaiting(app);
+    await until(async () => (await listJobs(app))[0]?.state === "active");
+    await workers[Symbol.asyncDispose]();
+    assert.equal(isGivenUp, false);
+    assert.equal((await listJobs(app))[0]?.state, "retry");
   });
 
   it("counts as failed when its time is up", async (test) => {

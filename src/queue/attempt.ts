@@ -71,17 +71,24 @@ async function outcomeOf<App, Name extends JobName>(
 ): Promise<Outcome> {
   if (shift.isOver) return { outcome: "handed back" };
   using attempt = openAttempt(job, catalog[name].settings.expireSeconds, shift);
+  const outcomeAfter = (error: unknown): Outcome => {
+    if (attempt.isInterrupted()) return { outcome: "handed back" };
+    return job.signal.aborted ? { outcome: "lost" } : afterFailure(name, job, error);
+  };
   const run = async (): Promise<Outcome> => {
     const payload = readPayload(name, job.data);
-    const { signal } = attempt;
-    const counts = await handler(app, payload, { id: job.id, attempt: attemptOf(job), signal });
+    const counts = await handler(app, payload, {
+      id: job.id,
+      attempt: attemptOf(job),
+      signal: attempt.signal,
+      isGivenUpBy: (error) => outcomeAfter(error).outcome === "given up",
+    });
     return { outcome: "done", counts: counts ?? undefined };
   };
   try {
     return await Promise.race([run(), attempt.abandoned]);
   } catch (error) {
-    if (attempt.isInterrupted()) return { outcome: "handed back" };
-    return job.signal.aborted ? { outcome: "lost" } : afterFailure(name, job, error);
+    return outcomeAfter(error);
   }
 }
 

@@ -72,8 +72,15 @@ export const catalog = {
   "deliveries.send": job(z.object({ deliveryId: z.guid() }), { concurrency: 8 }),
   /** Finds a document's project by the rules here, where no workflow does. */
   "documents.classify": job(z.object({ documentId: z.guid() }), { concurrency: 4 }),
-  /** Drafts a project's metadata. What the model does not do is noted in the onboarding's row, and not tried again here. */
-  "projects.onboard": job(z.object({ onboardingId: z.guid() }), { retryLimit: 3, concurrency: 4 }),
+  /**
+   * Drafts a project's metadata. What the model does not do is noted in the onboarding's row, and not tried again here:
+   * an attempt asks it three times, and each may take what OPENAI_TIMEOUT_SECONDS allows, ten minutes at most.
+   */
+  "projects.onboard": job(z.object({ onboardingId: z.guid() }), {
+    retryLimit: 3,
+    concurrency: 4,
+    expireSeconds: 2_000,
+  }),
   "tokens.reseal": job(z.object({}), { concurrency: 1, expireSeconds: 3600 }),
   "grants.revoke": job(
     z.object({
@@ -104,7 +111,13 @@ export type JobName = keyof typeof catalog;
 export type JobPayload<Name extends JobName = JobName> = z.infer<(typeof catalog)[Name]["payload"]>;
 
 /** What a handler learns of its job. It is to end soon after `signal` aborts: its time is up, or the process stops. */
-export type JobContext = { id: string; attempt: number; signal: AbortSignal };
+export type JobContext = {
+  id: string;
+  attempt: number;
+  signal: AbortSignal;
+  /** Whether this attempt, if it now ends with that error, is the last, and nobody will try again. */
+  isGivenUpBy(error: unknown): boolean;
+};
 
 /** What a handler did, in numbers, for the log. */
 export type Counts = Record<string, number>;

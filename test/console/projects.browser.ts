@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { sql } from "kysely";
 import { eventIn } from "../calendars.ts";
 import { openTestApp, type TestApp } from "../harness.ts";
 import { ana, anasAssistant } from "../mails.ts";
@@ -139,6 +140,31 @@ describe("the console's projects", () => {
       await page.getByText("harbour", { exact: true }).waitFor();
       await page.getByText("How it was drafted").click();
       await page.getByText(/By .*tokens to .* in .* s\./).waitFor();
+    }));
+
+  test("a draft that nothing is heard of is said so, and is asked for anew at a click", () =>
+    visit(async (page) => {
+      t.openai.reset();
+      await signIn(page, ana);
+      await page.getByRole("link", { name: "Projects" }).click();
+      await page.getByRole("link", { name: "New project" }).click();
+      await page.getByLabel("Name").fill("Left behind");
+      await page.getByLabel("What it is about").fill("A film about lighthouses.");
+      await page.getByRole("button", { name: "Draft what it is known by" }).click();
+      await page.getByText("How it was drafted").waitFor();
+      // As a killed process leaves it.
+      await sql`
+        update onboardings set state = 'drafting', updated_at = ${new Date(Date.now() - 36 * 60_000)}
+        where summary ->> 'project_name' = 'Left behind'
+      `.execute(t.app.db);
+      await page.reload();
+      await page
+        .getByRole("alert")
+        .getByText(/Nothing was heard of the draft/)
+        .waitFor();
+      await page.getByRole("button", { name: "Describe it anew" }).click();
+      await page.getByRole("button", { name: "Draft what it is known by" }).click();
+      await page.getByText("How it was drafted").waitFor();
     }));
 
   test("the longest name of a project pushes no page sideways", () =>

@@ -35,7 +35,8 @@ async function onlyDelivery(visitor: Visitor) {
 }
 
 const send = (app: App, deliveryId: string) => {
-  const job = { id: "", attempt: 1, signal: new AbortController().signal };
+  const { signal } = new AbortController();
+  const job = { id: "", attempt: 1, signal, isGivenUpBy: () => false };
   return handlers["deliveries.send"](app, { deliveryId }, job);
 };
 

@@ -1,8 +1,12 @@
 import assert from "node:assert/strict";
-import { after, before, beforeEach, describe, test } from "node:test";
+import { after, afterEach, before, beforeEach, describe, test } from "node:test";
+import { sql } from "kysely";
 import { OpenAI } from "openai";
 import type { Trouble } from "../../sandbox/openai/openai.ts";
+import { runOnboarding } from "../../src/projects/onboarding.ts";
+import { catalog } from "../../src/queue/catalog.ts";
 import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
+import { until } from "../timing.ts";
 
 const ana = "ana@example.com";
 const summary = {
@@ -342,6 +346,164 @@ function metadataOf(project: any) {
     ...{ entity_patterns, classification_signals },
   };
 }
+
+describe("an onboarding whose job is given up", () => {
+  let t: TestApp;
+  let visitor: Visitor;
+  let projectId: string;
+  const { settings } = catalog["projects.onboard"];
+  const usual = { ...settings };
+  before(async () => {
+    t = await openTestApp({ model: true });
+    visitor = await t.signIn(ana);
+  });
+  after(() => t[Symbol.asyncDispose]());
+  beforeEach(async () => {
+    t.openai.reset();
+    t.clock.advance(61_000);
+    projectId = (await visitor.call("POST", "/api/v1/projects", { name: "New" })).body.id;
+  });
+  afterEach(async () => {
+    Object.assign(settings, usual);
+    await sql`drop trigger if exists broken on project_metadata`.execute(t.app.db);
+  });
+
+  const onboard = (query = "") =>
+    visitor.call("POST", `/api/v1/ai/project-onboarding${query}`, {
+      project_id: projectId,
+      summary,
+    });
+  const onboardingNow = async () =>
+    (await visitor.call("GET", `/api/v1/projects/${projectId}`)).body.onboarding;
+  const jobsOf = async (id: string) => {
+    const { rows } = await sql<{ state: string }>`
+      select state from pgboss.job_common
+      where name = 'projects.onboard' and data ->> 'onboardingId' = ${id} and state < 'completed'
+    `.execute(t.app.db);
+    return rows;
+  };
+  const giveUp = (id: string) =>
+    until(async () => {
+      await sql`update pgboss.job_common set start_after = now() where state = 'retry'`.execute(
+        t.app.db,
+      );
+      const { rows } = await sql`
+        select from pgboss.job_common where name = 'dead-letters' and data ->> 'onboardingId' = ${id}
+      `.execute(t.app.db);
+      return rows.length === 1;
+    });
+
+  const faults: [what: string, begin: () => Promise<unknown>][] = [
+    [
+      "fails unexpectedly",
+      async () => {
+        await sql`create or replace function break_it() returns trigger language plpgsql
+          as $$ begin raise exception 'out of order'; end $$`.execute(t.app.db);
+        await sql`create trigger broken before insert on project_metadata
+          for each row execute function break_it()`.execute(t.app.db);
+      },
+    ],
+    [
+      "takes too long",
+      async () => {
+        Object.assign(settings, { expireSeconds: 0.3 });
+        t.openai.settings.delayMs = 1_000;
+      },
+    ],
+  ];
+  for (const [what, begin] of faults) {
+    test(`since it ${what} says what to do, and may be tried again`, async () => {
+      await begin();
+      const { id } = (await onboard()).body.onboarding;
+      await until(async () => (await jobsOf(id)).some(({ state }) => state === "retry"));
+      assert.match((await onboardingNow()).state, /drafting|checking/, "not before the last");
+      await giveUp(id);
+      const { state, error } = await onboardingNow();
+      assert.equal(state, "failed");
+      assert.match(error, /Send the form again/);
+      assert.doesNotMatch(error, /out of order|Not finished/);
+      Object.assign(settings, usual);
+      t.openai.reset();
+      await sql`drop trigger if exists broken on project_metadata`.execute(t.app.db);
+      assert.equal((await onboard("?wait=true")).status, 200);
+    });
+  }
+});
+
+describe("an onboarding of which nothing is heard", () => {
+  let t: TestApp;
+  let visitor: Visitor;
+  before(async () => {
+    t = await openTestApp({ model: true, workers: false });
+    visitor = await t.signIn(ana);
+  });
+  after(() => t[Symbol.asyncDispose]());
+
+  const attemptMs = catalog["projects.onboard"].settings.expireSeconds * 1_000;
+  const begin = async () => {
+    const { body } = await visitor.call("POST", "/api/v1/projects", { name: "New" });
+    const post = async () => {
+      const form = { project_id: body.id, summary };
+      return (await visitor.call("POST", "/api/v1/ai/project-onboarding", form)).body.onboarding;
+    };
+    return { post, id: (await post()).id };
+  };
+  const jobsOf = async (id: string) => {
+    const { rows } = await sql`
+      select from pgboss.job_common where name = 'projects.onboard' and singleton_key = ${id}
+    `.execute(t.app.db);
+    return rows.length;
+  };
+  // As a process that is killed in its last attempt leaves it.
+  const kill = async (id: string) => {
+    await sql`update onboardings set state = 'drafting' where id = ${id}`.execute(t.app.db);
+    await sql`delete from pgboss.job_common where singleton_key = ${id}`.execute(t.app.db);
+  };
+
+  test("is begun anew by the same form, once, when no attempt can be at it any more", async () => {
+    const { post, id } = await begin();
+    await kill(id);
+    t.clock.advance(attemptMs);
+    assert.equal((await post()).state, "drafting");
+    assert.equal(await jobsOf(id), 0);
+    t.clock.advance(61_000);
+    const answers = await Promise.all([post(), post(), post()]);
+    assert.deepEqual(
+      answers.map((answer) => [answer.id, answer.state]),
+      Array(3).fill([id, "waiting"]),
+    );
+    assert.equal(await jobsOf(id), 1);
+  });
+
+  test("keeps the job that waits, for however long no worker runs", async () => {
+    const { post, id } = await begin();
+    t.clock.advance(3 * 86_400_000);
+    assert.equal((await post()).state, "waiting");
+    assert.equal(await jobsOf(id), 1);
+  });
+
+  test("is not thought dead while the slowest model is asked for the third time", () => {
+    const [tries, slowestSeconds, waits, longestWaitSeconds] = [3, 600, 2, 20];
+    assert.ok(attemptMs > (tries * slowestSeconds + waits * longestWaitSeconds) * 1_000);
+  });
+
+  test("that was stored by one run is not made failed by another", async () => {
+    const { id } = await begin();
+    t.openai.settings.delayMs = 300;
+    const run = () => {
+      const { signal } = new AbortController();
+      return runOnboarding(t.app, { onboardingId: id }, { signal, isGivenUpBy: () => true });
+    };
+    const first = run();
+    await until(() => t.openai.asked.length === 1);
+    t.openai.settings.next = ["refusal"];
+    const second = run();
+    await until(() => t.openai.asked.length === 2);
+    await Promise.all([first, second]);
+    const { body } = await visitor.call("GET", `/api/v1/ai/onboardings/${id}`);
+    assert.equal(body.state, "stored");
+  });
+});
 
 describe("a model", () => {
   test("is asked so often by one user, and no more", async () => {
