@@ -19,7 +19,7 @@ export function WhoMayUse() {
       <h2 id="trust">Who may use it</h2>
       <p className="faint">
         A mail in your own mailbox always counts. Of others, those count that provably come from
-        whom you let; the rest wait here for you.
+        whom you let; the rest, and what is only in another user's mailbox, wait here for you.
       </p>
       <Failure query={trust} />
       {trust.data && <Choice key={JSON.stringify(trust.data)} trust={trust.data} />}

@@ -18,12 +18,13 @@ export type MailLink = {
   title: string | null;
 };
 
-/** Notes the files that a mail links to. Returns the job that follows them. */
+/** Notes the files that a mail links to, and no others. Returns the job that follows them. */
 export async function keepLinks(
   app: Pick<App, "clock">,
   tx: Tx,
   { documentId, userId, fileIds }: { documentId: string; userId: string; fileIds: string[] },
 ): Promise<NewJob[]> {
+  await tx.deleteFrom("document_links").where("document_id", "=", documentId).execute();
   if (fileIds.length === 0) return [];
   const now = app.clock.now();
   await tx

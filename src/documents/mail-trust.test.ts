@@ -3,17 +3,29 @@ import { describe, test } from "node:test";
 import fc from "fast-check";
 import type { Header } from "../providers/google/gmail.ts";
 import { addressedIn } from "./assistant-address.ts";
-import { decideMail, isOpenDomain, proofOf, senderOf, type Trust } from "./mail-trust.ts";
+import {
+  decideMail,
+  isOpenDomain,
+  type Place,
+  proofOf,
+  senderOf,
+  type Trust,
+} from "./mail-trust.ts";
 
 const onlyMe: Trust = { mode: "only_me", senders: [] };
 const passed = (domain: string) =>
   `mx.google.com; dkim=pass header.i=@${domain} header.s=k1; spf=pass smtp.mailfrom=x@${domain}; dmarc=pass header.from=${domain}`;
 
-function decisionOn(headers: [string, string][], trust: Trust = onlyMe, isOwnMailbox = false) {
+function decisionOn(
+  headers: [string, string][],
+  trust: Trust = onlyMe,
+  mailbox: Place = "assistant",
+) {
   const list: Header[] = headers.map(([name, value]) => ({ name, value }));
   const sender = senderOf(list);
   const ownAddresses = ["ana@example.com"];
-  return decideMail({ isOwnMailbox, sender, proof: proofOf(list, sender), ownAddresses, trust });
+  const proof = proofOf(mailbox, list, sender);
+  return decideMail({ mailbox, sender, proof, ownAddresses, trust });
 }
 
 test("domains where anybody can have an address are known in all countries", () => {
@@ -227,6 +239,15 @@ describe("a mail in the assistant's mailbox", () => {
       assert.ok(decision.reason.length > 10);
     });
   }
+
+  test("counts in its owner's own mailbox whoever sent it, and never in another user's", () => {
+    const anyone: Trust = { mode: "anyone", senders: [] };
+    for (const [why, headers, trust] of [...believed, ...hostile]) {
+      assert.equal(decisionOn(headers, trust, "own").rule, "own_mailbox", why);
+      assert.equal(decisionOn(headers, trust, "other").decision, "held", why);
+      assert.equal(decisionOn(headers, anyone, "other").decision, "held", why);
+    }
+  });
 
   test("is never taken for what a sender can write below what the server wrote", () => {
     const word = fc.constantFrom(

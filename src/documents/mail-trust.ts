@@ -9,9 +9,12 @@ export type Trust = {
   senders: readonly string[];
 };
 
+/** Whose mailbox a mail was found in: that of the user whom it names, the assistant's, or another user's. */
+export type Place = "own" | "assistant" | "other";
+
 /** What is taken into account. */
 export type MailFacts = {
-  isOwnMailbox: boolean;
+  mailbox: Place;
   sender: Mailbox | null;
   proof: SenderProof;
   /** The addresses that the owner is known to have, in lower case. */
@@ -27,13 +30,14 @@ export type MailDecision = { decision: "taken" | "held"; rule: string; reason: s
  */
 export function decideMail(facts: MailFacts): MailDecision {
   const { sender, proof, trust } = facts;
-  if (facts.isOwnMailbox) {
+  if (facts.mailbox === "own") {
     return taken("own_mailbox", "It was found in the owner's own mailbox");
   }
   if (!sender) return held("no_sender", "It names no sender, or several");
   const address = comparable(sender);
-  if (trust.mode === "anyone")
+  if (trust.mode === "anyone" && facts.mailbox === "assistant") {
     return taken("anyone", "The owner lets anybody write to the assistant");
+  }
   if (!proof.isProven) {
     return held(
       "not_proven",
@@ -75,9 +79,17 @@ export function senderOf(headers: readonly Header[]): Mailbox | null {
 // Gmail writes its own result above whatever a sender put there. Source: RFC 8601, section 5.
 const receiver = "mx.google.com";
 
-/** Whether the receiving server found that a mail comes from the domain that it says it comes from. */
-export function proofOf(headers: readonly Header[], sender: Mailbox | null): SenderProof {
+/**
+ * Whether the receiving server found that a mail comes from the domain that it says it comes from. Who has a mailbox can
+ * put any mail into it, with any headers: another user's mailbox proves nothing.
+ */
+export function proofOf(
+  mailbox: Place,
+  headers: readonly Header[],
+  sender: Mailbox | null,
+): SenderProof {
   const no = (text: string) => ({ isProven: false, text });
+  if (mailbox === "other") return no("it was found in another user's mailbox");
   const [first] = valuesOf(headers, "authentication-results");
   if (!sender) return no("there is no single sender");
   if (first === undefined) return no("the receiving server checked nothing");

@@ -20,6 +20,7 @@ import { type MailText, missingBodies } from "./mail-text.ts";
 import {
   decideMail,
   type MailFacts,
+  type Place,
   proofOf,
   senderOf,
   type Trust,
@@ -47,7 +48,8 @@ type TakeApp = Pick<
 /**
  * Decides about mails that name the assistant, once for each user and mail, however many mailboxes show it: a decision
  * with its reason, a log line, a detection, and for those that are taken the job that reads them. A mail that was held
- * is taken when it turns up in its owner's own mailbox as well. Names that nobody has are logged, and nothing else.
+ * is taken when it turns up in its owner's own mailbox as well; what was found in another user's mailbox gives way to the
+ * same mail in its owner's or the assistant's. Names that nobody has are logged, and nothing else.
  */
 export async function recordMails(
   app: Pick<App, "clock">,
@@ -66,7 +68,7 @@ export async function recordMails(
   const decided = rows.filter((row) => row.user_id !== null);
   const kept = decided.length > 0 ? await keepDecisions(tx, decided) : [];
   await keepDetections(tx, kept);
-  const taken = kept.filter(({ decision, document_id }) => decision === "taken" && !document_id);
+  const taken = kept.filter(({ decision }) => decision === "taken");
   await noteActivity(
     app,
     tx,
@@ -113,10 +115,11 @@ function rowOf(
 ) {
   const owner = owners.get(named.username) ?? null;
   const sender = senderOf(head.headers);
+  const place = placeOf(mailbox, owner);
   const facts: MailFacts = {
-    isOwnMailbox: !mailbox.isAssistants && owner?.id === mailbox.userId,
+    mailbox: place,
     sender,
-    proof: proofOf(head.headers, sender),
+    proof: proofOf(place, head.headers, sender),
     ownAddresses: owner?.addresses ?? [],
     trust: owner?.trust ?? { mode: "only_me", senders: [] },
   };
@@ -133,13 +136,18 @@ function rowOf(
       sender: sender && comparable(sender),
       proof: facts.proof.text,
       trust: facts.trust.mode,
-      mailbox: mailbox.isAssistants ? "assistant" : facts.isOwnMailbox ? "own" : "other",
+      mailbox: place,
     },
     subject: titleOf(head),
     sender: fromOf(head),
     received_at: head.receivedAt,
     decided_at: app.clock.now(),
   };
+}
+
+function placeOf(mailbox: Mailbox, owner: Owner | null): Place {
+  if (mailbox.isAssistants) return "assistant";
+  return owner?.id === mailbox.userId ? "own" : "other";
 }
 
 /** What is the same of a mail in every mailbox. Message-IDs alone are not: some senders use one for all. */
@@ -174,7 +182,6 @@ type Kept = {
   id: string;
   user_id: string;
   decision: "taken" | "held" | "refused";
-  document_id: string | null;
   gmail_message_id: string;
   virtual_email: string;
   email_type: string;
@@ -183,7 +190,9 @@ type Kept = {
 };
 
 // One row for each user and mail: whoever comes second changes nothing, but takes what was held, or says where a mail can
-// be read that could not be read yet.
+// be read that could not be read yet. A copy in another user's mailbox may say anything under the same Message-ID. So it
+// gives way, with its document and the owner's refusal, to one that counts by itself; while it is held, to any other; and
+// where the owner took it, to one whose sender is proven.
 async function keepDecisions(tx: Tx, rows: Row[]): Promise<Kept[]> {
   const { rows: kept } = await sql<Kept>`
     insert into mail_decisions as kept (user_id, message_key, feed_id, gmail_message_id, virtual_email, email_type,
@@ -194,11 +203,21 @@ async function keepDecisions(tx: Tx, rows: Row[]): Promise<Kept[]> {
       subject text, sender text, received_at timestamptz, decided_at timestamptz)
     order by user_id, message_key
     on conflict (user_id, message_key) do update
-    set decision = excluded.decision, rule = excluded.rule, reason = excluded.reason, inputs = excluded.inputs,
-      feed_id = excluded.feed_id, gmail_message_id = excluded.gmail_message_id, decided_at = excluded.decided_at
+    set (decision, rule, reason, decided_at) = (
+        select kept.decision, kept.rule, kept.reason, kept.decided_at
+        where kept.decision = 'taken' and excluded.decision = 'held'
+        union all
+        select excluded.decision, excluded.rule, excluded.reason, excluded.decided_at
+        where not (kept.decision = 'taken' and excluded.decision = 'held')
+      ),
+      inputs = excluded.inputs, feed_id = excluded.feed_id, gmail_message_id = excluded.gmail_message_id,
+      subject = excluded.subject, sender = excluded.sender, received_at = excluded.received_at
     where excluded.decision = 'taken' and kept.document_id is null and (kept.decision = 'held'
-      or kept.decision = 'taken' and kept.gmail_message_id <> excluded.gmail_message_id)
-    returning id, user_id, decision, document_id, gmail_message_id, virtual_email, email_type, decided_at,
+        or kept.decision = 'taken' and kept.gmail_message_id <> excluded.gmail_message_id)
+      or kept.inputs ->> 'mailbox' = 'other' and excluded.inputs ->> 'mailbox' <> 'other'
+        and (excluded.decision = 'taken' or kept.decision = 'held'
+          or kept.decision = 'taken' and excluded.rule = 'not_let')
+    returning id, user_id, decision, gmail_message_id, virtual_email, email_type, decided_at,
       xmax = 0 as is_new
   `.execute(tx);
   return kept;
@@ -241,7 +260,8 @@ async function noteActivity(app: Pick<App, "clock">, tx: Tx, userIds: string[]):
 
 /**
  * Reads a mail that was taken and makes its document: body, attachments by name, the files it links to, and the way on to
- * classification. One document for each decision, however often this runs. A mail that was deleted before it could be read is logged.
+ * classification. One document for each decision, however often this runs; where it was read in another user's mailbox,
+ * and now in one that is to be believed, it is written over. A mail that was deleted before it could be read is logged.
  *
  * @throws {ProviderError} to be tried again
  */
@@ -254,10 +274,11 @@ export async function takeMail(
     .selectFrom("mail_decisions")
     .innerJoin("feeds", "feeds.id", "mail_decisions.feed_id")
     .innerJoin("connections", "connections.id", "feeds.connection_id")
+    .leftJoin("documents", "documents.id", "mail_decisions.document_id")
     .select(["mail_decisions.id", "gmail_message_id", "connection_id", "connections.email"])
     .where("mail_decisions.id", "=", decisionId)
     .where("decision", "=", "taken")
-    .where("document_id", "is", null)
+    .where(isUnread)
     .executeTakeFirst();
   if (!decision) return { documents: 0 };
   const google = openGoogleAccess(app, decision.connection_id).request;
@@ -274,6 +295,10 @@ export async function takeMail(
     .execute((tx) => keepDocument(app, tx, { decisionId, mail, text, url }));
   return { documents };
 }
+
+// The document of a mail keeps the id of the copy that it was made from.
+const isUnread = sql<boolean>`(mail_decisions.document_id is null
+  or documents.source = 'gmail' and documents.source_id <> mail_decisions.gmail_message_id)`;
 
 async function fetchBodies(google: GoogleRequest, mail: Mail, signal: AbortSignal) {
   const missing = missingBodies(mail.root).slice(0, 5);
@@ -294,48 +319,18 @@ async function keepDocument(
   const { decisionId, mail, text, url } = taken;
   const decision = await tx
     .selectFrom("mail_decisions")
-    .selectAll()
-    .where("id", "=", decisionId)
-    .where("document_id", "is", null)
-    .forUpdate()
+    .leftJoin("documents", "documents.id", "mail_decisions.document_id")
+    .selectAll("mail_decisions")
+    .where("mail_decisions.id", "=", decisionId)
+    // Another copy may count since this one was asked for: its own job reads it.
+    .where("gmail_message_id", "=", mail.id)
+    .where(isUnread)
+    .forUpdate("mail_decisions")
     .executeTakeFirst();
   if (!decision) return 0;
   const now = app.clock.now();
   const userId = decision.user_id;
-  const { id: documentId } = await tx
-    .insertInto("documents")
-    .values({
-      created_by: userId,
-      type: "email",
-      source: "gmail",
-      source_id: mail.id,
-      source_url: url,
-      title: titleOf(mail),
-      summary: beginningOf(mail.snippet, 1_000),
-      author: fromOf(mail),
-      recipients: JSON.stringify(recipientsOf(mail)),
-      attachments: JSON.stringify(text.attachments),
-      thread_id: mail.threadId,
-      received_at: mail.receivedAt,
-      file_size: String(mail.sizeEstimate),
-      mimetype: "message/rfc822",
-      classification_source: "system",
-      created_at: now,
-      updated_at: now,
-    })
-    .returning("id")
-    .executeTakeFirstOrThrow();
-  await tx
-    .insertInto("document_texts")
-    .values({
-      document_id: documentId,
-      text: text.text,
-      quoted: text.quoted,
-      signature: text.signature,
-      cut: text.cut,
-      hash: createHash("sha256").update(text.text).digest("hex"),
-    })
-    .execute();
+  const documentId = await writeDocument(app, tx, decision, { mail, text, url });
   await tx
     .updateTable("mail_decisions")
     .set({ document_id: documentId })
@@ -356,7 +351,8 @@ async function keepDocument(
         .where("inbound_address", "=", decision.virtual_email),
     )
     .execute();
-  const jobs = await startClassification(app, tx, { documentId, userId, fact: "taken" });
+  const fact = decision.document_id === null ? "taken" : `taken anew as ${mail.id}`;
+  const jobs = await startClassification(app, tx, { documentId, userId, fact });
   const isOver = app.config.n8n.classificationUrl === null;
   await tx
     .updateTable("email_processing_logs")
@@ -373,6 +369,60 @@ async function keepDocument(
   await enqueue(app, tx, jobs);
   await tellOwner(tx, userId, documentId);
   return 1;
+}
+
+// Makes the document, or writes over what was made of a copy that counts no more. Its project stays until it is decided anew.
+async function writeDocument(
+  app: Pick<App, "clock">,
+  tx: Tx,
+  decision: { user_id: string; document_id: string | null },
+  { mail, text, url }: { mail: Mail; text: MailText; url: string },
+): Promise<string> {
+  const now = app.clock.now();
+  const contents = {
+    source_id: mail.id,
+    source_url: url,
+    title: titleOf(mail),
+    summary: beginningOf(mail.snippet, 1_000),
+    author: fromOf(mail),
+    recipients: JSON.stringify(recipientsOf(mail)),
+    attachments: JSON.stringify(text.attachments),
+    thread_id: mail.threadId,
+    received_at: mail.receivedAt,
+    file_size: String(mail.sizeEstimate),
+    updated_at: now,
+  };
+  const texts = {
+    text: text.text,
+    quoted: text.quoted,
+    signature: text.signature,
+    cut: text.cut,
+    hash: createHash("sha256").update(text.text).digest("hex"),
+  };
+  if (decision.document_id !== null) {
+    const id = decision.document_id;
+    await tx.updateTable("documents").set(contents).where("id", "=", id).execute();
+    await tx.updateTable("document_texts").set(texts).where("document_id", "=", id).execute();
+    return id;
+  }
+  const { id } = await tx
+    .insertInto("documents")
+    .values({
+      ...contents,
+      created_by: decision.user_id,
+      type: "email",
+      source: "gmail",
+      mimetype: "message/rfc822",
+      classification_source: "system",
+      created_at: now,
+    })
+    .returning("id")
+    .executeTakeFirstOrThrow();
+  await tx
+    .insertInto("document_texts")
+    .values({ document_id: id, ...texts })
+    .execute();
+  return id;
 }
 
 async function logUnread(app: Pick<App, "db" | "clock">, decisionId: string): Promise<void> {
@@ -434,10 +484,11 @@ export async function unreadMails(tx: Tx, connectionId: string): Promise<NewJob[
   const unread = await tx
     .selectFrom("mail_decisions")
     .innerJoin("feeds", "feeds.id", "mail_decisions.feed_id")
+    .leftJoin("documents", "documents.id", "mail_decisions.document_id")
     .select("mail_decisions.id")
     .where("feeds.connection_id", "=", connectionId)
     .where("decision", "=", "taken")
-    .where("document_id", "is", null)
+    .where(isUnread)
     .orderBy("decided_at", "desc")
     .limit(1_000)
     .execute();

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import type { TestApp } from "../harness.ts";
 import {
   ana,
   anasAssistant,
@@ -14,6 +15,7 @@ import {
 } from "../mails.ts";
 
 const stranger = "stranger@example.net";
+const zoe = "zoe.lindqvist@example.org";
 
 describe("a mail from somebody whom its owner has not let", () => {
   test("is held with its reason, unread, until its owner takes it, once", async () => {
@@ -129,5 +131,134 @@ describe("a mail from somebody whom its owner has not let", () => {
       await sendAndRead(t, { from, to: anasAssistant, subject: `${index}`, text: "x" });
       assert.equal((await documentsOf(visitor)).length, index + 1, from);
     }
+  });
+});
+
+const fileOf = (text: string) => text.padEnd(30, "0");
+
+/** A mail as its reader's server would have kept it, and as anybody can put it into a mailbox of their own. */
+function mailAs(t: TestApp, text: string, from = ana): { raw: string } {
+  const head = [
+    `Authentication-Results: mx.google.com; dmarc=pass header.from=${from.split("@")[1]}`,
+    `From: ${from}`,
+    `To: ${anasAssistant}`,
+    `Subject: ${text}`,
+    `Date: ${new Date(t.clock.now().setMilliseconds(0)).toUTCString()}`,
+    "Message-ID: <same@example.com>",
+  ];
+  return {
+    raw: [...head, "", `${text} https://docs.google.com/document/d/${fileOf(text)}/edit`].join(
+      "\n",
+    ),
+  };
+}
+
+/** Ana, and another user, who has put a mail to Ana's assistant into her own mailbox. */
+async function anaAndPlanted(options: Parameters<typeof anasMail>[0], from = ana) {
+  const story = await anasMail(options);
+  await story.t.signIn(zoe);
+  await story.t.idle();
+  const genuine = mailAs(story.t, "Genuine", from);
+  story.t.google.gmail.inject(zoe, mailAs(story.t, "Planted", from));
+  await readMail(story.t);
+  return { ...story, genuine };
+}
+
+describe("a mail in the mailbox of another user, who can put anything there", () => {
+  for (const mode of ["only_me", "my_domain", "list", "anyone"])
+    test(`waits for the owner who lets ${mode}, whatever it says to have proved`, async () => {
+      await using story = await anasMail({ withAssistant: true });
+      const { t, visitor } = story;
+      const trust = { mode, ...(mode === "list" ? { senders: [ana] } : {}) };
+      assert.equal((await visitor.call("PUT", "/api/v1/email/trust", trust)).status, 200);
+      await t.signIn(zoe);
+      await t.idle();
+      t.google.gmail.inject(zoe, mailAs(t, "Planted"));
+      await readMail(t);
+      assert.deepEqual(await documentsOf(visitor), []);
+      assert.deepEqual(bodiesRead(t), []);
+      const [held] = await itemsOf(visitor, "email/held");
+      assert.match(held.reason, /not proven: it was found in another user's mailbox/);
+      await visitor.call("POST", `/api/v1/email/held/${held.id}/accept`);
+      await t.idle();
+      assert.equal((await onlyDocument(visitor)).title, "Planted");
+    });
+
+  const places = [ana, "ai@example.com"] as const;
+  for (const place of places) {
+    test(`gives way to the same mail in ${place}: held, refused or taken, it is one document of that`, async () => {
+      for (const wish of [null, "refuse", "accept"]) {
+        await using story = await anaAndPlanted({ withAssistant: true, workflow: true });
+        const { t, visitor, genuine } = story;
+        const [held] = await itemsOf(visitor, "email/held");
+        if (wish) await visitor.call("POST", `/api/v1/email/held/${held.id}/${wish}`);
+        await t.idle();
+        t.google.gmail.inject(place, genuine);
+        await readMail(t);
+        for (let time = 0; time < 2; time += 1) await readMail(t);
+        const document = await onlyDocument(visitor);
+        assert.equal(document.title, "Genuine");
+        assert.match(document.text, /^Genuine/);
+        assert.deepEqual(
+          document.links.map(({ file_id }: { file_id: string }) => file_id),
+          [fileOf("Genuine")],
+        );
+        assert.deepEqual(await itemsOf(visitor, "email/held"), []);
+        const told = t.n8n.received.map(({ body }) => body.title);
+        assert.deepEqual(told, wish === "accept" ? ["Planted", "Genuine"] : ["Genuine"]);
+      }
+    });
+  }
+
+  test("changes nothing about what was found in its owner's own mailbox or the assistant's", async () => {
+    for (const place of places) {
+      await using story = await anasMail({ withAssistant: true });
+      const { t, visitor } = story;
+      await t.signIn(zoe);
+      t.google.gmail.inject(place, mailAs(t, "Genuine"));
+      await readMail(t);
+      t.google.gmail.inject(zoe, mailAs(t, "Planted"));
+      await readMail(t);
+      assert.match((await onlyDocument(visitor)).text, /^Genuine/);
+    }
+  });
+
+  test("gives way to a mail that the assistant's mailbox holds, and where it was taken, to one of a proven sender", async () => {
+    for (const wish of [null, "accept"]) {
+      await using story = await anaAndPlanted({ withAssistant: true }, stranger);
+      const { t, visitor, genuine } = story;
+      const [held] = await itemsOf(visitor, "email/held");
+      const decide = (one: string) => visitor.call("POST", `/api/v1/email/held/${held.id}/${one}`);
+      if (wish) await decide(wish);
+      await t.idle();
+      t.google.gmail.inject("ai@example.com", genuine);
+      await readMail(t);
+      if (!wish) {
+        assert.partialDeepStrictEqual(await itemsOf(visitor, "email/held"), [
+          { subject: "Genuine" },
+        ]);
+        await decide("accept");
+        await t.idle();
+      }
+      const document = await onlyDocument(visitor);
+      assert.match(document.text, /^Genuine/);
+      const why = await visitor.call("GET", `/api/v1/documents/${document.id}/why`);
+      assert.partialDeepStrictEqual(why.body.taken, {
+        rule: "owner",
+        inputs: { mailbox: "assistant" },
+      });
+    }
+  });
+
+  test("that its owner took is not written over by one that nothing proves", async () => {
+    await using story = await anaAndPlanted({ withAssistant: true }, stranger);
+    const { t, visitor } = story;
+    const [held] = await itemsOf(visitor, "email/held");
+    await visitor.call("POST", `/api/v1/email/held/${held.id}/accept`);
+    await t.idle();
+    const { raw } = mailAs(t, "Forged", stranger);
+    t.google.gmail.inject("ai@example.com", { raw: raw.replace("dmarc=pass", "dmarc=fail") });
+    await readMail(t);
+    assert.match((await onlyDocument(visitor)).text, /^Planted/);
   });
 });
