@@ -14,7 +14,7 @@ import { followLinks } from "./documents/mail-links.ts";
 import { reconcileBot } from "./meetings/bot-assignment.ts";
 import { pollBotsByClock } from "./meetings/bot-polling.ts";
 import { tendBot } from "./meetings/bot-tending.ts";
-import { deriveForUser } from "./meetings/meetings.ts";
+import { deriveForUser, deriveNamed } from "./meetings/meetings.ts";
 import { runOnboarding } from "./projects/onboarding.ts";
 import type { Handlers } from "./queue/catalog.ts";
 import { runSchedule, type Schedules } from "./queue/schedule-runs.ts";
@@ -71,6 +71,7 @@ export const handlers: Handlers<App> = {
   "watches.close": closeWatch,
   "watches.stop_unknown": stopUnknownChannel,
   "meetings.derive": deriveForUser,
+  "meetings.derive_named": deriveNamed,
   "bots.reconcile": reconcileBot,
   "bots.tend": (app, payload, { signal }) => tendBot(app, payload, { signal }),
   "mail.take": takeMail,

@@ -3,6 +3,7 @@ import { sql } from "kysely";
 import type { App } from "../app.ts";
 import type { Db, Tx } from "../db/connection.ts";
 import { AppError } from "../lib/errors.ts";
+import { enqueue } from "../queue/queue.ts";
 import { audit } from "./audit-trail.ts";
 
 /** A person as the API shows them. */
@@ -166,12 +167,13 @@ export async function ownersOf(
 }
 
 /**
- * Gives a user their username, once. Of two who want the same at once the database lets one have it.
+ * Gives a user their username, once. Of two who want the same at once the database lets one have it. Meetings to which
+ * their assistant was invited by it already are looked at anew.
  *
  * @throws {AppError} `invalid` for a name that breaks the rules, `conflict` when it is taken or the user has one.
  */
 export async function setUsername(
-  app: Pick<App, "db" | "clock">,
+  app: Pick<App, "db" | "clock" | "queue">,
   userId: string,
   wished: string,
 ): Promise<string> {
@@ -205,6 +207,7 @@ export async function setUsername(
       .where("id", "=", userId)
       .execute();
     await audit(tx, userId, "username.set", { username });
+    await enqueue(app, tx, { name: "meetings.derive_named", payload: { userId }, key: userId });
     return username;
   });
 }

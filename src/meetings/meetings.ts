@@ -29,7 +29,7 @@ type Context = { userId: string; eventIds: string[]; virtualAddress: string | nu
 export async function deriveMeetings(tx: Tx, context: Context): Promise<DerivedMeetings> {
   const { userId, eventIds } = context;
   if (eventIds.length === 0) return nothing;
-  await sql`select pg_advisory_xact_lock(hashtextextended(${`meetings:${userId}`}, 0))`.execute(tx);
+  await lockMeetings(tx, userId);
   const events = await listMeetingEvents(tx, userId, eventIds);
   const wanted = events.flatMap((event) => {
     const values = meetingOf(event);
@@ -64,6 +64,42 @@ export async function deriveForUser(
     const payload = { feed_id: null, meeting_ids: meetingIds };
     await tellUser(tx, userId, [{ type: "calendar.changed", payload }]);
   });
+}
+
+/**
+ * Has a person's meetings brought in line with the events, in anybody's calendar, that name their assistant: who has only
+ * now chosen its name was a stranger when these were read.
+ */
+export async function deriveNamed(
+  app: Pick<App, "db" | "queue">,
+  { userId }: { userId: string },
+): Promise<{ events: number }> {
+  return app.db.transaction().execute(async (tx) => {
+    // A page of events that was derived without the name is seen here once it is committed.
+    await lockMeetings(tx, userId);
+    const { rows } = await sql<{ event_id: string }>`
+      select distinct own.event_id from calendar_events as own, usernames
+      where own.user_id = ${userId} and own.is_meeting and usernames.user_id = own.user_id
+        and exists (select from calendar_events as event where event.event_id = own.event_id
+          and event.virtual_usernames <> '{}' and usernames.username = any(event.virtual_usernames))
+    `.execute(tx);
+    const ids = rows.map(({ event_id }) => event_id);
+    const portions = Array.from({ length: Math.ceil(ids.length / portionSize) }, (_, index) =>
+      ids.slice(index * portionSize, (index + 1) * portionSize),
+    );
+    const jobs = portions.map((eventIds) => ({
+      name: "meetings.derive" as const,
+      payload: { userId, eventIds },
+    }));
+    await enqueue(app, tx, jobs);
+    return { events: ids.length };
+  });
+}
+
+const portionSize = 1_000;
+
+async function lockMeetings(tx: Tx, userId: string): Promise<void> {
+  await sql`select pg_advisory_xact_lock(hashtextextended(${`meetings:${userId}`}, 0))`.execute(tx);
 }
 
 const nothing: DerivedMeetings = {

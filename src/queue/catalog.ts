@@ -56,6 +56,8 @@ export const catalog = {
     { retryLimit: 1, concurrency: 1 },
   ),
   "meetings.derive": job(z.object({ userId: z.guid(), eventIds: z.array(z.string()) })),
+  /** Somebody has chosen the name of their assistant, which may have been invited by it before. */
+  "meetings.derive_named": job(z.object({ userId: z.guid() })),
   "bots.reconcile": job(z.object({ meetingId: z.guid() }), { concurrency: 4 }),
   /** Makes one bot so as it is wanted, and notes what became of it. Its failures wait in the bot's own row. */
   "bots.tend": job(z.object({ botId: z.guid() }), { concurrency: 8, expireSeconds: 120 }),

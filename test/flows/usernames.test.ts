@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { liveBots, newLink, openStage } from "../bots.ts";
+import { eventIn } from "../calendars.ts";
 import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
 
 describe("a username", () => {
@@ -79,4 +81,43 @@ describe("a username", () => {
     const answers = await Promise.all([choose(jonas, "wanted"), choose(priya, "Wanted")]);
     assert.deepEqual(answers.map(({ status }) => status).sort(), [200, 409]);
   });
+});
+
+test("a username that is chosen after its assistant was invited brings the bots, whoever's calendar shows the invitation", async () => {
+  await using t = await openTestApp({ bots: "polled" });
+  const [ana, priya] = ["ana@example.com", "priya@example.com"];
+  const visitor = await t.signIn(ana);
+  const organiser = await t.signIn(priya);
+  await t.idle();
+  const invite = (person: string, guests: string[]) =>
+    t.google.calendar.addEvent(
+      person,
+      eventIn(t, 5, {
+        location: newLink(),
+        attendees: guests.map((email) => ({ email })),
+      }),
+    ).id;
+  const own = invite(ana, [ana, "ai+ana@example.com"]);
+  const theirs = invite(priya, [priya, ana, "ai+ana@example.com"]);
+  const without = invite(ana, [ana, "ai+jonas@example.com"]);
+  for (const { userId } of [visitor, organiser]) {
+    await t.asService("POST", `/api/v1/sync/calendar/${userId}?wait=true`, { force: true });
+    await t.idle();
+  }
+  // Whose guests may not see each other have their own copy without the assistant.
+  await t.app.db
+    .updateTable("calendar_events")
+    .set({ virtual_usernames: [] })
+    .where("user_id", "=", visitor.userId)
+    .where("event_id", "=", theirs)
+    .execute();
+  const { meetingOf } = openStage(t, visitor);
+  const marks = async () => {
+    const meetings = await Promise.all([own, theirs, without].map(meetingOf));
+    return meetings.map((meeting) => meeting.auto_scheduled_via_email);
+  };
+  assert.deepEqual([await marks(), liveBots(t).length], [[false, false, false], 0]);
+  await visitor.call("POST", "/api/v1/user/username", { username: "Ana" });
+  await t.idle();
+  assert.deepEqual([await marks(), liveBots(t).length], [[true, true, false], 2]);
 });
