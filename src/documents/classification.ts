@@ -136,7 +136,8 @@ export const classificationEnded: Ended = async (tx, delivery, { outcome, isOver
 
 /**
  * Takes a workflow's result. The same result again changes nothing; one that was decided before the one that counts is
- * late; a project that a person chose stays. Every result is kept with what became of it.
+ * late; a project that a person chose stays. By a clock that is ahead it was decided when it came. Every result is kept
+ * with what became of it.
  *
  * @throws {AppError} `not_found` for an unknown document; `invalid` for a project that is not its owner's.
  */
@@ -145,7 +146,8 @@ export async function applyClassification(
   result: Classification,
 ): Promise<ClassificationOutcome> {
   const now = app.clock.now();
-  const classifiedAt = result.classifiedAt ?? now;
+  const said = result.classifiedAt;
+  const classifiedAt = said && said < now ? said : now;
   return app.db.transaction().execute(async (tx) => {
     const document = await tx
       .selectFrom("documents")

@@ -122,7 +122,13 @@ export async function classifyAgain(app: Part, userId: string, id: string): Prom
     const now = app.clock.now();
     const asked = await tx
       .updateTable("documents")
-      .set({ project_chosen_at: null, classification_status: "pending", updated_at: now })
+      .set({
+        project_chosen_at: null,
+        classification_status: "pending",
+        // What was decided before is no measure for what is asked now.
+        classified_at: null,
+        updated_at: now,
+      })
       .where("id", "=", id)
       .where("created_by", "=", userId)
       .executeTakeFirst();

@@ -290,12 +290,13 @@ describe("a workflow's result", () => {
   });
 
   test("counts once, and a later one counts instead of an earlier one, in whatever order they come", async () => {
-    const first = { project_id: launch, confidence: 0.7, tags: ["a"], classified_at: at(1) };
+    t.clock.advance(3 * 60_000);
+    const first = { project_id: launch, confidence: 0.7, tags: ["a"], classified_at: at(-2) };
     assert.deepEqual((await send(first)).body, { outcome: "applied" });
     assert.deepEqual((await send(first)).body, { outcome: "duplicate" });
-    const later = { project_id: budget, confidence: 0.9, tags: ["b"], classified_at: at(3) };
+    const later = { project_id: budget, confidence: 0.9, tags: ["b"], classified_at: at(0) };
     assert.deepEqual((await send(later)).body, { outcome: "applied" });
-    assert.deepEqual((await send({ ...first, classified_at: at(2) })).body, { outcome: "late" });
+    assert.deepEqual((await send({ ...first, classified_at: at(-1) })).body, { outcome: "late" });
     assert.equal(await projectNow(), budget);
     const why = await visitor.call("GET", `/api/v1/documents/${document.id}/why`);
     assert.deepEqual(why.body.results.map(({ outcome }: { outcome: string }) => outcome).sort(), [
@@ -343,6 +344,40 @@ describe("a workflow's result", () => {
       project_id: launch,
       classification_status: "classified",
     });
+  });
+
+  test("of a clock that is ahead counts as of when it came, and stands in the way of none that follows", async () => {
+    const ahead = { project_id: budget, confidence: 0.9, classified_at: "2099-01-01T00:00:00Z" };
+    assert.deepEqual((await send(ahead)).body, { outcome: "applied" });
+    const { classified_at } = await onlyDocument(visitor);
+    assert.ok(Date.parse(classified_at) <= t.clock.now().getTime(), classified_at);
+    assert.deepEqual((await send(ahead)).body, { outcome: "duplicate" });
+    t.clock.advance(60_000);
+    const right = { project_id: launch, confidence: 0.8, classified_at: at(0) };
+    assert.deepEqual((await send(right)).body, { outcome: "applied" });
+    assert.equal(await projectNow(), launch);
+  });
+
+  test("is measured by none from before it was asked for", async () => {
+    // What was kept while nothing was known of clocks that are ahead.
+    await t.app.db
+      .updateTable("documents")
+      .set({ classified_at: new Date("2099-01-01") })
+      .where("id", "=", document.id)
+      .execute();
+    assert.deepEqual((await send({ project_id: budget, classified_at: at(0) })).body, {
+      outcome: "late",
+    });
+    await visitor.call("POST", `/api/v1/documents/${document.id}/classify`);
+    await t.idle();
+    assert.partialDeepStrictEqual(await onlyDocument(visitor), {
+      classification_status: "sent_to_n8n",
+      classified_at: null,
+    });
+    assert.deepEqual((await send({ project_id: budget, classified_at: at(-1) })).body, {
+      outcome: "applied",
+    });
+    assert.equal(await projectNow(), budget);
   });
 
   test("that says that it belongs to none is kept as that", async () => {
