@@ -64,6 +64,7 @@ export async function deleteUser(
       update bots set user_id = null, is_orphaned = true, wish = coalesce(wish, 'leave'), due_at = ${app.clock.now()}
       where user_id = ${userId}
     `.execute(tx);
+    await deriveForNamed(app, tx, userId);
     return deleteUserRows(tx, userId);
   });
 }
@@ -130,7 +131,7 @@ async function forgetFeeds(app: Part, tx: Tx, userId: string, connectionId: stri
       "in",
       tx.selectFrom("feeds").select("id").where("connection_id", "=", connectionId),
     )
-    .returning(["event_id", "is_meeting"])
+    .returning(["event_id", "is_meeting", "virtual_usernames"])
     .execute();
   // The row of the older product stays: where the account comes back, its files are followed again.
   await tx
@@ -146,7 +147,24 @@ async function forgetFeeds(app: Part, tx: Tx, userId: string, connectionId: stri
     )
     .execute();
   await tx.deleteFrom("feeds").where("connection_id", "=", connectionId).execute();
-  const eventIds = [...new Set(events.flatMap((one) => (one.is_meeting ? [one.event_id] : [])))];
+  // Where one named somebody's assistant, that somebody's meetings are looked at through it.
+  const counted = events.filter((one) => one.is_meeting || one.virtual_usernames.length > 0);
+  await deriveLater(app, tx, userId, [...new Set(counted.map(({ event_id }) => event_id))]);
+}
+
+// Others may have a bot only because this user's calendar named their assistant.
+async function deriveForNamed(app: Part, tx: Tx, userId: string): Promise<void> {
+  const { rows } = await sql<{ user_id: string; event_ids: string[] }>`
+    select usernames.user_id, array_agg(distinct event.event_id) as event_ids
+    from calendar_events as event join usernames on usernames.username = any(event.virtual_usernames)
+    where event.user_id = ${userId} and event.virtual_usernames <> '{}' and usernames.user_id <> ${userId}
+      and exists (select from calendar_events as own where own.user_id = usernames.user_id and own.event_id = event.event_id)
+    group by usernames.user_id
+  `.execute(tx);
+  for (const { user_id, event_ids } of rows) await deriveLater(app, tx, user_id, event_ids);
+}
+
+async function deriveLater(app: Part, tx: Tx, userId: string, eventIds: string[]): Promise<void> {
   const portions = Array.from({ length: Math.ceil(eventIds.length / 1000) }, (_, index) =>
     eventIds.slice(index * 1000, (index + 1) * 1000),
   );

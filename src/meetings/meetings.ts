@@ -219,16 +219,21 @@ async function removeMeetings(tx: Tx, { userId, now }: Context, eventIds: string
   return rows;
 }
 
-// Somebody else's copy of the event may be the only one that shows the assistant among its guests.
+// The assistant may stand among the guests in somebody else's copy of the event alone: what this one says now can give a
+// mark to others, and take it from them. Only who still has a copy of their own is asked to look again.
 async function marksForOthers(tx: Tx, { userId, eventIds }: Context): Promise<NewJob[]> {
   const { rows } = await sql<{ user_id: string; event_ids: string[] }>`
-    select meetings.user_id, array_agg(distinct event.event_id) as event_ids
-    from calendar_events as event
-    join usernames on usernames.username = any(event.virtual_usernames)
-    join meetings on meetings.user_id = usernames.user_id and meetings.google_calendar_event_id = event.event_id
-    where event.user_id = ${userId} and event.event_id = any(${eventIds}) and event.virtual_usernames <> '{}'
-      and usernames.user_id <> ${userId} and not coalesce(meetings.auto_scheduled_via_email, false)
-    group by meetings.user_id
+    select meeting.user_id, array_agg(meeting.google_calendar_event_id) as event_ids
+    from meetings as meeting
+    where meeting.google_calendar_event_id = any(${eventIds}) and meeting.user_id <> ${userId}
+      and meeting.cancelled_at is null
+      and coalesce(meeting.auto_scheduled_via_email, false) is distinct from exists (
+        select from calendar_events as event join usernames on usernames.username = any(event.virtual_usernames)
+        where event.event_id = meeting.google_calendar_event_id and event.virtual_usernames <> '{}'
+          and usernames.user_id = meeting.user_id)
+      and exists (select from calendar_events as own where own.user_id = meeting.user_id
+        and own.event_id = meeting.google_calendar_event_id and own.is_meeting)
+    group by meeting.user_id
   `.execute(tx);
   return rows.map(({ user_id, event_ids }) => ({
     name: "meetings.derive",

@@ -155,6 +155,52 @@ describe("meetings", () => {
     }
   });
 
+  const undone = {
+    "is read again": (shared: TestApp, { userId }: Visitor) =>
+      shared.asService("POST", `/api/v1/sync/calendar/${userId}?wait=true`, { force: true }),
+    "is read whole": (shared: TestApp, { userId }: Visitor) =>
+      shared.asService("POST", `/api/v1/calendar/sync/${userId}?wait=true`, { full: true }),
+    "loses the event": (shared: TestApp, { userId }: Visitor, event_id: string) =>
+      shared.asService("POST", "/api/v1/calendar/handle-deletion", { user_id: userId, event_id }),
+    "is disconnected": (_: TestApp, organiser: Visitor) =>
+      organiser.call("POST", "/api/v1/auth/google/token/revoke", {}),
+    "is deleted with its owner": (_: TestApp, organiser: Visitor) =>
+      organiser.call("DELETE", "/api/v1/me"),
+  };
+  for (const [what, undo] of Object.entries(undone)) {
+    test(`from which the assistant was taken lose their bot once the organiser's calendar ${what}, the guest's having been read before`, async () => {
+      await using shared = await openTestApp();
+      const guest = await shared.signIn(ana);
+      await guest.call("POST", "/api/v1/user/username", { username: "ana" });
+      const organiser = await shared.signIn("priya@example.com");
+      await shared.idle();
+      const read = async (who: Visitor) => {
+        await undone["is read again"](shared, who);
+        await shared.idle();
+      };
+      const guests = [{ email: "priya@example.com" }, { email: ana }];
+      const attendees = [...guests, { email: "ai+ana@example.com" }];
+      const event = shared.google.calendar.addEvent(
+        "priya@example.com",
+        eventIn(shared, 50, { location: meet, attendees }),
+      );
+      const decided = async () => {
+        const { id } = (await keptMeetings(shared, guest.userId)).find(
+          (one) => one.google_calendar_event_id === event.id,
+        )!;
+        return (await guest.call("GET", `/api/v1/meetings/${id}/why`)).body.rule;
+      };
+      for (const who of [organiser, guest]) await read(who);
+      assert.equal(await decided(), "invited");
+      shared.google.calendar.patchEvent("priya@example.com", event.id, { attendees: guests });
+      await read(guest);
+      assert.equal(await decided(), "invited", "the organiser's copy still names it");
+      await undo(shared, organiser, event.id);
+      await shared.idle();
+      assert.equal(await decided(), "not_asked");
+    });
+  }
+
   test("are listed page by page, by time, state and bot, each to its owner alone", async () => {
     const first = await visitor.call("GET", "/api/v1/meetings?limit=2");
     assert.equal(first.body.items.length, 2);
