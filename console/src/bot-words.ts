@@ -52,6 +52,7 @@ const sentences: Record<string, string> = {
   too_late: "The meeting was over before it could be sent",
   gone: "Somebody deleted it at Attendee",
   unreachable: "Attendee said no more of it",
+  unexpected: "Daybook could not follow it any longer",
   refused: "Attendee refused it",
   staged: "It is being started",
   join_requested: "It asked to join",

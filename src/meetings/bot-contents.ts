@@ -1,4 +1,5 @@
 import { sql } from "kysely";
+import { z } from "zod";
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
 import { ProviderError } from "../lib/errors.ts";
@@ -9,6 +10,7 @@ import {
   getTranscript,
   listChatMessages,
   listParticipantEvents,
+  type Page,
   type ParticipantEvent,
   type Recording,
   type Utterance,
@@ -27,8 +29,9 @@ export type Contents = {
   spoken: Map<string, Utterance[]>;
   /** Everything that was said, not only what came since the last reading. */
   isWhole: boolean;
-  messages: ChatMessage[];
-  people: ParticipantEvent[];
+  /** Whether the chat, and who came and went, were added to. Both are kept already. */
+  hasMessages: boolean;
+  hasPeople: boolean;
   recording: Recording | null;
   isFinal: boolean;
 };
@@ -36,28 +39,45 @@ export type Contents = {
 // Clocks differ, and what is written while one reads is in the next reading: it is kept once all the same.
 const overlapMs = 60_000;
 
-/** Fetches what a bot has heard; null where it cannot have heard anything yet. */
-export async function fetchContents(
-  access: AttendeeAccess,
-  bot: BotRow,
-  now: Date,
-  signal: AbortSignal | undefined,
-): Promise<Contents | null> {
+type Reading = {
+  app: Pick<App, "db" | "clock">;
+  access: AttendeeAccess;
+  signal: AbortSignal | undefined;
+};
+
+/**
+ * Fetches what a bot has heard; null where it cannot have heard anything yet. The chat and who came are kept page by page:
+ * whoever is interrupted goes on there the next time.
+ */
+export async function fetchContents(reading: Reading, bot: BotRow): Promise<Contents | null> {
+  const { app, access, signal } = reading;
+  const now = app.clock.now();
   const id = bot.provider_bot_id;
   // Whoever deleted the data at the provider wanted it gone there; what we have stays, and is all there will be.
   if (bot.state === "data_deleted") return nothingMore(now);
   const isIn = /^joined_|breakout|leaving|post_processing/.test(bot.state ?? "");
   if (!bot.is_over && !isIn) return null;
   const readAt = bot.contents_read_at;
-  const since = bot.is_over || !readAt ? null : new Date(readAt.getTime() - overlapMs);
-  const span = { since, signal };
-  const ids = [...(since ? [] : bot.earlier_bot_ids), ...(id ? [id] : [])];
-  const ofAll = <Item>(list: (one: string) => Promise<Item[]>) =>
-    Promise.all(ids.map(async (one) => [one, await list(one).catch(goneIsNull)] as const));
-  const [utterances, messages, people, recording] = await Promise.all([
-    ofAll((one) => getTranscript(access, one, span)),
-    ofAll((one) => listChatMessages(access, one, span)),
-    ofAll((one) => listParticipantEvents(access, one, span)),
+  const since = readAt && new Date(readAt.getTime() - overlapMs);
+  const isWhole = bot.is_over || !since;
+  const idsOf = (isAll: boolean) => [...(isAll ? bot.earlier_bot_ids : []), ...(id ? [id] : [])];
+  const sinceOrWhole = isWhole ? null : since;
+  // Edited messages are among the whole alone; who came does not change.
+  const chat = { name: "chat", list: listChatMessages, keep: keepMessages };
+  const people = { name: "people", list: listParticipantEvents, keep: keepPeople };
+  const hasMessages = await keepList(reading, bot, {
+    ...chat,
+    ids: idsOf(isWhole),
+    since: sinceOrWhole,
+  });
+  const hasPeople = await keepList(reading, bot, { ...people, ids: idsOf(!since), since });
+  const [utterances, recording] = await Promise.all([
+    Promise.all(
+      idsOf(isWhole).map(async (one) => {
+        const said = getTranscript(access, one, { since: sinceOrWhole, signal });
+        return [one, await said.catch(goneIsNull)] as const;
+      }),
+    ),
     bot.is_over && id ? getRecording(access, id, signal) : null,
   ]);
   const waitedMs = now.getTime() - (bot.over_at ?? now).getTime();
@@ -66,9 +86,9 @@ export async function fetchContents(
   return {
     readAt: now,
     spoken: new Map(utterances.flatMap(([one, list]) => (list ? [[one, list]] : []))),
-    isWhole: since === null,
-    messages: messages.flatMap(([, list]) => list ?? []),
-    people: people.flatMap(([, list]) => list ?? []),
+    isWhole,
+    hasMessages,
+    hasPeople,
     recording,
     isFinal: bot.is_over && isComplete,
   };
@@ -80,11 +100,71 @@ export function nothingMore(now: Date): Contents {
     readAt: now,
     spoken: new Map(),
     isWhole: false,
-    messages: [],
-    people: [],
+    hasMessages: false,
+    hasPeople: false,
     recording: null,
     isFinal: true,
   };
+}
+
+type List<Item> = {
+  name: string;
+  ids: string[];
+  since: Date | null;
+  list: (
+    access: AttendeeAccess,
+    id: string,
+    span: { since: Date | null; from: string | null; signal: AbortSignal | undefined },
+  ) => AsyncGenerator<Page<Item>>;
+  keep: (tx: Tx, bot: BotRow, items: Item[]) => Promise<boolean>;
+};
+
+// How far a long list was read is kept with its pages, until all of a reading is kept. The last page is read again by
+// whoever goes on: more may have come.
+async function keepList<Item>(
+  { app, access, signal }: Reading,
+  bot: BotRow,
+  { name, ids, since, list, keep }: List<Item>,
+): Promise<boolean> {
+  const places = Places.parse(bot.settings?.reading);
+  let hasNews = false;
+  for (const id of ids) {
+    const key = [name, id, since?.toISOString() ?? ""].join(" ");
+    const from = places[key] ?? null;
+    // What an earlier look kept of it is news all the same.
+    hasNews ||= from !== null;
+    try {
+      for await (const { items, next } of list(access, id, { since, from, signal })) {
+        if (items.length === 0) continue;
+        const isNew = await app.db.transaction().execute(async (tx) => {
+          if (next !== null) await keepPlace(tx, bot.id, { [key]: next });
+          return keep(tx, bot, items);
+        });
+        hasNews ||= isNew;
+      }
+    } catch (error) {
+      // A place that the provider knows no longer must not be the end of it.
+      const isRefused = error instanceof ProviderError && [400, 404].includes(error.status ?? 0);
+      if (from !== null && isRefused) await forgetPlaces(app.db, bot.id);
+      goneIsNull(error);
+    }
+  }
+  return hasNews;
+}
+
+// Where to go on in a list.
+const Places = z.record(z.string(), z.string()).catch({});
+
+async function keepPlace(tx: Tx, botId: string, place: Record<string, string>): Promise<void> {
+  await sql`
+    update bots set settings = coalesce(settings, '{}')
+      || jsonb_build_object('reading', coalesce(settings -> 'reading', '{}') || ${JSON.stringify(place)}::jsonb)
+    where id = ${botId}
+  `.execute(tx);
+}
+
+async function forgetPlaces(db: App["db"] | Tx, botId: string): Promise<void> {
+  await sql`update bots set settings = settings - 'reading' where id = ${botId}`.execute(db);
 }
 
 function goneIsNull(error: unknown): null {
@@ -103,15 +183,13 @@ export async function keepContents(
   contents: Contents,
 ): Promise<void> {
   const now = app.clock.now();
-  const { isFinal, recording } = contents;
+  const { isFinal, recording, hasMessages, hasPeople } = contents;
   await app.db.transaction().execute(async (tx) => {
     await lockMeetings(tx, bot.id);
-    const hasMessages = await keepMessages(tx, bot, contents.messages);
-    const hasPeople = await keepPeople(tx, bot, contents.people);
     const { count, hasWords } = await keepUtterances(tx, bot, contents);
     await sql`
       update bots set transcript_state = ${isFinal ? "final" : count > 0 ? "growing" : "none"},
-        contents_read_at = ${contents.readAt},
+        contents_read_at = ${contents.readAt}, settings = settings - 'reading',
         recording_url = coalesce(${recording?.url ?? null}, recording_url),
         recording_url_at = case when ${recording !== null} then ${now} else recording_url_at end
       where id = ${bot.id}

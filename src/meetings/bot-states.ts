@@ -129,6 +129,11 @@ export async function giveUp(
         cure: "What was kept until then is all there is.",
         fault: "attendee",
       },
+      unexpected: {
+        text: "Daybook could not follow the bot any longer",
+        cure: "What was kept until then is all there is. The log of Daybook says why.",
+        fault: "operator",
+      },
       refused: {
         text: text ?? "Attendee refused the bot",
         cure: "Check the meeting's link and the bot's settings.",

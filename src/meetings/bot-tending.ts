@@ -49,9 +49,7 @@ export async function tendBot(
       throw caught;
     }
     const error = deadline.aborted ? tooSlow(caught) : caught;
-    if (error instanceof ProviderError && isHopeless(bot, app.clock.now())) {
-      await keepWhatThereIs(app, bot, error.message);
-    }
+    if (isHopeless(bot, app.clock.now())) await keepWhatThereIs(app, bot, error);
     await letGo(app, bot, { owner, error });
     if (!(error instanceof ProviderError)) throw error;
   }
@@ -79,9 +77,18 @@ function isHopeless(bot: BotRow, now: Date): boolean {
   return isLongOver && bot.failures >= mostFailures;
 }
 
-async function keepWhatThereIs(app: Part, bot: BotRow, message: string): Promise<void> {
-  await giveUp(app, bot.id, "unreachable", message);
-  await keepContents(app, { ...bot, status: "completed" }, nothingMore(app.clock.now()));
+async function keepWhatThereIs(app: Part, bot: BotRow, error: unknown): Promise<void> {
+  if (error instanceof ProviderError) await giveUp(app, bot.id, "unreachable", error.message);
+  else await giveUp(app, bot.id, "unexpected");
+  try {
+    await keepContents(app, { ...bot, status: "completed" }, nothingMore(app.clock.now()));
+  } catch (caught) {
+    // What cannot be kept today cannot be tomorrow either: it is followed no longer.
+    app.log.error({ bot_id: bot.id, error: caught }, "what a bot heard could not be kept");
+    await sql`
+      update bots set transcript_state = 'final', wish = null, due_at = null where id = ${bot.id}
+    `.execute(app.db);
+  }
 }
 
 /** How to reach Attendee; null where no key is set. */
@@ -154,7 +161,7 @@ function retryAt(bot: BotRow, error: unknown, now: Date): Date {
 }
 
 async function tend(work: Work, given: BotRow, snapshot?: ProviderBot): Promise<void> {
-  const { app, access, signal } = work;
+  const { app } = work;
   let bot = given;
   const now = () => app.clock.now();
   if (bot.is_over) {
@@ -172,7 +179,7 @@ async function tend(work: Work, given: BotRow, snapshot?: ProviderBot): Promise<
     if (!bot.provider_bot_id) return;
   }
   if (bot.is_over && nextLook(bot, now()) === null) return;
-  const contents = await fetchContents(access, bot, now(), signal);
+  const contents = await fetchContents(work, bot);
   if (contents) await keepContents(app, bot, contents);
 }
 

@@ -76,6 +76,14 @@ describe("a transcript", () => {
     assert.equal(transcriptOf(many).durationSeconds, 200_001);
   });
 
+  test("is a week long at most, however wrong a clock was", () => {
+    const { segments, durationSeconds } = transcriptOf([
+      said("A", 0, "Now"),
+      said("B", 5e9, "Then", { duration_ms: 1e300 }),
+    ]);
+    assert.deepEqual([segments.length, durationSeconds], [2, 604_800]);
+  });
+
   test("as captions never breaks a cue: no empty line, no end before its beginning, no markup of its own", () => {
     fc.assert(
       fc.property(

@@ -19,13 +19,15 @@ export type Transcript = {
   summary: string;
   wordCount: number;
   characterCount: number;
-  /** From the first word to the last. */
+  /** From the first word to the last, a week at most. */
   durationSeconds: number;
   /** All speech added up: silence does not count, and two at once count twice. */
   speakingSeconds: number;
   language: string | null;
 };
 
+// What lies further apart was told by a clock that was wrong.
+const longestSeconds = 7 * 86_400;
 const unknownSpeaker = "Unknown Speaker";
 
 /**
@@ -65,7 +67,9 @@ export function transcriptOf(utterances: Utterance[]): Transcript {
     summary: opening.length > 200 ? `${opening.slice(0, 200)}...` : opening,
     wordCount: all.split(/\s+/).filter((word) => word !== "").length,
     characterCount: all.length,
-    durationSeconds: Math.round(segments.reduce((last, { end }) => Math.max(last, end), 0)),
+    durationSeconds: Math.round(
+      segments.reduce((last, { end }) => Math.max(last, Math.min(end, longestSeconds)), 0),
+    ),
     speakingSeconds: Math.round(segments.reduce((total, { start, end }) => total + end - start, 0)),
     language:
       spoken.find(({ transcription }) => transcription?.language)?.transcription?.language ?? null,

@@ -13,6 +13,7 @@ import {
   listChatMessages,
   listLiveBots,
   listParticipantEvents,
+  type Page,
 } from "./attendee.ts";
 
 async function open(t: TestContext, respond: Respond) {
@@ -20,6 +21,8 @@ async function open(t: TestContext, respond: Respond) {
 }
 
 const bot = { id: "bot_1", state: "scheduled", events: [], join_at: null, metadata: null };
+const all = async <Item>(pages: AsyncIterable<Page<Item>>) =>
+  (await Array.fromAsync(pages)).flatMap(({ items }) => items);
 const json = (response: ServerResponse, value: unknown, status = 200) =>
   response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(value));
 
@@ -141,7 +144,7 @@ test("what is missing or new in an answer hides nothing of the rest", async (t) 
       };
       json(response, [
         { ...spoken, transcription: { transcript: "Hello\u0000 \ud83d", words: [{}] } },
-        { ...spoken, timestamp_ms: 9e18, transcription: null, mood: "good" },
+        { ...spoken, timestamp_ms: 9e18, duration_ms: 9e18, transcription: null, mood: "good" },
       ]);
     } else if (url.includes("/chat_messages")) {
       const message = { id: "m", text: "Hi", timestamp_ms: 1.5, to: null };
@@ -158,9 +161,10 @@ test("what is missing or new in an answer hides nothing of the rest", async (t) 
   const [first, second] = await getTranscript(access, "bot_1");
   assert.equal(first?.transcription?.transcript, "Hello \ufffd");
   assert.equal(new Date(second?.timestamp_ms ?? 0).getUTCFullYear(), 9999);
-  const [message, ...others] = await listChatMessages(access, "bot_1");
+  assert.equal(second?.duration_ms, 108_000_000);
+  const [message, ...others] = await all(listChatMessages(access, "bot_1"));
   assert.deepEqual(others, []);
-  assert.equal((await listParticipantEvents(access, "bot_1")).length, 1);
+  assert.equal((await all(listParticipantEvents(access, "bot_1"))).length, 1);
   assert.deepEqual([message?.to, message?.timestamp_ms], ["everyone", 2]);
 });
 

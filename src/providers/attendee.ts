@@ -45,6 +45,8 @@ const text = said(20_000);
 const momentMs = z
   .number()
   .transform((ms) => Math.min(Math.max(Math.round(ms), 0), 253_402_300_799_000));
+// Bots are put out after 30 hours; whatever claims to have been said for longer is wrong.
+const lengthMs = z.number().transform((ms) => Math.min(Math.max(ms, 0), 30 * 3_600_000));
 const instant = z.iso.datetime({ offset: true }).transform((at) => new Date(at));
 
 const Bot = z.looseObject({
@@ -76,7 +78,7 @@ const Utterance = z.object({
   speaker_name: optional(said(1_000)),
   speaker_uuid: optional(said(500)),
   timestamp_ms: momentMs.nullish(),
-  duration_ms: z.number().nullish(),
+  duration_ms: lengthMs.nullish(),
   transcription: optional(
     z.object({ transcript: optional(said(1_000_000)), language: optional(said(50)) }),
   ),
@@ -170,6 +172,10 @@ export const leaveMeeting = (access: AttendeeAccess, id: string, signal?: AbortS
 /** Only what is newer than `since`. */
 type Span = { since?: Date | null; signal?: AbortSignal | undefined };
 
+/** A piece of a list. With `next`, an opaque place in it, the same list is read on from there. */
+export type Page<Item> = { items: Item[]; next: string | null };
+type PageSpan = Span & { from?: string | null };
+
 /**
  * What was said, oldest first; with `since`, what was said or written over since then. Empty also before anything is
  * transcribed: the bot's state says which.
@@ -194,31 +200,27 @@ export async function getRecording(
   );
 }
 
-/** The chat, oldest first. */
+/** The chat, oldest first, page by page. By `since` it goes by when a message was made: one that was edited is only in the whole. */
 export const listChatMessages = (
   access: AttendeeAccess,
   id: string,
-  { since, signal }: Span = {},
+  { since, ...span }: PageSpan = {},
 ) =>
-  listAll(
-    access,
-    botPath(id, "/chat_messages") + after("updated_after", since),
-    readable(ChatMessage),
-    signal,
-  );
+  listPages(access, botPath(id, "/chat_messages") + after("updated_after", since), {
+    results: readable(ChatMessage),
+    ...span,
+  });
 
-/** Who came and went, oldest first. */
+/** Who came and went, oldest first, page by page. */
 export const listParticipantEvents = (
   access: AttendeeAccess,
   id: string,
-  { since, signal }: Span = {},
+  { since, ...span }: PageSpan = {},
 ) =>
-  listAll(
-    access,
-    botPath(id, "/participant_events") + after("after", since),
-    readable(ParticipantEvent),
-    signal,
-  );
+  listPages(access, botPath(id, "/participant_events") + after("after", since), {
+    results: readable(ParticipantEvent),
+    ...span,
+  });
 
 /** Everybody who was there, but for the bot itself. */
 export const listParticipants = (access: AttendeeAccess, id: string) =>
@@ -301,18 +303,26 @@ async function listAll<Item>(
   results: z.ZodType<Item[]>,
   signal?: AbortSignal,
 ): Promise<Item[]> {
-  const page = z.looseObject({ next: optional(z.string().max(5_000)), results });
   const found: Item[] = [];
-  let next: string | null = path;
-  for (let count = 0; next !== null; count += 1) {
-    if (count === mostPages) throw new ProviderError("retry", "The list of Attendee does not end");
-    const answer: z.output<typeof page> = await call(access, "GET", next, { answer: page, signal });
-    found.push(...answer.results);
-    // The link is absolute, by the name that the server knows itself by; of it only the cursor is taken.
-    const cursor: string | null = answer.next && cursorOf(answer.next);
-    next = cursor && withCursor(path, cursor);
-  }
+  for await (const { items } of listPages(access, path, { results, signal })) found.push(...items);
   return found;
+}
+
+async function* listPages<Item>(
+  access: AttendeeAccess,
+  path: string,
+  { results, from = null, signal }: PageSpan & { results: z.ZodType<Item[]> },
+): AsyncGenerator<Page<Item>> {
+  const page = z.looseObject({ next: optional(z.string().max(5_000)), results });
+  let next: string | null = from;
+  for (let count = 0; count === 0 || next !== null; count += 1) {
+    if (count === mostPages) throw new ProviderError("retry", "The list of Attendee does not end");
+    const at: string = next === null ? path : withCursor(path, next);
+    const answer: z.output<typeof page> = await call(access, "GET", at, { answer: page, signal });
+    // The link is absolute, by the name that the server knows itself by; of it only the cursor is taken.
+    next = answer.next && cursorOf(answer.next);
+    yield { items: answer.results, next };
+  }
 }
 
 function cursorOf(link: string): string | null {

@@ -210,6 +210,101 @@ describe("what goes wrong around a bot", () => {
     assert.equal((await transcriptOf(bot.id)).final, true);
   });
 
+  test("is given up then too where it is ours, with what was heard until then", async () => {
+    t.attendee.settings.speed = 0.1;
+    const event = await stage.invite(-1 * minutes);
+    await pass(t, 4 * minutes);
+    const bot = await stage.botOf(event);
+    const before = (await documents()).length;
+    for (const made of liveBots(t)) made.plan = [];
+    await sql`update bots set sent = '{"meeting_url": 5}', failures = 40 where id = ${bot.id}`.execute(
+      t.app.db,
+    );
+    t.clock.advance(4 * 24 * hours);
+    await pass(t, 10 * minutes, 5 * minutes);
+    const end = await stage.botOf(event);
+    assert.deepEqual([end.is_over, end.status, end.notice.code], [true, "completed", "unexpected"]);
+    assert.equal((await documents()).length, before + 1);
+    const quiet = t.attendee.asked.length;
+    await pass(t, 30 * minutes, 10 * minutes);
+    assert.equal(t.attendee.asked.length, quiet);
+  });
+
+  test("is given up then also where what was heard cannot be kept", async () => {
+    const event = await stage.invite(-1 * minutes);
+    const bot = await stage.botOf(event);
+    await sql`
+      insert into bot_utterances values (${bot.id}, 'another', 'odd', '{"timestamp_ms": "noon"}')
+    `.execute(t.app.db);
+    await pass(t, 4 * minutes);
+    assert.equal((await stage.botOf(event)).last_error, "Something unexpected");
+    await sql`update bots set failures = 40 where id = ${bot.id}`.execute(t.app.db);
+    t.clock.advance(4 * 24 * hours);
+    await pass(t, 10 * minutes, 5 * minutes);
+    assert.equal((await stage.botOf(event)).notice.code, "unexpected");
+    const quiet = t.attendee.asked.length;
+    await pass(t, 30 * minutes, 10 * minutes);
+    assert.equal(t.attendee.asked.length, quiet);
+  });
+
+  test("does not cost what was heard, where a time that was told is wild", async () => {
+    t.attendee.settings.speed = 1;
+    const event = await stage.invite(-1 * minutes);
+    const [made] = liveBots(t);
+    while (made?.utterances.length === 0) {
+      t.clock.advance(1_000);
+      t.attendee.run();
+    }
+    const [first] = made?.utterances ?? [];
+    assert.ok(first);
+    const wild = { timestamp_ms: first.timestamp_ms * 1_000, duration_ms: 1e18 };
+    made?.utterances.push({ ...first, ...wild, speaker_uuid: "of a clock that is wrong" });
+    const before = (await documents()).length;
+    t.attendee.settings.speed = 20;
+    await pass(t, 8 * minutes, minutes);
+    const bot = await stage.botOf(event);
+    assert.deepEqual([bot.status, bot.last_error], ["completed", null]);
+    assert.equal((await documents()).length, before + 1);
+  });
+
+  test("is not the end of a reading of many pages: the next one goes on where it was", async () => {
+    t.attendee.settings.speed = 1;
+    const event = await stage.invite(-1 * minutes);
+    const [made] = liveBots(t);
+    while (made?.participantEvents.length === 0) {
+      t.clock.advance(1_000);
+      t.attendee.run();
+    }
+    const [first] = made?.participantEvents ?? [];
+    assert.ok(first);
+    for (let guest = 0; guest < 500; guest += 1) {
+      const { id, participant_uuid } = first;
+      made?.participantEvents.push({
+        ...first,
+        id: `${id}${guest}`,
+        participant_uuid: `${participant_uuid}${guest}`,
+      });
+    }
+    t.attendee.settings.speed = 50;
+    let asked = 0;
+    // A provider that never answers ten times in a row.
+    t.attendee.settings.failNext = Object.assign([], {
+      shift: () => {
+        asked += 1;
+        return asked % 10 === 0 ? 503 : undefined;
+      },
+    });
+    await pass(t, 20 * minutes, minutes);
+    const bot = await stage.botOf(event);
+    assert.deepEqual([bot.status, (await transcriptOf(bot.id)).final], ["completed", true]);
+    const { rows } = await sql<{ people: number; reading: unknown }>`
+      select (select count(*)::int from bot_participant_events where bot_id = bots.id) as people,
+        settings -> 'reading' as reading
+      from bots where id = ${bot.id}
+    `.execute(t.app.db);
+    assert.deepEqual(rows, [{ people: made?.participantEvents.length, reading: null }]);
+  });
+
   for (const isSeen of [true, false]) {
     test(`does not cost what was heard, where its history is not told and it is ${isSeen ? "seen" : "not seen"} in the meeting`, async () => {
       const event = await stage.invite(3 * hours);
