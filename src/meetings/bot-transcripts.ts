@@ -115,7 +115,7 @@ async function noticeAtTheEnd(
 }
 
 // One document for each meeting that had the bot. The older product made one without a text; it is completed, not doubled.
-// A bot that was sent once more after all that adds to it.
+// A bot that was sent once more after all that adds to it, and what it adds is handed on again.
 async function makeDocuments(
   app: Pick<App, "clock" | "config" | "queue">,
   tx: Tx,
@@ -174,12 +174,23 @@ async function makeDocuments(
           .returning("id")
           .executeTakeFirstOrThrow();
     const text = { text: transcript.text, hash: textHash };
-    await tx
+    const changed = await tx
       .insertInto("document_texts")
       .values({ document_id: documentId, ...text, quoted: null, signature: null, cut: null })
-      .onConflict((conflict) => conflict.column("document_id").doUpdateSet(text))
-      .execute();
-    if (!meeting.is_new) continue;
+      .onConflict((conflict) =>
+        conflict
+          .column("document_id")
+          .doUpdateSet(text)
+          .where("document_texts.hash", "is distinct from", textHash),
+      )
+      .returning("document_id")
+      .executeTakeFirst();
+    const { user_id: userId } = meeting;
+    if (!meeting.is_new) {
+      // What was said since it was handed on is another fact.
+      if (changed) await handOn(app, tx, { documentId, userId, fact: `transcribed:${textHash}` });
+      continue;
+    }
     await sql`
       update bot_meetings set document_id = ${documentId} where bot_id = ${bot.id} and meeting_id = ${meeting.id}
     `.execute(tx);
@@ -188,12 +199,15 @@ async function makeDocuments(
       update documents set project_chosen_at = ${now}, classification_source = 'user', classification_status = 'classified'
       where id = ${documentId} and project_id is not null and project_chosen_at is null
     `.execute(tx);
-    const { user_id: userId } = meeting;
-    await enqueue(
-      app,
-      tx,
-      await startClassification(app, tx, { documentId, userId, fact: "transcribed" }),
-    );
-    await tellOwner(tx, userId, documentId);
+    await handOn(app, tx, { documentId, userId, fact: "transcribed" });
   }
+}
+
+async function handOn(
+  app: Pick<App, "clock" | "config" | "queue">,
+  tx: Tx,
+  document: { documentId: string; userId: string; fact: string },
+): Promise<void> {
+  await enqueue(app, tx, await startClassification(app, tx, document));
+  await tellOwner(tx, document.userId, document.documentId);
 }

@@ -268,3 +268,26 @@ describe("what is changed about a bot", () => {
     assert.deepEqual([done.status, done.last_error, t.attendee.bots.size], ["completed", null, 1]);
   });
 });
+
+test("what a bot hears after it was sent once more is handed on too, once", async () => {
+  await using t = await openTestApp({ bots: "polled", push: true, workflow: true });
+  const visitor = await signInWithAssistant(t);
+  const stage = openStage(t, visitor);
+  t.attendee.settings.speed = 20;
+  const event = await stage.invite(-1 * minutes);
+  await pass(t, 4 * minutes);
+  const handedOn = () => t.n8n.received.map(({ body }) => body.content.split("\n").length - 1);
+  const [first] = handedOn();
+  const { id: meeting_id } = await stage.meetingOf(event);
+  const again = await visitor.call("POST", "/api/v1/attendee/send-bot", {
+    meeting_id,
+    again: true,
+  });
+  assert.equal(again.status, 201);
+  await pass(t, 6 * minutes);
+  assert.deepEqual(handedOn(), [first, 2 * (first ?? 0)]);
+  const ids = t.n8n.received.map(({ body }) => body.document_id);
+  assert.equal(new Set(ids).size, 1);
+  await pass(t, 20 * minutes, 5 * minutes);
+  assert.equal(handedOn().length, 2, "the same words are no news");
+});
