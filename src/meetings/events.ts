@@ -81,15 +81,35 @@ export async function saveEvents(
   };
 }
 
-/** Deletes events by the provider's ids; the id of a series takes its occurrences with it. Returns what was there. */
-export async function deleteEvents(tx: Tx, feed: CalendarFeed, ids: string[]): Promise<string[]> {
-  if (ids.length === 0) return [];
+/** Deletes events by the provider's ids, and the occurrences of those series. Returns what was there. */
+export async function deleteEvents(
+  tx: Tx,
+  feed: CalendarFeed,
+  { ids, seriesIds }: { ids: string[]; seriesIds: string[] },
+): Promise<string[]> {
+  if (ids.length + seriesIds.length === 0) return [];
   const { rows } = await sql<{ event_id: string }>`
     delete from calendar_events
-    where feed_id = ${feed.id} and (event_id = any(${ids}) or recurring_event_id = any(${ids}))
+    where feed_id = ${feed.id} and (event_id = any(${ids}) or recurring_event_id = any(${seriesIds}))
     returning event_id
   `.execute(tx);
   return rows.map(({ event_id }) => event_id);
+}
+
+/** Whether one of these ids is kept as an event, or one of those series by its occurrences, that ends after `since`. */
+export async function keepsAnyOf(
+  tx: Tx,
+  feed: CalendarFeed,
+  { ids, seriesIds, since }: { ids: string[]; seriesIds: string[]; since: Date },
+): Promise<boolean> {
+  if (ids.length + seriesIds.length === 0) return false;
+  const { rows } = await sql`
+    select from calendar_events
+    where feed_id = ${feed.id} and (event_id = any(${ids}) or recurring_event_id = any(${seriesIds}))
+      and end_time > ${since}
+    limit 1
+  `.execute(tx);
+  return rows.length > 0;
 }
 
 /**

@@ -2,7 +2,13 @@ import { z } from "zod";
 import { virtualAttendees } from "../accounts/virtual-address.ts";
 import type { Tx } from "../db/connection.ts";
 import { type CalendarEventRow, calendarEventRow } from "../meetings/calendar-event.ts";
-import { deleteEvents, type SavedEvent, saveEvents, sweepEvents } from "../meetings/events.ts";
+import {
+  deleteEvents,
+  keepsAnyOf,
+  type SavedEvent,
+  saveEvents,
+  sweepEvents,
+} from "../meetings/events.ts";
 import { deriveMeetings } from "../meetings/meetings.ts";
 import { listEvents, stopChannel, watch } from "../providers/google/calendar.ts";
 import type { EventChange } from "../providers/google/calendar-events.ts";
@@ -88,10 +94,16 @@ export const calendarSource: Source<EventChange> = {
 
   async apply(app, tx, feed, { changes, position }) {
     const until = horizonOf(feed, position);
-    const { upserts, deletes, malformed } = sort(changes, until);
+    const { upserts, deletes, malformed, outdated, doubtful } = sort(changes, until);
     const rows = upserts.map((event) => rowOf(app, feed, event));
+    const deleted = await deleteEvents(tx, ownerOf(feed), {
+      ids: [...deletes, ...outdated.ids],
+      seriesIds: outdated.seriesIds,
+    });
     const saved = await saveEvents(tx, ownerOf(feed), rows, position.generation);
-    const deleted = await deleteEvents(tx, ownerOf(feed), deletes);
+    const since = new Date(app.clock.now().getTime() - pastMs);
+    const isFullWanted =
+      position.mode === "delta" && (await keepsAnyOf(tx, ownerOf(feed), { ...doubtful, since }));
     await recordSkipped(tx, feed.id, malformed, app.clock.now());
     await markSeen(
       tx,
@@ -107,13 +119,14 @@ export const calendarSource: Source<EventChange> = {
       ...deleted.map(() => app.clock.now()),
     ];
     const touched = [...written, ...deletes, ...deleted];
-    return settle(app, tx, feed, touched, {
+    const applied = await settle(app, tx, feed, touched, {
       created: saved.created.length,
       updated: saved.updated.length,
       deleted: deleted.length,
       skipped: malformed.length,
       changedAt,
     });
+    return { ...applied, isFullWanted };
   },
 
   async finish(app, tx, feed, position) {
@@ -197,7 +210,32 @@ function sort(changes: EventChange[], until: number) {
     if (change.type === "upsert" && !isBeyond(change.event, until)) upserts.push(change.event);
     else deletes.push(id);
   }
-  return { upserts, deletes, malformed };
+  return { upserts, deletes, malformed, ...turned([...byId.values()]) };
+}
+
+/**
+ * An event keeps its id when it is made recurring, and when it is made single again; Google does not say what it was
+ * before. What takes place as the one is no longer kept as the other (`outdated`). An end does not tell which of them has
+ * ended: what is kept as the other may be new, from a page before, or left over (`doubtful`).
+ */
+function turned(changes: EventChange[]) {
+  const singles = new Set<string>();
+  const series = new Set<string>();
+  for (const change of changes) {
+    if (change.type !== "upsert") continue;
+    if (change.event.recurringEventId === null) singles.add(change.event.id);
+    else series.add(change.event.recurringEventId);
+  }
+  const ends = changes.flatMap((change) => (change.type === "delete" ? [change] : []));
+  const endedSeries = ends.flatMap((end) => end.recurringEventId ?? []);
+  const ended = ends.flatMap((end) => (end.recurringEventId === null ? [end.id] : []));
+  return {
+    outdated: { ids: [...series], seriesIds: [...singles] },
+    doubtful: {
+      ids: [...new Set(endedSeries)].filter((id) => !singles.has(id)),
+      seriesIds: ended.filter((id) => !series.has(id)),
+    },
+  };
 }
 
 function isBeyond({ recurringEventId, start }: Upsert, until: number): boolean {

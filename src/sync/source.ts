@@ -58,13 +58,16 @@ export type Source<Change> = {
     position: Position,
     signal: AbortSignal,
   ): Promise<Page<Change>>;
-  /** Writes a page's changes. Repeating it changes nothing. */
+  /**
+   * Writes a page's changes. Repeating it changes nothing. Where they leave open what there is, `isFullWanted` has the
+   * feed read in full after this run.
+   */
   apply(
     app: SourceApp,
     tx: Tx,
     feed: Feed,
     page: { changes: Change[]; position: Position },
-  ): Promise<Applied>;
+  ): Promise<Applied & { isFullWanted?: boolean }>;
   /** After the last page: sweeps what a full read did not see. What it `remembers` is merged into the feed's details. */
   finish(
     app: SourceApp,

@@ -89,7 +89,9 @@ export async function syncFeed(
   using _alive = keepLease(app, { feedId, owner });
   const source = sourceOf(lease.feed.kind);
   const isVoid = lease.feed.cursor_shape !== source.cursorShape || lease.feed.is_full_wanted;
-  const feed = isVoid ? { ...lease.feed, cursor: null, reading: null } : lease.feed;
+  const feed = isVoid
+    ? { ...lease.feed, cursor: null, reading: null, is_full_wanted: false }
+    : lease.feed;
   const reader = {
     source,
     google: openGoogleAccess(app, feed.connection_id),
@@ -191,7 +193,7 @@ async function commitPage(
     const seen = position.seen + page.changes.length;
     const end = isEnd ? await source.finish(app, tx, before.feed, position) : null;
     const all = end ? sumApplied(applied, end) : applied;
-    const patch: FeedPatch = end
+    const progress: FeedPatch = end
       ? {
           reading: null,
           details: {
@@ -204,6 +206,7 @@ async function commitPage(
           reading: { ...position, pageToken: page.nextPageToken, seen },
           ...begun(reader, position),
         };
+    const patch = applied.isFullWanted ? { ...progress, is_full_wanted: true } : progress;
     const run: Run = {
       ...before,
       feed: patched(before.feed, patch),
@@ -217,9 +220,9 @@ async function commitPage(
       ? nextPosition(app, reader, run)
       : { ...position, pageToken: page.nextPageToken, seen };
     await enqueue(app, tx, all.jobs);
-    const progress = { type: "feeds.changed", payload: { feed_id: before.feed.id } };
+    const news = { type: "feeds.changed", payload: { feed_id: before.feed.id } };
     const isOnItsWay = !isEnd && position.mode === "full";
-    await tellUser(tx, before.feed.user_id, [...all.events, ...(isOnItsWay ? [progress] : [])]);
+    await tellUser(tx, before.feed.user_id, [...all.events, ...(isOnItsWay ? [news] : [])]);
     const lease = { feedId: before.feed.id, owner: before.owner };
     if (next) {
       await updateUnderLease(tx, lease, patch, "hold");
@@ -287,6 +290,7 @@ async function endInSuccess(
     ...watchJobs(app, run.feed, watch, look.cadence ?? run.feed.cadence),
     ...(await nextInLine(tx, run.feed.connection_id)),
     ...(isWantedAgain ? [syncJob(run.feed.id, "push")] : []),
+    ...(run.feed.is_full_wanted ? [syncJob(run.feed.id, "poll")] : []),
   ]);
 }
 

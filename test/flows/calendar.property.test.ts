@@ -48,6 +48,18 @@ const Happening = fc.oneof(
     weight: 1,
     arbitrary: fc.record({ do: fc.constant("delete series" as const), which: fc.nat() }),
   },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constant("make recurring" as const),
+      which: fc.nat(),
+      rule: fc.constantFrom("FREQ=DAILY;COUNT=9", "FREQ=WEEKLY"),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({ do: fc.constant("make single" as const), which: fc.nat() }),
+  },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("split" as const), which: fc.nat() }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant("move" as const), which: fc.nat() }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("forget" as const) }) },
@@ -167,6 +179,22 @@ async function happen(
     case "delete series": {
       const found = master(one.which);
       return found && calendar.deleteEvent(ana, String(found.event.recurringEventId), found.where);
+    }
+    case "make recurring": {
+      // Of what a series far ahead loses Google tells nothing, nor of its end.
+      const soon = t.clock.now().getTime() + 100 * 24 * hourMs;
+      const singles = everything.filter(({ event }) => {
+        const { dateTime } = event.start as { dateTime?: string };
+        return !event.recurringEventId && dateTime && Date.parse(dateTime) < soon;
+      });
+      const found = singles[one.which % Math.max(1, singles.length)];
+      const change = { recurrence: [`RRULE:${one.rule}`] };
+      return found && void calendar.patchEvent(ana, found.event.id, change, found.where);
+    }
+    case "make single": {
+      const found = master(one.which);
+      const id = String(found?.event.recurringEventId);
+      return found && void calendar.patchEvent(ana, id, { recurrence: [] }, found.where);
     }
     case "split": {
       const found = master(one.which);

@@ -82,6 +82,43 @@ describe("a calendar", () => {
     ]);
   });
 
+  test("keeps an event that is made recurring, or single again, only as what it is now", async () => {
+    await using story = await signedIn();
+    const { t, visitor } = story;
+    const { calendar } = t.google;
+    const weekly = { recurrence: ["RRULE:FREQ=WEEKLY;COUNT=3"] };
+    const once = calendar.addEvent(ana, eventIn(t, 3, { summary: "Once", ...meet }));
+    const agree = async (count: number) => {
+      await syncNow(t, visitor);
+      await assertSameAsGoogle(t, ana, visitor.userId);
+      assert.equal((await keptMeetings(t, visitor.userId)).length, count);
+    };
+    await agree(1);
+    calendar.patchEvent(ana, once.id, weekly);
+    await agree(3);
+    calendar.patchEvent(ana, once.id, { recurrence: [], ...eventIn(t, 30) });
+    await agree(1);
+    calendar.patchEvent(ana, once.id, weekly);
+    calendar.deleteEvent(ana, once.id);
+    await agree(0);
+  });
+
+  test("keeps a series whose single event Google calls cancelled, on the same page or a later one", async () => {
+    for (const pageSizeCap of [50, 2]) {
+      await using story = await signedIn();
+      const { t, visitor } = story;
+      const { calendar } = t.google;
+      calendar.pages.pageSizeCap = pageSizeCap;
+      const once = calendar.addEvent(ana, eventIn(t, 3, { summary: "Once", ...meet }));
+      await syncNow(t, visitor);
+      calendar.patchEvent(ana, once.id, { recurrence: ["RRULE:FREQ=WEEKLY;COUNT=3"] });
+      calendar.injectMalformed(ana, { id: once.id, status: "cancelled" });
+      await syncNow(t, visitor);
+      await assertSameAsGoogle(t, ana, visitor.userId);
+      assert.equal((await keptMeetings(t, visitor.userId)).length, 3);
+    }
+  });
+
   test("does not flood the tables with a series without end, whose occurrences appear as time moves on", async () => {
     await using story = await signedIn();
     const { t, visitor } = story;

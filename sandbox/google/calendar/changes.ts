@@ -144,6 +144,7 @@ export function changeEvent(
   if (input.status === "cancelled") event.isCancelled = true;
   spread(store, event);
   noteGone(store, event, before);
+  if (before.size > 0 && !event.content.recurrence) cancelExceptions(store, event);
   return event;
 }
 
@@ -229,16 +230,18 @@ function getWritable(store: Store, { calendar }: Listed, id: string): Event {
 
 function cancel(store: Store, event: Event): void {
   const before = occurrencesByCalendar(store, event);
-  const { id } = event.content;
   event.isCancelled = true;
   event.updated = store.state.clock.now();
   spread(store, event);
   if (event.content.recurringEventId) markHole(store, event);
   noteGone(store, event, before);
-  // The exceptions of a series go with it.
-  for (const copy of [...event.home.copies.values()]) {
-    if (copy.event.content.recurringEventId === id && !copy.event.isCancelled)
-      cancel(store, copy.event);
+  cancelExceptions(store, event);
+}
+
+// The exceptions of a series go with it.
+function cancelExceptions(store: Store, { home, content }: Event): void {
+  for (const { event } of [...home.copies.values()]) {
+    if (event.content.recurringEventId === content.id && !event.isCancelled) cancel(store, event);
   }
 }
 

@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import { GoogleError } from "../errors.ts";
+import { findCopy } from "./changes.ts";
 import { occurrencesOf } from "./recurrence.ts";
 import type { Calendar, Copy, Listed, Store } from "./store.ts";
 import { instantOf } from "./times.ts";
@@ -190,7 +191,7 @@ function changesSince(
   }
   if (shape.singleEvents) {
     for (const [id, { change, seriesId, start }] of calendar.gone) {
-      const isBack = calendar.copies.get(id)?.isGone === false;
+      const isBack = findCopy(store, calendar, id)?.copy.isGone === false;
       if (change > since && !isBack) items.push(() => tombstoneOf(id, { seriesId, start }));
     }
   }
