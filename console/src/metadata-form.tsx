@@ -4,6 +4,7 @@ import { type Metadata, type Project, projectStates, storeMetadata } from "./api
 import { Field, listOf, textOf } from "./field.tsx";
 import { Say } from "./message.tsx";
 import { knownOf } from "./metadata.tsx";
+import { useUnsent } from "./unsent.ts";
 
 const stateNames = { active: "Active", in_progress: "In progress", archived: "Archived" };
 const lines = /\n+/;
@@ -27,8 +28,10 @@ export function MetadataForm({ project, onDone, children }: Props) {
     },
   });
   const stateId = useId();
+  const unsent = useUnsent(`metadata ${project.id}`);
   return (
     <form
+      ref={unsent}
       className="fields"
       onSubmit={(event) => {
         event.preventDefault();

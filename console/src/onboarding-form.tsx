@@ -2,6 +2,7 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { type ReactNode, useRef } from "react";
 import { createProject, onboardProject, type Summary } from "./api.ts";
 import { Field, listOf, textOf } from "./field.tsx";
+import { useUnsent } from "./unsent.ts";
 
 type Props = {
   /** The project that is described anew; without one, a project is made. */
@@ -28,8 +29,10 @@ export function OnboardingForm({ project, summary, onDone, children }: Props) {
     },
     onSuccess: () => queries.invalidateQueries({ queryKey: ["projects"] }),
   });
+  const unsent = useUnsent(`description ${project?.id}`);
   return (
     <form
+      ref={unsent}
       className="fields"
       onSubmit={(event) => {
         event.preventDefault();

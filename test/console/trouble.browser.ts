@@ -144,6 +144,24 @@ describe("the console, when things go otherwise", () => {
       assert.ok(await page.getByRole("link", { name: "Sign in with Google" }).isVisible());
     }));
 
+  test("what was written when the session ended is still there, signed in again", () =>
+    visit(async (page, context) => {
+      await signIn(page, "ana@example.com");
+      await page.goto(`${t.url}/projects?new`);
+      await page.getByLabel("Name").fill("Lighthouse");
+      await page.getByLabel("What it is about").fill("A film about lighthouses.");
+      await context.clearCookies();
+      await page.getByRole("button", { name: "Only create it" }).click();
+      await page.getByText("Your session has ended").waitFor();
+      await page.getByRole("link", { name: "Sign in with Google" }).click();
+      await consent(page, "ana@example.com");
+      await page.getByRole("button", { name: "Only create it" }).waitFor();
+      assert.equal(await page.getByLabel("Name").inputValue(), "Lighthouse");
+      await page.reload();
+      await page.getByRole("button", { name: "Only create it" }).waitFor();
+      assert.equal(await page.getByLabel("Name").inputValue(), "");
+    }));
+
   test("whoever signs in at a page comes back to it, and signing out leaves it", () =>
     visit(async (page) => {
       await page.goto(`${t.url}/projects?show=archived`);
