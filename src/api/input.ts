@@ -1,5 +1,5 @@
 import { isUtf8 } from "node:buffer";
-import type { FastifyInstance } from "fastify";
+import type { FastifyBodyParser, FastifyInstance } from "fastify";
 import { validatorCompiler } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { AppError } from "../lib/errors.ts";
@@ -15,8 +15,24 @@ declare module "fastify" {
 export function acceptInput(server: FastifyInstance): void {
   server.decorateRequest("sentText", "");
   server.setValidatorCompiler(validatorOf);
-  readJson(server);
+  server.removeContentTypeParser(["application/json", "text/plain"]);
+  server.addContentTypeParser("application/json", { parseAs: "buffer" }, readJson);
   refuseStrayInput(server);
+}
+
+/**
+ * What the old addresses take: JSON under any label or none, as their functions did, and no body where they describe
+ * none, whatever is sent. Browsers send such bodies to other sites without asking first, so that callers by cookie rest
+ * on the check of `Origin` alone.
+ */
+export function acceptAnyLabel(old: FastifyInstance): void {
+  // Fastify refuses a label that is no media type before it asks a reader.
+  old.addHook("onRequest", async ({ headers }) => {
+    delete headers["content-type"];
+  });
+  old.addContentTypeParser<Buffer>("*", { parseAs: "buffer" }, (request, sent, done) =>
+    request.routeOptions.schema?.body ? readJson(request, sent, done) : done(null, undefined),
+  );
 }
 
 // Fastify says null where there is no body; to a schema that would be a value.
@@ -27,25 +43,18 @@ const validatorOf: typeof validatorCompiler = (route) => {
 };
 
 // Many clients name the type and send nothing: that is no body, not a broken one.
-function readJson(server: FastifyInstance): void {
-  server.removeContentTypeParser(["application/json", "text/plain"]);
-  server.addContentTypeParser(
-    "application/json",
-    { parseAs: "buffer" },
-    (request, sent: Buffer, done) => {
-      if (sent.length === 0) return done(null, undefined);
-      request.sentText = sent.toString();
-      try {
-        if (!isUtf8(sent)) throw new Error("not UTF-8");
-        const body: unknown = JSON.parse(request.sentText);
-        if (hasPoison(body)) throw new Error("names or signs that are not allowed");
-        done(null, body);
-      } catch {
-        done(new AppError("malformed", "The body is not valid JSON"));
-      }
-    },
-  );
-}
+const readJson: FastifyBodyParser<Buffer> = (request, sent, done) => {
+  if (sent.length === 0) return done(null, undefined);
+  request.sentText = sent.toString();
+  try {
+    if (!isUtf8(sent)) throw new Error("not UTF-8");
+    const body: unknown = JSON.parse(request.sentText);
+    if (hasPoison(body)) throw new Error("names or signs that are not allowed");
+    done(null, body);
+  } catch {
+    done(new AppError("malformed", "The body is not valid JSON"));
+  }
+};
 
 /** Whether JSON that was sent holds what must go no further: signs that PostgreSQL refuses, names that are traps. */
 export function hasPoison(value: unknown, depth = 0): boolean {

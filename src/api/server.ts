@@ -37,7 +37,7 @@ import { driveRoutes } from "./drive.ts";
 import { eventRoutes } from "./events.ts";
 import { feedRoutes } from "./feeds.ts";
 import { honourIdempotencyKeys } from "./idempotency.ts";
-import { acceptInput } from "./input.ts";
+import { acceptAnyLabel, acceptInput } from "./input.ts";
 import { jobRoutes } from "./jobs.ts";
 import { limitRates, rateHeaders } from "./limits.ts";
 import { mailRoutes } from "./mail.ts";
@@ -126,6 +126,7 @@ export async function openServer(
   }
   await server.register(
     async (old) => {
+      acceptAnyLabel(old);
       await old.register(signInGateway, { app });
       await old.register(attendeeGateway, { app });
       await old.register(attendeeProxyGateway, { app });

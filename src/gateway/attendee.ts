@@ -40,7 +40,7 @@ export const attendeeGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
 
   server.post(
     "/attendee-service/poll-all",
-    { ...byService, schema: oldPost("look at every bot that is due") },
+    { ...byService, schema: oldAddress("look at every bot that is due", {}) },
     async () => {
       const polled = await pollBots(app);
       return {
@@ -163,7 +163,7 @@ export const attendeeGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
   };
   server.post(
     "/attendee-polling-service",
-    { ...byService, schema: oldPost("look at every bot that is due") },
+    { ...byService, schema: oldAddress("look at every bot that is due", {}) },
     async () => ({ success: true, result: await pollAll() }),
   );
   server.post(

@@ -14,7 +14,7 @@ import { openPush } from "../sync/push.ts";
 import { listFreshWatches, renewOf, renewWatches, repairWatches } from "../sync/renewal.ts";
 import { requestSync, waitForRuns } from "../sync/waiting.ts";
 import { answerCron } from "./crons.ts";
-import { oldPost } from "./old-address.ts";
+import { oldAddress, oldPost } from "./old-address.ts";
 
 /**
  * The old addresses of the calendar functions: same fields, same shapes. What they left open is closed: a notification
@@ -127,7 +127,7 @@ export const calendarGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
 
   server.post(
     "/renew-calendar-watches",
-    { config: { who: "service" }, schema: oldPost("renew push channels near their end") },
+    { config: { who: "service" }, schema: oldAddress("renew push channels near their end", {}) },
     async () => {
       const tried = (await renewWatches(app, ["calendar", "calendar_list"])).results;
       const failures = tried.filter((one) => "error" in one);
@@ -156,7 +156,7 @@ export const calendarGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
 
   server.post(
     "/renew-calendar-webhooks/auto-renew",
-    { config: { who: "service" }, schema: oldPost("repair everybody's push channels") },
+    { config: { who: "service" }, schema: oldAddress("repair everybody's push channels", {}) },
     async () => {
       const { renewed, failed, total, results } = await repairWatches(app);
       if (total === 0) return { ok: true, renewed: 0, message: "No webhooks need renewal" };

@@ -1,9 +1,9 @@
 import type { FastifyInstance } from "fastify";
-import { oldPost } from "./old-address.ts";
+import { oldAddress } from "./old-address.ts";
 
 /**
- * Answers at a schedule's old address, for the service alone. It looked neither at the method nor at what stood behind its
- * name, and whoever starts it by another than POST goes on doing so; POST is what is described.
+ * Answers at a schedule's old address, for the service alone. It looked neither at the method, nor at the body, nor at
+ * what stood behind its name, and whoever starts it by another than POST goes on doing so; POST is what is described.
  */
 export function answerCron(
   server: FastifyInstance,
@@ -11,7 +11,7 @@ export function answerCron(
   run: () => Promise<Record<string, unknown>>,
 ): void {
   const config = { who: "service" as const };
-  server.post(`/${name}`, { config, schema: oldPost(summary) }, run);
+  server.post(`/${name}`, { config, schema: oldAddress(summary, {}) }, run);
   const others = { config, schema: { hide: true }, handler: run };
   server.route({ method: ["GET", "PUT", "PATCH", "DELETE"], url: `/${name}`, ...others });
   server.route({
