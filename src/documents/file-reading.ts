@@ -11,7 +11,7 @@ import {
   listFiles,
   readContent,
 } from "../providers/google/drive.ts";
-import { enqueue } from "../queue/queue.ts";
+import { enqueue, type NewJob } from "../queue/queue.ts";
 import { startClassification, tellOwner } from "./classification.ts";
 import { startDeliveries } from "./deliveries.ts";
 import type { WatchedFile } from "./file-news.ts";
@@ -33,14 +33,12 @@ export type FilesApp = Pick<
 type Followed = WatchedFile & { connection_id: string; account: string };
 
 const minuteMs = 60_000;
-const hourMs = 60 * minuteMs;
-// A file that Google gives no content of may be opened again by its owner.
-const mostTries = 12;
+const dayMs = 24 * 60 * minuteMs;
 
 /**
  * Reads the content of a file that is followed, and keeps its text. A first text is classified; another one is handed
  * to the workflow; the same again causes nothing. What fails is kept with the file, and tried again apart from all
- * others.
+ * others, in the end once a day.
  */
 export async function readFile(
   app: FilesApp,
@@ -193,13 +191,15 @@ async function classifyFirst(app: FilesApp, tx: Tx, file: WatchedFile) {
 
 async function keepFailure(app: FilesApp, file: Followed, error: ProviderError): Promise<void> {
   const now = app.clock.now();
-  const failures = file.read_failures + 1;
-  const isOver = failures >= mostTries;
+  // Only the person helps, and then it is read at once (`unreadFiles`): the file has not failed.
+  const isGrants = error.failure === "reauthorise" || error.failure === "scope_missing";
+  const failures = file.read_failures + (isGrants ? 0 : 1);
+  const usualMs = isGrants ? dayMs : Math.min(10_000 * 2 ** file.read_failures, dayMs);
   const waitMs = Math.max(
-    Math.min(10_000 * 2 ** file.read_failures, 6 * hourMs) * (0.75 + Math.random() / 2),
+    usualMs * (0.75 + Math.random() / 2),
     (error.retryAfterSeconds ?? 0) * 1_000,
   );
-  const retryAt = isOver ? null : new Date(now.getTime() + waitMs);
+  const retryAt = new Date(now.getTime() + waitMs);
   await app.db.transaction().execute(async (tx) => {
     await tx
       .updateTable("watched_files")
@@ -211,8 +211,31 @@ async function keepFailure(app: FilesApp, file: Followed, error: ProviderError):
       })
       .where("id", "=", file.id)
       .execute();
-    if (retryAt) await enqueue(app, tx, readJob(file.id, retryAt));
+    await enqueue(app, tx, readJob(file.id, retryAt));
   });
+}
+
+/** The jobs for files of a connection whose present text is not read, as where its grant was dead. They start afresh. */
+export async function unreadFiles(tx: Tx, connectionId: string): Promise<NewJob[]> {
+  const { rows } = await sql<{ id: string }>`
+    with unread as (
+      select file.id from watched_files as file join feeds on feeds.id = file.feed_id
+      where feeds.connection_id = ${connectionId} and feeds.state = 'active' and file.state = 'active'
+        and not file.is_folder and file.read_key is distinct from file.content_key
+      -- What is more than that has its own next try.
+      order by file.modified_at desc nulls last limit 1000
+    ),
+    -- A run that writes to some just now takes its feed after them: nobody waits for it here.
+    free as (
+      select id from watched_files where id in (select id from unread) for update skip locked
+    ),
+    reset as (
+      update watched_files set read_failures = 0, read_retry_at = null, read_error = null
+      from free where watched_files.id = free.id
+    )
+    select id from unread
+  `.execute(tx);
+  return rows.map(({ id }) => readJob(id));
 }
 
 /**

@@ -4,6 +4,7 @@ import { z } from "zod";
 import type { App } from "../app.ts";
 import type { Db, Tx } from "../db/connection.ts";
 import type { Tables } from "../db/tables.ts";
+import { unreadFiles } from "../documents/file-reading.ts";
 import { unreadMails } from "../documents/mail.ts";
 import { seekLinksAgain } from "../documents/mail-links.ts";
 import { AppError } from "../lib/errors.ts";
@@ -310,11 +311,12 @@ export async function startFeeds(app: Part, connectionId: string): Promise<{ sta
       now,
     );
     const isDriveWoken = woken.some(({ kind }) => kind === "drive");
-    const hasMail = kinds.some(({ kind }) => kind === "gmail");
+    const follows = new Set(kinds.map(({ kind }) => kind));
     await enqueue(app, tx, [
       ...woken.map(({ id }) => syncJob(id, "start")),
       ...(isDriveWoken ? await seekLinksAgain(app, tx, connection.user_id) : []),
-      ...(hasMail ? await unreadMails(tx, connectionId) : []),
+      ...(follows.has("gmail") ? await unreadMails(tx, connectionId) : []),
+      ...(follows.has("drive") ? await unreadFiles(tx, connectionId) : []),
     ]);
     return { started: woken.length };
   });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { sql } from "kysely";
-import { addFault } from "../../sandbox/google/faults.ts";
+import { addFault, clearFaults } from "../../sandbox/google/faults.ts";
 import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
 import { ana, chooseName, documentsOf, itemsOf, jonas } from "../mails.ts";
 
@@ -428,6 +428,66 @@ describe("what else Drive brings", () => {
     drive.edit(good, "better");
     await t.idle();
     assert.equal((await documentOf(visitor, good)).text, "better");
+  });
+
+  describe("whose new content could not be read", () => {
+    const readAgain = async ({ t }: Awaited<ReturnType<typeof anasDrive>>, ms: number) => {
+      t.clock.advance(ms);
+      await sql`update pgboss.job_common set start_after = now() where name = 'files.read' and state < 'active'`.execute(
+        t.app.db,
+      );
+      await t.idle();
+    };
+    const edited = async (story: Awaited<ReturnType<typeof anasDrive>>) => {
+      const { t, visitor } = story;
+      const id = t.google.drive.addFile(ana, { name: "a.txt", content: "one" });
+      await follow(visitor, id);
+      await t.idle();
+      addFault(t.google.state, { endpoint: "drive.files.download", status: 503, times: null });
+      t.google.drive.edit(id, "two");
+      await t.idle();
+      assert.equal((await fileOf(visitor, id)).read_failures, 1);
+      return id;
+    };
+    const hours = 3_600_000;
+
+    test("before the grant died, is read once its owner has signed in again, however late", async () => {
+      await using story = await anasDrive();
+      const { t, visitor } = story;
+      const id = await edited(story);
+      clearFaults(t.google.state);
+      await fetch(`${t.google.url}/_control/people/${ana}/revoke`, { method: "POST" });
+      for (let time = 0; time < 14; time += 1) await readAgain(story, 30 * hours);
+      const waiting = await fileOf(visitor, id);
+      assert.equal(waiting.read_failures, 1, "a grant that is dead is no failure of the file");
+      assert.equal((await documentOf(visitor, id)).text, "one");
+      const again = await t.signIn(ana, { consent: true } as never);
+      await t.idle();
+      assert.equal((await documentOf(again, id)).text, "two");
+      assert.partialDeepStrictEqual(await fileOf(again, id), {
+        read_failures: 0,
+        read_retry_at: null,
+        read_error: null,
+      });
+      assert.deepEqual(
+        toldOf(t, id).map(({ changed }) => changed),
+        [["content"]],
+      );
+    });
+
+    test("in weeks of trouble, is read once that is over, at most a day later", async () => {
+      await using story = await anasDrive();
+      const { t, visitor } = story;
+      const id = await edited(story);
+      for (let time = 0; time < 14; time += 1) await readAgain(story, 30 * hours);
+      const { read_failures, read_retry_at } = await fileOf(visitor, id);
+      assert.equal(read_failures, 15);
+      const waitMs = Date.parse(read_retry_at) - t.clock.now().getTime();
+      assert.ok(waitMs > 17 * hours && waitMs < 31 * hours, `${waitMs / hours} hours`);
+      clearFaults(t.google.state);
+      await readAgain(story, 30 * hours);
+      assert.equal((await documentOf(visitor, id)).text, "two");
+    });
   });
 
   test("what has no text, may not be read, or is too large is known by its name, and says why", async () => {
