@@ -56,8 +56,8 @@ export async function openWatch(
       target,
       expiresAt,
     });
-    await keepOpened(app, feed, { watchId, reason, ...opened, asked: expiresAt });
-    return watchId;
+    const isKept = await keepOpened(app, feed, { watchId, reason, ...opened, asked: expiresAt });
+    return isKept ? watchId : null;
   } catch (error) {
     if (!(error instanceof ProviderError)) throw error;
     await keepRefused(app, feed, watchId, error);
@@ -73,16 +73,9 @@ async function beginWatch(
 ): Promise<string | null> {
   const now = app.clock.now();
   return app.db.transaction().execute(async (tx) => {
-    const {
-      watch_failures: failures,
-      watch_due_at: dueAt,
-      channel,
-    } = await tx
-      .selectFrom("feeds")
-      .select(["watch_failures", "watch_due_at", believedChannel])
-      .where("id", "=", feed.id)
-      .forUpdate()
-      .executeTakeFirstOrThrow();
+    const wanting = await lockWanting(tx, feed.id);
+    if (!wanting) return null;
+    const { watch_failures: failures, watch_due_at: dueAt, channel } = wanting;
     // Whoever noticed that there is none did so before the last try failed; the next one has its time.
     if (reason === "missing" && failures > 0 && dueAt !== null && dueAt > now) return null;
     const watches = await tx
@@ -115,6 +108,17 @@ async function beginWatch(
       .execute();
     return id;
   });
+}
+
+// Holds the feed's row, as lockFeed does. Undefined where nobody listens to its watches any longer.
+async function lockWanting(tx: Tx, feedId: string) {
+  const feed = await tx
+    .selectFrom("feeds")
+    .select(["state", "is_push_wanted", "watch_failures", "watch_due_at", believedChannel])
+    .where("id", "=", feedId)
+    .forUpdate()
+    .executeTakeFirst();
+  return feed?.state === "active" && feed.is_push_wanted ? feed : undefined;
 }
 
 /** What a feed's cadence believes of its channel, null where nothing is known of the feed. */
@@ -161,6 +165,7 @@ function callsFor(reason: WatchReason, watch: Watch, now: Date): boolean {
   return reasons[reason];
 }
 
+// False where it was ended while Google was opening it, or nobody wants it any longer: then it is closed at Google.
 async function keepOpened(
   app: SyncApp,
   feed: Feed,
@@ -171,25 +176,37 @@ async function keepOpened(
     expiresAt: Date | null;
     asked: Date;
   },
-): Promise<void> {
+): Promise<boolean> {
   const now = app.clock.now();
   const expiresAt = opened.expiresAt ?? opened.asked;
   const halfLifeMs = (expiresAt.getTime() - now.getTime()) / 2;
   const { renewAfterMs = halfLifeMs, isSole = false } = sourceOf(feed.kind).channel;
   const renewAt = new Date(now.getTime() + renewAfterMs * (0.9 + Math.random() / 10));
-  await app.db.transaction().execute(async (tx) => {
-    await lockFeed(tx, feed.id);
-    await tx
+  return app.db.transaction().execute(async (tx) => {
+    const isWanted = (await lockWanting(tx, feed.id)) !== undefined;
+    const given = { resource_id: opened.resourceId, expires_at: expiresAt };
+    const kept = await tx
       .updateTable("watches")
-      .set({
-        state: "open",
-        resource_id: opened.resourceId,
-        opened_at: now,
-        expires_at: expiresAt,
-        renew_at: renewAt,
-      })
+      .set({ ...given, state: "open", opened_at: now, renew_at: renewAt })
       .where("id", "=", opened.watchId)
-      .execute();
+      .where("state", "=", "opening")
+      .where(sql.lit(isWanted))
+      .returning("id")
+      .executeTakeFirst();
+    if (!kept) {
+      await tx
+        .updateTable("watches")
+        .set((row) => ({
+          ...given,
+          state: "closing",
+          close_reason: row.fn.coalesce("close_reason", row.val("not_wanted")),
+          close_due_at: now,
+        }))
+        .where("id", "=", opened.watchId)
+        .execute();
+      await enqueue(app, tx, closeJob(opened.watchId));
+      return false;
+    }
     const replaced = await tx
       .updateTable("watches")
       .set({
@@ -213,6 +230,7 @@ async function keepOpened(
       ...(isSole ? [] : replaced.map(({ id }) => closeJob(id))),
       syncJob(feed.id, "poll"),
     ]);
+    return true;
   });
 }
 
@@ -248,19 +266,32 @@ async function keepRefused(
   });
 }
 
-/** Closes a watch at Google. One that has ended already is closed. What fails is tried again until it expires. */
+/**
+ * Closes a watch at Google. One that has ended already is closed. What fails is tried again until it expires. One that
+ * is still being opened waits for what Google names it by: the answer brings it, or the channel's first message.
+ */
 export async function closeWatch(app: SyncApp, { watchId }: { watchId: string }): Promise<void> {
   const watch = await app.db
     .selectFrom("watches")
     .innerJoin("feeds", "feeds.id", "watches.feed_id")
     .select(["watches.id", "watches.resource_id", "watches.close_failures", "watches.expires_at"])
-    .select(["feeds.connection_id", "feeds.kind"])
+    .select(["watches.requested_at", "feeds.connection_id", "feeds.kind"])
     .where("watches.id", "=", watchId)
     .where("watches.state", "=", "closing")
     .executeTakeFirst();
   if (!watch) return;
   const { channel } = sourceOf(watch.kind);
   const now = app.clock.now();
+  const openedBy = new Date(watch.requested_at.getTime() + openingMs);
+  if (!watch.resource_id && openedBy > now) {
+    await app.db
+      .updateTable("watches")
+      .set({ close_due_at: openedBy })
+      .where("id", "=", watchId)
+      .where("resource_id", "is", null)
+      .execute();
+    return;
+  }
   try {
     const isMine = !channel.isSole || !(await isWatchedAnew(app, watch.connection_id, watch.kind));
     if (isMine && watch.resource_id && watch.expires_at > now) {
@@ -287,6 +318,8 @@ export async function closeWatch(app: SyncApp, { watchId }: { watchId: string })
     .updateTable("watches")
     .set({ state: "closed", close_due_at: null })
     .where("id", "=", watchId)
+    // Of one that was named meanwhile, its job follows.
+    .where("resource_id", watch.resource_id === null ? "is" : "=", watch.resource_id)
     .execute();
 }
 

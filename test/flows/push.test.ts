@@ -7,8 +7,9 @@ import { openApp } from "../../src/app.ts";
 import { handlers } from "../../src/jobs.ts";
 import { skipWaiting } from "../../src/queue/test-queue.ts";
 import { startWorkers } from "../../src/queue/workers.ts";
+import { openWatch } from "../../src/sync/watches.ts";
 import { assertSameAsGoogle, eventIn, keptEvents } from "../calendars.ts";
-import { openTestApp, type TestApp } from "../harness.ts";
+import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
 import { fastestMs, until } from "../timing.ts";
 
 const ana = "ana@example.com";
@@ -55,6 +56,31 @@ const watchesOf = (t: TestApp) =>
     .where("feeds.resource", "=", ana)
     .orderBy("watches.requested_at")
     .execute();
+
+/** Another calendar, followed and with a channel. */
+async function addTeam({ t, visitor }: Awaited<ReturnType<typeof pushed>>) {
+  const id = t.google.calendar.addCalendar(ana, { title: "Team" });
+  await t.idle();
+  const { body } = await visitor.call("GET", "/api/v1/sync/feeds");
+  const feed = body.items.find((one: { title: string }) => one.title === "Team");
+  assert.equal(openAt(t, id).length, 1);
+  return { id, feedId: feed.id as string };
+}
+
+const openAt = (t: TestApp, calendarId: string) =>
+  t.google.calendar
+    .channels()
+    .filter(({ watched }) => "calendar" in watched && watched.calendar.id === calendarId);
+
+const statesOf = async (t: TestApp, feedId: string) =>
+  (
+    await t.app.db
+      .selectFrom("watches")
+      .select("state")
+      .where("feed_id", "=", feedId)
+      .orderBy("requested_at")
+      .execute()
+  ).map(({ state }) => state);
 
 const runsOf = async (t: TestApp) =>
   (
@@ -353,6 +379,74 @@ describe("push", () => {
     assert.deepEqual([opened.status, opened.body.watches.length], [200, 2]);
     const again = await visitor.call("POST", "/api/v1/calendar/watch");
     assert.deepEqual(again.body, opened.body);
+  });
+
+  test("that ends while a channel is being opened has that channel closed too", async () => {
+    const ends = {
+      "turned off": (visitor: Visitor) => visitor.call("DELETE", "/api/v1/calendar/watch"),
+      unticked: (visitor: Visitor, feedId: string) =>
+        visitor.call("PATCH", `/api/v1/sync/feeds/${feedId}`, { is_wanted: false }),
+    };
+    for (const [how, end] of Object.entries(ends)) {
+      await using story = await pushed();
+      const { t, visitor } = story;
+      const team = await addTeam(story);
+      addFault(t.google.state, { endpoint: "calendar.events.watch", delayMs: 1_000 });
+      const opening = openWatch(t.app, { feedId: team.feedId, reason: "person" });
+      await until(async () => (await statesOf(t, team.feedId)).includes("opening"));
+      await end(visitor, team.feedId);
+      assert.equal(await opening, null, how);
+      await t.idle();
+      assert.deepEqual(openAt(t, team.id), [], how);
+      assert.deepEqual(await statesOf(t, team.feedId), ["closed", "closed"], how);
+    }
+  });
+
+  test("that ended before a channel was asked for opens none", async () => {
+    await using story = await pushed();
+    const { t } = story;
+    const { id, feedId } = await addTeam(story);
+    // Whoever holds the row is turning push off; who opens a channel has read it before.
+    const held = await t.app.db.transaction().execute(async (tx) => {
+      await sql`update feeds set is_push_wanted = false where id = ${feedId}`.execute(tx);
+      const opening = openWatch(t.app, { feedId, reason: "person" });
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      return { opening };
+    });
+    assert.equal(await held.opening, null);
+    assert.equal(openAt(t, id).length, 1);
+  });
+
+  test("that ends after whoever opened a channel was killed has it closed once the channel has spoken", async () => {
+    await using story = await pushed();
+    const { t, visitor } = story;
+    const { id, token, resourceId } = channelOf(t);
+    // What the killed one leaves behind, before Google's first message is there.
+    await sql`
+      update watches set state = 'opening', resource_id = null, confirmed_at = null, requested_at = ${t.clock.now()}
+      where id = ${id}
+    `.execute(t.app.db);
+    await visitor.call("DELETE", "/api/v1/calendar/watch");
+    await t.idle();
+    assert.deepEqual(
+      t.google.calendar.channels().map((channel) => channel.id),
+      [id],
+    );
+    const { status } = await notify(t, {
+      "x-goog-channel-id": id,
+      "x-goog-channel-token": token ?? "",
+      "x-goog-resource-id": resourceId,
+      "x-goog-resource-state": "sync",
+      "x-goog-message-number": "1",
+    });
+    assert.equal(status, 204);
+    t.clock.advance(150_000);
+    await t.idle();
+    assert.deepEqual(t.google.calendar.channels(), []);
+    assert.deepEqual(
+      (await watchesOf(t)).map(({ state }) => state),
+      ["closed"],
+    );
   });
 
   test("of one feed at two workers makes one run at a time, and exactly one more for what came meanwhile", async () => {
