@@ -24,7 +24,10 @@ export type SyncResult = {
 
 const pauseMs = 50;
 
-/** Asks for a run of each feed now. `full` forgets how far it was read. Returns the ids of the jobs that were added. */
+/**
+ * Asks for a run of each feed now. `full` forgets how far it was read. A person is served also where a feed waits for its
+ * next try after a failure. Returns the ids of the jobs that were added.
+ */
 export async function requestSync(
   app: Part,
   feeds: Feed[],
@@ -32,22 +35,28 @@ export async function requestSync(
 ): Promise<string[]> {
   const active = feeds.filter(({ state }) => state === "active");
   if (active.length === 0) return [];
+  const feedIds = active.map(({ id }) => id);
   return app.db.transaction().execute(async (tx) => {
     if (full) {
       await tx
         .updateTable("feeds")
         .set({ is_full_wanted: true })
-        .where(
-          "id",
-          "in",
-          active.map(({ id }) => id),
-        )
+        .where("id", "in", feedIds)
+        .execute();
+    }
+    // A notification may take over the waiting job and its reason; that somebody cannot wait stays in the row.
+    if (reason === "person") {
+      await tx
+        .updateTable("feeds")
+        .set({ retry_at: null })
+        .where("id", "in", feedIds)
+        .where("retry_at", "is not", null)
         .execute();
     }
     const ids = await enqueue(
       app,
       tx,
-      active.map(({ id }) => syncJob(id, reason)),
+      feedIds.map((id) => syncJob(id, reason)),
     );
     return ids.flatMap((id) => id ?? []);
   });

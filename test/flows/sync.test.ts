@@ -1,11 +1,15 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { sql } from "kysely";
-import { dispatchDueFeeds } from "../../src/sync/feeds.ts";
+import { handlers } from "../../src/jobs.ts";
+import { enqueue } from "../../src/queue/queue.ts";
+import { startWorkers } from "../../src/queue/workers.ts";
+import { dispatchDueFeeds, startFeeds, syncJob } from "../../src/sync/feeds.ts";
 import { adjustPrices } from "../../src/sync/prices.ts";
 import { findPrior, learnPriors } from "../../src/sync/priors.ts";
 import { eventIn } from "../calendars.ts";
 import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
+import { until } from "../timing.ts";
 
 const ana = "ana@example.com";
 
@@ -320,6 +324,32 @@ describe("everything of a user at once", () => {
     for (const { sync_duration_ms, duration_ms } of metrics)
       assert.ok(sync_duration_ms! > 0 && duration_ms === sync_duration_ms);
   });
+});
+
+test("who asks for a feed that waits for its next try is served, though a notification takes over the job", async () => {
+  await using t = await openTestApp({ workers: false });
+  const visitor = await t.signIn(ana);
+  const account = await t.app.db.selectFrom("connections").select("id").executeTakeFirstOrThrow();
+  await startFeeds(t.app, account.id);
+  const now = t.clock.now();
+  const inAnHour = new Date(now.getTime() + 3_600_000);
+  const { id } = await t.app.db
+    .updateTable("feeds")
+    .set({ last_success_at: now, failures: 1, retry_at: inAnHour, due_at: inAnHour })
+    .where("kind", "=", "drive")
+    .returning("id")
+    .executeTakeFirstOrThrow();
+  assert.equal((await visitor.call("POST", `/api/v1/sync/feeds/${id}/sync`, {})).status, 202);
+  await enqueue(t.app, t.app.db, syncJob(id, "push"));
+  await using _workers = await startWorkers(t.app, handlers);
+  await until(async () => {
+    const feed = await t.app.db
+      .selectFrom("feeds")
+      .select(["runs_finished", "failures", "retry_at"])
+      .where("id", "=", id)
+      .executeTakeFirstOrThrow();
+    return feed.runs_finished === "1" && feed.failures === 0 && feed.retry_at === null;
+  }, 20_000);
 });
 
 describe("a user with very many feeds", () => {
