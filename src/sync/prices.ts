@@ -30,8 +30,8 @@ export async function priceOf(db: App["db"] | Tx, kind: FeedKind): Promise<numbe
 }
 
 /**
- * Sets each API's price for the next minute by what the last one took of the project's quota. Once a minute, whichever
- * process comes first. Returns how many were set.
+ * Sets each API's price for the next minute by what runs that ended in the last one took of the project's quota. Once a
+ * minute, whichever process comes first. Returns how many were set.
  */
 export async function adjustPrices(app: Pick<App, "db" | "clock" | "config">): Promise<number> {
   const now = app.clock.now();
@@ -50,7 +50,9 @@ export async function adjustPrices(app: Pick<App, "db" | "clock" | "config">): P
       made as (
         select feeds.kind, sum(sync_runs.provider_calls)::int as calls
         from sync_runs join feeds on feeds.id = sync_runs.feed_id
-        where sync_runs.started_at > ${now}::timestamptz - interval '1 minute' and exists (select from due)
+        -- A run is known once it has ended. None lasts an hour, so that the index on their starts serves.
+        where sync_runs.finished_at > ${now}::timestamptz - interval '1 minute'
+          and sync_runs.started_at > ${now}::timestamptz - interval '1 hour' and exists (select from due)
         group by feeds.kind
       )
       select due.api, due.price, coalesce((select sum(made.calls) from made
