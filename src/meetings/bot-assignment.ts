@@ -4,11 +4,11 @@ import { sql } from "kysely";
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
 import { enqueue, type NewJob } from "../queue/queue.ts";
-import { decideBots, sharersOf } from "./bot-plans.ts";
+import { decideBots, nearMs, sharersOf } from "./bot-plans.ts";
 import { type BotSettings, type BotWishes, configurationOf, settingsOf } from "./bot-settings.ts";
 import type { BotStatus } from "./bot-words.ts";
 import { type BotRow, lockBot, noteEvent, tendJob } from "./bots.ts";
-import { normaliseMeetingUrl } from "./meeting-url.ts";
+import { isSameMeeting, normaliseMeetingUrl, placeOf } from "./meeting-url.ts";
 
 type Part = Pick<App, "db" | "clock" | "queue" | "config">;
 
@@ -28,9 +28,10 @@ export async function assignBot(
   const now = app.clock.now();
   const seen = await readMeeting(tx, meetingId);
   if (!seen) return [];
-  const keys = [seen.occurrence_key, occurrenceOf(seen)].flatMap((key) => key ?? []).sort();
-  for (const key of new Set(keys)) {
-    await sql`select pg_advisory_xact_lock(hashtextextended(${`bot:${key}`}, 0))`.execute(tx);
+  // By link, not by occurrence: who comes to it at another time may share a bot that is there.
+  const places = [seen.bot_place, seen.meeting_url].flatMap((link) => (link ? placeOf(link) : []));
+  for (const place of [...new Set(places)].sort()) {
+    await sql`select pg_advisory_xact_lock(hashtextextended(${`bot:${place}`}, 0))`.execute(tx);
   }
   const meeting = await readMeeting(tx, meetingId);
   const [plan] = await decideBots(tx, [meetingId], now);
@@ -54,7 +55,7 @@ type MeetingRow = BotWishes & {
   end_time: Date;
   bot_id: string | null;
   bot_link: string | null;
-  occurrence_key: string | null;
+  bot_place: string | null;
   bot_configuration: unknown;
   auto_scheduled_via_email: boolean | null;
 };
@@ -62,7 +63,7 @@ type MeetingRow = BotWishes & {
 async function readMeeting(tx: Tx, id: string): Promise<MeetingRow | null> {
   const { rows } = await sql<MeetingRow>`
     select meetings.id, meetings.user_id, meetings.title, meetings.meeting_url, meetings.start_time, meetings.end_time,
-      meetings.bot_id, meetings.bot_link, bots.occurrence_key, meetings.bot_name, meetings.bot_chat_message,
+      meetings.bot_id, meetings.bot_link, bots.meeting_url as bot_place, meetings.bot_name, meetings.bot_chat_message,
       meetings.bot_configuration, meetings.auto_scheduled_via_email, wanted.bot_name as preferred_name,
       wanted.greeting as preferred_greeting, wanted.language as preferred_language,
       wanted.recording as preferred_recording
@@ -114,7 +115,8 @@ async function give(
   return [tendJob(bot.id), ...(isLeft ? await letGo(tx, current, now) : [])];
 }
 
-// The bot of the meeting's occurrence: the one that is there for it, the meeting's own one moved, or a new one.
+// The bot of the meeting's occurrence: the one that is there for it, the meeting's own one moved, or a new one. Where others
+// have one in the same meeting, by what they know of its time, it is that.
 async function botFor(
   tx: Tx,
   meeting: MeetingRow,
@@ -128,13 +130,17 @@ async function botFor(
     .where("occurrence_key", "=", key)
     .forUpdate()
     .executeTakeFirst();
-  if (there && there.id !== current?.id) {
+  const found = there ?? (await runningBot(tx, meeting, now));
+  const isTheirs = found !== null && found.id !== current?.id;
+  if (isTheirs) {
     await sql`
       update bots set ends_at = greatest(ends_at, ${meeting.end_time}), due_at = ${now}, updated_at = ${now}
-      where id = ${there.id}
+      where id = ${found.id}
     `.execute(tx);
-    return there;
+    return found;
   }
+  // Come to at another time than its own, it is not moved while others have it.
+  if (found && !there && (await isShared(tx, found, meeting))) return found;
   const isOwn = current !== null && !current.is_over && current.wish === "attend";
   // One that is sent once more has given up its place, and takes it again.
   const isBack = isOwn && current.occurrence_key === null;
@@ -158,6 +164,27 @@ async function botFor(
   await place(tx, { id, settings: null }, meeting, now);
   await noteEvent(tx, id, "planned", now);
   return { id, status: "pending" };
+}
+
+// A meeting that runs, or is about to, and may share: the bot that is in it already, or sets out now, for others.
+async function runningBot(tx: Tx, meeting: MeetingRow, now: Date): Promise<BotRow | null> {
+  const { meeting_url: link, start_time, end_time } = meeting;
+  const isNear = start_time.getTime() < now.getTime() + nearMs && end_time > now;
+  if (!link || !isNear || !wantedSettings(meeting).isShared) return null;
+  const { rows } = await sql<Pick<BotRow, "id" | "meeting_url" | "settings">>`
+    select id, meeting_url, settings from bots
+    where wish = 'attend' and not is_over and occurrence_key is not null and meeting_url is not null
+      and starts_at < ${end_time} and ends_at > ${start_time > now ? start_time : now}
+      and (state <> 'scheduled' or joins_at <= ${now})
+    order by starts_at limit 2000
+  `.execute(tx);
+  const found = rows.find(
+    ({ meeting_url, settings }) =>
+      isSameMeeting(meeting_url ?? "", link) && settingsOf(settings?.configuration).isShared,
+  );
+  const bot = found ? await lockBot(tx, found.id) : null;
+  // It may have ended while we waited for it.
+  return bot?.wish === "attend" && !bot.is_over ? bot : null;
 }
 
 /** Says where, when and as what a bot is to come. */
@@ -189,7 +216,7 @@ function joinsAtOf({ start_time }: MeetingRow, { minutesEarly }: BotSettings): D
   return new Date(start_time.getTime() - minutesEarly * 60_000);
 }
 
-async function isShared(tx: Tx, bot: BotRow, { id }: MeetingRow): Promise<boolean> {
+async function isShared(tx: Tx, bot: Pick<BotRow, "id">, { id }: MeetingRow): Promise<boolean> {
   return (await sharersOf(tx, bot.id)).some((other) => other !== id);
 }
 

@@ -4,6 +4,9 @@ import type { NewJob } from "../queue/queue.ts";
 import { type BotPlan, botPlan } from "./bot-plan.ts";
 import { isAttendeeJoinable } from "./meeting-url.ts";
 
+/** A meeting that begins this soon has the bot that is there, if need be at another time than its own. */
+export const nearMs = 10 * 60_000;
+
 /** Decides anew about the bots of some meetings. Returns the jobs that act on what calls for something. */
 export async function planBots(tx: Tx, meetingIds: string[], now: Date): Promise<NewJob[]> {
   const plans = await decideBots(tx, meetingIds, now);
@@ -31,9 +34,12 @@ export async function decideBots(
       coalesce(meeting.bot_link, meeting.meeting_url) as bot_meeting_url,
       coalesce(bots.is_over or bots.wish is null, false) as bot_is_over,
       coalesce(bots.wish = 'leave', false) as bot_is_leaving,
-      -- One that is on its way or there need not be moved by a few minutes: it is where it should be.
+      -- One that is on its way or there need not be moved by a few minutes: it is where it should be, also once time is up.
+      -- And one that was there while the meeting ran was this meeting's, by whosever time it came.
       case when bots.starts_at is null or (bots.state <> 'scheduled' and bots.wish = 'attend' and not bots.is_over
-          and meeting.start_time < ${new Date(now.getTime() + nearMs)} and meeting.end_time > ${now})
+          and meeting.start_time < ${new Date(now.getTime() + nearMs)}
+          and meeting.end_time > least(${now}::timestamptz, bots.starts_at))
+          or (bots.is_over and meeting.start_time < bots.over_at and meeting.end_time > bots.starts_at)
         then meeting.start_time else bots.starts_at end as bot_starts_at,
       coalesce(bot_preferences.all_meetings, false) as all_meetings,
       coalesce(event.is_own, meeting.google_calendar_event_id is null) as is_own,
@@ -79,8 +85,6 @@ export async function sharersOf(tx: Tx, botId: string): Promise<string[]> {
   `.execute(tx);
   return rows.map(({ id }) => id);
 }
-
-const nearMs = 10 * 60_000;
 
 type MeetingToPlan = {
   id: string;

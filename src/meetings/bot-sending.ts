@@ -10,7 +10,7 @@ import { decideBots, sharersOf } from "./bot-plans.ts";
 import { again } from "./bot-states.ts";
 import { tendBotNow } from "./bot-tending.ts";
 import { lockBot, lockMeetings } from "./bots.ts";
-import { isAttendeeJoinable, isSameMeeting, normaliseMeetingUrl } from "./meeting-url.ts";
+import { isAttendeeJoinable, isSameMeeting, normaliseMeetingUrl, placeOf } from "./meeting-url.ts";
 
 type Part = Pick<App, "db" | "clock" | "queue" | "config" | "log">;
 
@@ -48,7 +48,9 @@ export async function sendBot(
     throw invalid("join_at", "is past");
   }
   const { meetingId, isNew } = await app.db.transaction().execute(async (tx) => {
-    await sql`select pg_advisory_xact_lock(hashtextextended(${`send bot:${userId}`}, 0))`.execute(
+    // Of several who ask for a bot at one place the second finds the first one's. Nobody else waits here with a row locked.
+    const place = placeOf((await linkOf(tx, userId, request)) ?? "");
+    await sql`select pg_advisory_xact_lock(hashtextextended(${`send bot:${place}`}, 0))`.execute(
       tx,
     );
     const id = request.meetingId
@@ -74,6 +76,14 @@ export async function sendBot(
   if (!bot) throw new AppError("conflict", await whyNone(app, meetingId));
   await tendBotNow(app, bot.id);
   return { bot: await getOwnBot(app, userId, bot.id), isNew };
+}
+
+async function linkOf(tx: Tx, userId: string, { meetingId, meetingUrl }: BotRequest) {
+  if (!meetingId) return meetingUrl;
+  const { rows } = await sql<{ meeting_url: string | null }>`
+    select meeting_url from meetings where id = ${meetingId} and user_id = ${userId}
+  `.execute(tx);
+  return rows[0]?.meeting_url;
 }
 
 // What others share cannot be otherwise for one of them.

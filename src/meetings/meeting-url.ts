@@ -58,6 +58,12 @@ export function isSameMeeting(one: string, other: string): boolean {
   return first !== null && first.provider === second?.provider && first.key === second.key;
 }
 
+/** The same text for every link that leads to the same meeting. */
+export function placeOf(link: string): string {
+  const found = normaliseMeetingUrl(link);
+  return found ? `${found.provider}:${found.key}` : link;
+}
+
 /**
  * Whether Attendee sends its bot to the right meeting by this URL, as it stands. Stricter than Attendee, which also takes
  * some that it then cuts to something else.

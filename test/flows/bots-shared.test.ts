@@ -133,6 +133,72 @@ describe("two people in the same meeting", () => {
     assert.equal(t.attendee.bots.size, 1);
   });
 
+  test("who paste its link at the same instant have one bot", async () => {
+    t.attendee.settings.speed = 0.1;
+    for (let pair = 0; pair < 4; pair += 1) {
+      const meeting_url = newLink();
+      const other = `${meeting_url}?authuser=1`;
+      const [first, second] = await Promise.all([
+        ana.call("POST", "/api/v1/attendee/send-bot", { meeting_url }),
+        priya.call("POST", "/api/v1/attendee/send-bot", { meeting_url: other }),
+      ]);
+      assert.deepEqual([first.status, second.status], [201, 201]);
+      assert.equal(first.body.id, second.body.id);
+    }
+    assert.equal(t.attendee.bots.size, 4);
+  });
+
+  const askedFor = async (share: boolean, isAtOnce = false) => {
+    t.attendee.settings.speed = 0.1;
+    const location = newLink();
+    const mine = await hers.invite(-5 * minutes, {
+      location,
+      attendees: [{ email: "ana@example.com" }],
+    });
+    const { id: meeting_id } = await hers.meetingOf(mine);
+    await wish(ana, meeting_id, { bot_configuration: { share } });
+    const paste = () => priya.call("POST", "/api/v1/attendee/send-bot", { meeting_url: location });
+    const ask = () => ana.call("POST", "/api/v1/attendee/send-bot", { meeting_id });
+    if (isAtOnce) {
+      const [pasted, asked] = await Promise.all([paste(), ask()]);
+      return { mine, pasted, asked };
+    }
+    const pasted = await paste();
+    t.clock.advance(2 * minutes);
+    return { mine, pasted, asked: await ask() };
+  };
+
+  for (const isAtOnce of [false, true]) {
+    test(`who know of its time differently have one bot while it runs, asked for ${isAtOnce ? "at once" : "one after the other"}`, async () => {
+      const { mine, pasted, asked } = await askedFor(true, isAtOnce);
+      assert.deepEqual([pasted.status, asked.status], [201, 201]);
+      assert.equal(asked.body.id, pasted.body.id);
+      await pass(t, 2 * minutes, minutes);
+      assert.equal((await hers.why(mine)).rule, "served");
+      await pass(t, 10 * minutes, minutes);
+      assert.equal((await hers.botOf(mine)).is_over, true);
+      assert.equal((await hers.why(mine)).rule, "had_bot");
+      assert.equal(t.attendee.bots.size, 1);
+    });
+  }
+
+  test("who know of its time differently have one bot for as long as it is there", async () => {
+    const { mine, pasted } = await askedFor(true);
+    for (const made of liveBots(t)) made.plan = [];
+    await pass(t, 60 * minutes, 10 * minutes);
+    const { id, end_time } = await hers.meetingOf(mine);
+    assert.ok(Date.parse(end_time) < t.clock.now().getTime());
+    await wish(ana, id, { bot_configuration: { language: "de" } });
+    assert.equal((await hers.botOf(mine)).id, pasted.body.id);
+    assert.equal(t.attendee.bots.size, 1);
+  });
+
+  test("who know of its time differently have one each where one of them wants that", async () => {
+    const { pasted, asked } = await askedFor(false);
+    assert.notEqual(asked.body.id, pasted.body.id);
+    assert.equal(liveBots(t).length, 2);
+  });
+
   test("have one each where one of them wants that, and one again when it is shared again", async () => {
     const [mine, other] = await both(3 * hours);
     const { id } = await hers.meetingOf(mine);
