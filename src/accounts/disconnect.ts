@@ -30,7 +30,8 @@ export async function disconnect(app: Part, userId: string, connectionId: string
       .select(["id", "subject", "is_sign_in", "refresh_token", "access_token"])
       .where("id", "=", connectionId)
       .where("user_id", "=", userId)
-      .forUpdate()
+      // Not its key: a reading of the calendars may make feeds of it meanwhile, with others in its hands.
+      .forNoKeyUpdate()
       .executeTakeFirst();
     if (!connection) throw new AppError("not_found", `No connection ${connectionId}`);
     await revokeLater(app, tx, connection);
@@ -54,9 +55,10 @@ export async function deleteUser(
       .selectFrom("connections")
       .select(["id", "subject", "refresh_token", "access_token"])
       .where("user_id", "=", userId)
-      .forUpdate()
+      .forNoKeyUpdate()
       .execute();
     for (const connection of connections) await revokeLater(app, tx, connection);
+    await lockCalendars(tx, "user_id", userId);
     // Their bots may be on their way, or somebody else's too: the rows end when the bots do, and what they heard is deleted
     // at the provider. Meetings are locked first, as everybody does.
     await sql`select from meetings where user_id = ${userId} order by id for update`.execute(tx);
@@ -122,8 +124,25 @@ async function isMailboxWatched(tx: Tx, connectionId: string): Promise<boolean> 
   return open !== undefined;
 }
 
+// A reading holds its calendar before its events: in any other order it and we could wait for each other for ever.
+async function lockCalendars(
+  tx: Tx,
+  column: "user_id" | "connection_id",
+  id: string,
+): Promise<void> {
+  await tx
+    .selectFrom("feeds")
+    .select("id")
+    .where(column, "=", id)
+    .where("kind", "=", "calendar")
+    .orderBy("id")
+    .forUpdate()
+    .execute();
+}
+
 // What was read through an account goes with it; meetings that came of it are looked at again.
 async function forgetFeeds(app: Part, tx: Tx, userId: string, connectionId: string): Promise<void> {
+  await lockCalendars(tx, "connection_id", connectionId);
   const events = await tx
     .deleteFrom("calendar_events")
     .where(

@@ -3,7 +3,7 @@ import type { App } from "../app.ts";
 import { offsetOf } from "../meetings/start-of-day.ts";
 import { usualPrice } from "./best-wait.ts";
 import { nextLook, rememberedCadence } from "./cadence.ts";
-import { type FeedKind, listFeeds } from "./feeds.ts";
+import { type FeedKind, listFeeds, lockFeeds } from "./feeds.ts";
 import { listUnanswered } from "./noticed.ts";
 import { priceOf } from "./prices.ts";
 import { findPrior } from "./priors.ts";
@@ -48,16 +48,20 @@ export async function recordActivity(
     return sooner < due_at ? [{ id, due_at: sooner, due_reason: { ...reason, intervalMs } }] : [];
   });
   await app.db.transaction().execute(async (tx) => {
-    await tx
-      .insertInto("user_activity_logs")
-      .values({ user_id: userId, activity_type: activityType, timestamp: now })
-      .execute();
-    await tx.updateTable("users").set({ last_active_at: now }).where("id", "=", userId).execute();
+    await lockFeeds(
+      tx,
+      earlier.map(({ id }) => id),
+    );
     await sql`
       update feeds set due_at = earlier.due_at, due_reason = earlier.due_reason
       from jsonb_to_recordset(${JSON.stringify(earlier)}::jsonb) as earlier (id uuid, due_at timestamptz, due_reason jsonb)
       where feeds.id = earlier.id and feeds.due_at > earlier.due_at and (feeds.retry_at is null or feeds.retry_at <= ${now})
     `.execute(tx);
+    await tx
+      .insertInto("user_activity_logs")
+      .values({ user_id: userId, activity_type: activityType, timestamp: now })
+      .execute();
+    await tx.updateTable("users").set({ last_active_at: now }).where("id", "=", userId).execute();
   });
   return { broughtForward: earlier.length };
 }

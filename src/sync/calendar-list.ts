@@ -10,7 +10,7 @@ import {
 } from "../providers/google/calendar.ts";
 import { calendarSource } from "./calendar.ts";
 import { endWatchesOf } from "./closing.ts";
-import { type Feed, syncJob } from "./feeds.ts";
+import { type Feed, lockFeeds, syncJob } from "./feeds.ts";
 import { type Applied, nothingApplied, type Source, type SourceApp, sumApplied } from "./source.ts";
 
 type CalendarChange = CalendarsPage["changes"][number];
@@ -38,6 +38,8 @@ export const calendarListSource: Source<CalendarChange> = {
   async apply(app, tx, feed, { changes, position }) {
     const there = changes.flatMap((change) => (change.type === "upsert" ? [change.calendar] : []));
     const gone = changes.flatMap((change) => (change.type === "delete" ? [change.id] : []));
+    // Those that rest come after others whose meetings are looked at already: all are taken before.
+    if (changes.length > 0 || position.mode === "full") await lockCalendars(tx, feed);
     const saved = await saveCalendars(app, tx, feed, there, position.generation);
     const stopped = await rest(app, tx, feed, gone, "gone");
     return sumApplied(saved, stopped);
@@ -61,6 +63,19 @@ export const calendarListSource: Source<CalendarChange> = {
       watch(google, "calendar list", { ...channel, address: target }),
   },
 };
+
+async function lockCalendars(tx: Tx, feed: Feed): Promise<void> {
+  const calendars = await tx
+    .selectFrom("feeds")
+    .select("id")
+    .where("connection_id", "=", feed.connection_id)
+    .where("kind", "=", "calendar")
+    .execute();
+  await lockFeeds(
+    tx,
+    calendars.map(({ id }) => id),
+  );
+}
 
 /** Whether a calendar is followed: by the person's choice, else when it is theirs or ticked in Google's own list. */
 function isFollowed(calendar: {

@@ -12,7 +12,7 @@ import {
 import { deriveMeetings } from "../meetings/meetings.ts";
 import { listEvents, stopChannel, watch } from "../providers/google/calendar.ts";
 import type { EventChange } from "../providers/google/calendar-events.ts";
-import { type Feed, syncJob } from "./feeds.ts";
+import { type Feed, lockFeed, syncJob } from "./feeds.ts";
 import { markSeen, recordSkipped } from "./skipped.ts";
 import {
   type Applied,
@@ -93,6 +93,8 @@ export const calendarSource: Source<EventChange> = {
   },
 
   async apply(app, tx, feed, { changes, position }) {
+    // As whoever unticks the calendar does: the feed, then its events, then the person's meetings.
+    await lockFeed(tx, feed.id);
     const until = horizonOf(feed, position);
     const { upserts, deletes, malformed, outdated, doubtful } = sort(changes, until);
     const rows = upserts.map((event) => rowOf(app, feed, event));

@@ -232,11 +232,22 @@ export async function updateUnderLease(
 }
 
 /**
- * Holds a feed's row until the transaction ends. Whoever writes to a feed and to what hangs on it, its watches and the
- * older product's copies, takes the feed first: in any other order two of them could wait for each other for ever.
+ * Holds a feed's row until the transaction ends. Whoever writes to a feed and to what hangs on it, its watches, a
+ * calendar's events and the older product's copies, takes the feed first: in any other order two of them could wait for
+ * each other for ever. What files and mails hang on comes before their feed, as for whoever follows one.
  */
 export async function lockFeed(tx: Tx, id: string): Promise<void> {
   await tx.selectFrom("feeds").select("id").where("id", "=", id).forUpdate().execute();
+}
+
+/**
+ * Holds the rows of several feeds. Whoever needs more than one takes them in this order: calendars before their list,
+ * which is the order in which a reading of the list comes to them, else by their ids.
+ */
+export async function lockFeeds(tx: Tx, ids: string[]): Promise<void> {
+  await sql`
+    select from feeds where id = any(${ids}) order by kind = 'calendar_list', id for update
+  `.execute(tx);
 }
 
 /** The feed of the same account that has waited longest for its turn, as a wish to run it. */
@@ -270,9 +281,19 @@ export async function startFeeds(app: Part, connectionId: string): Promise<{ sta
       .selectFrom("connections")
       .select(["id", "user_id", "email", "scopes", "state"])
       .where("id", "=", connectionId)
-      .forUpdate()
+      // Not its key: a reading of the calendars may make feeds of it meanwhile, with others in its hands.
+      .forNoKeyUpdate()
       .executeTakeFirst();
     if (!connection) return { started: 0 };
+    const feeds = await tx
+      .selectFrom("feeds")
+      .select("id")
+      .where("connection_id", "=", connectionId)
+      .execute();
+    await lockFeeds(
+      tx,
+      feeds.map(({ id }) => id),
+    );
     const granted = new Set(
       capabilities(connection.scopes).flatMap((one) => (one.granted ? [one.name] : [])),
     );

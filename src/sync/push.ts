@@ -3,7 +3,7 @@ import { AppError } from "../lib/errors.ts";
 import { inParallel } from "../lib/parallel.ts";
 import { enqueue } from "../queue/queue.ts";
 import { endWatchesOf } from "./closing.ts";
-import type { Feed, FeedKind } from "./feeds.ts";
+import { type Feed, type FeedKind, listFeeds, lockFeeds } from "./feeds.ts";
 import { sourceOf } from "./sources.ts";
 import type { SyncApp } from "./sync.ts";
 import { openWatch } from "./watches.ts";
@@ -30,11 +30,14 @@ export async function openPush(app: SyncApp, feeds: Feed[]): Promise<OpenChannel
     );
   }
   const ids = active.map(({ id }) => id);
-  await app.db
-    .updateTable("feeds")
-    .set({ is_push_wanted: true, watch_due_at: null })
-    .where("id", "in", ids)
-    .execute();
+  await app.db.transaction().execute(async (tx) => {
+    await lockFeeds(tx, ids);
+    await tx
+      .updateTable("feeds")
+      .set({ is_push_wanted: true, watch_due_at: null })
+      .where("id", "in", ids)
+      .execute();
+  });
   const open = new Set((await listOpenChannels(app, ids)).map(({ feed_id }) => feed_id));
   const missing = ids.filter((id) => !open.has(id));
   await inParallel(missing, 4, (feedId) => openWatch(app, { feedId, reason: "missing" }));
@@ -48,14 +51,14 @@ export async function openPush(app: SyncApp, feeds: Feed[]): Promise<OpenChannel
 /** Closes a user's watches, and opens none until they ask for it again. */
 export async function closePush(app: SyncApp, userId: string, kinds: FeedKind[]): Promise<void> {
   await app.db.transaction().execute(async (tx) => {
-    const feeds = await tx
+    const ids = (await listFeeds({ db: tx }, userId, kinds)).map(({ id }) => id);
+    if (ids.length === 0) return;
+    await lockFeeds(tx, ids);
+    await tx
       .updateTable("feeds")
       .set({ is_push_wanted: false, watch_due_at: null })
-      .where("user_id", "=", userId)
-      .where("kind", "in", kinds)
-      .returning("id")
+      .where("id", "in", ids)
       .execute();
-    const ids = feeds.map(({ id }) => id);
     const end = { reason: "person", now: app.clock.now() };
     await enqueue(app, tx, await endWatchesOf(tx, ids, end));
   });

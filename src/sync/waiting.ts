@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { sql } from "kysely";
 import type { App } from "../app.ts";
 import { enqueue } from "../queue/queue.ts";
-import { type Feed, syncJob } from "./feeds.ts";
+import { type Feed, lockFeeds, syncJob } from "./feeds.ts";
 
 type Part = Pick<App, "db" | "clock" | "queue">;
 
@@ -37,6 +37,7 @@ export async function requestSync(
   if (active.length === 0) return [];
   const feedIds = active.map(({ id }) => id);
   return app.db.transaction().execute(async (tx) => {
+    if (full || reason === "person") await lockFeeds(tx, feedIds);
     if (full) {
       await tx
         .updateTable("feeds")

@@ -1,10 +1,14 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { sql } from "kysely";
+import type { Tx } from "../../src/db/connection.ts";
+import { eventChangeOf } from "../../src/providers/google/calendar-events.ts";
 import { enqueue } from "../../src/queue/queue.ts";
-import { syncJob } from "../../src/sync/feeds.ts";
+import { calendarSource } from "../../src/sync/calendar.ts";
+import { getFeed, syncJob } from "../../src/sync/feeds.ts";
 import { assertSameAsGoogle, eventIn, keptEvents, keptMeetings } from "../calendars.ts";
 import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
+import { until } from "../timing.ts";
 
 const meet = { location: "https://meet.google.com/abc-defg-hij" };
 const ana = "ana@example.com";
@@ -23,6 +27,39 @@ async function signedIn(options: Parameters<typeof openTestApp>[0] = {}) {
   await t.idle();
   return { t, visitor, [Symbol.asyncDispose]: () => t[Symbol.asyncDispose]() };
 }
+
+/** Another calendar that is followed, with a meeting in it. */
+async function addCalendar({ t, visitor }: Awaited<ReturnType<typeof signedIn>>, title: string) {
+  const id = t.google.calendar.addCalendar(ana, { title });
+  const event = t.google.calendar.addEvent(ana, eventIn(t, 3, meet), { calendarId: id });
+  await syncNow(t, visitor);
+  const { body } = await visitor.call("GET", "/api/v1/sync/feeds");
+  const feed = body.items.find((one: { title: string }) => one.title === title);
+  assert.equal((await keptEvents(t, visitor.userId, id)).length, 1);
+  return { id, eventId: event.id, feedId: feed.id as string };
+}
+
+/** What writes a person's meetings waits until this transaction ends. */
+const lockMeetings = (tx: Tx, userId: string) =>
+  sql`select pg_advisory_xact_lock(hashtextextended(${`meetings:${userId}`}, 0))`.execute(tx);
+
+/** The connections to the database that wait for another. */
+const waitingFor = async (t: TestApp) =>
+  (
+    await sql`
+      select pid from pg_stat_activity
+      where datname = current_database() and cardinality(pg_blocking_pids(pid)) > 0
+    `.execute(t.app.db)
+  ).rows;
+
+const delta = {
+  mode: "delta" as const,
+  name: "changes",
+  from: { cursor: "any" },
+  pageToken: null,
+  generation: 1,
+  seen: 0,
+};
 
 describe("a calendar", () => {
   test("is there in full after signing in, and follows what is added, changed and deleted", async () => {
@@ -324,6 +361,62 @@ describe("a calendar", () => {
       .where("resource", "=", shared)
       .executeTakeFirst();
     assert.deepEqual(feed, { state: "stopped", state_reason: "gone" });
+  });
+
+  test("can be unticked while a page of it is written", async () => {
+    await using story = await signedIn();
+    const { t, visitor } = story;
+    const team = await addCalendar(story, "Team");
+    t.google.calendar.patchEvent(ana, team.eventId, { summary: "New" }, { calendarId: team.id });
+    const { answer } = await t.app.db.transaction().execute(async (tx) => {
+      await lockMeetings(tx, visitor.userId);
+      await visitor.call("POST", `/api/v1/sync/feeds/${team.feedId}/sync`, {});
+      await until(async () => (await waitingFor(t)).length >= 1);
+      const answer = visitor.call("PATCH", `/api/v1/sync/feeds/${team.feedId}`, {
+        is_wanted: false,
+      });
+      await until(async () => (await waitingFor(t)).length >= 2);
+      return { answer };
+    });
+    const { status, body } = await answer;
+    assert.deepEqual([status, body.state], [200, "stopped"]);
+    await t.idle();
+    assert.deepEqual(await keptEvents(t, visitor.userId, team.id), []);
+    assert.ok(!t.logged.some((line) => line.includes("deadlock")));
+  });
+
+  test("can go from the list, with another that is unticked there, while a page of it is written", async () => {
+    await using story = await signedIn();
+    const { t, visitor } = story;
+    const unticked = await addCalendar(story, "Unticked");
+    const gone = await addCalendar(story, "Gone");
+    const { calendar } = t.google;
+    calendar.patchEvent(ana, gone.eventId, { summary: "New" }, { calendarId: gone.id });
+    const [event] = calendar.listEvents(ana, { calendarId: gone.id });
+    const page = { changes: [eventChangeOf(event)], position: delta };
+    calendar.changeCalendar(ana, unticked.id, { selected: false });
+    calendar.removeCalendar(ana, gone.id);
+    const list = await t.app.db
+      .selectFrom("feeds")
+      .select("id")
+      .where("kind", "=", "calendar_list")
+      .executeTakeFirstOrThrow();
+    const feed = await getFeed(t.app, visitor.userId, gone.feedId);
+    const { written } = await t.app.db.transaction().execute(async (tx) => {
+      await sql`
+        select from meetings where google_calendar_event_id = ${unticked.eventId} for update
+      `.execute(tx);
+      await visitor.call("POST", `/api/v1/sync/feeds/${list.id}/sync`, {});
+      await until(async () => (await waitingFor(t)).length >= 1);
+      const written = t.app.db
+        .transaction()
+        .execute((other) => calendarSource.apply(t.app, other, feed, page));
+      await until(async () => (await waitingFor(t)).length >= 2);
+      return { written };
+    });
+    await written;
+    await t.idle();
+    assert.ok(!t.logged.some((line) => line.includes("deadlock")));
   });
 
   test("of somebody with 30 calendars is there whole, each with its own cursor", async () => {
