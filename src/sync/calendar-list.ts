@@ -13,15 +13,19 @@ import { endWatchesOf } from "./closing.ts";
 import { type Feed, lockFeeds, syncJob } from "./feeds.ts";
 import { type Applied, nothingApplied, type Source, type SourceApp, sumApplied } from "./source.ts";
 
+const wholeEveryMs = 24 * 60 * 60_000;
+
 type CalendarChange = CalendarsPage["changes"][number];
 
 /** Which calendars an account has. Each that is followed becomes a feed of its own. */
 export const calendarListSource: Source<CalendarChange> = {
   cursorShape: "calendar list v1",
 
-  nextReading(feed, { finished }) {
+  // An increment does not tell of new names, zones and rights.
+  nextReading(feed, { now, finished }) {
     if (finished.size > 0) return null;
-    return feed.cursor === null
+    const isStale = now.getTime() - (feed.last_full_at?.getTime() ?? 0) >= wholeEveryMs;
+    return feed.cursor === null || isStale
       ? { mode: "full", name: "all calendars", from: {} }
       : { mode: "delta", name: "changes", from: { cursor: feed.cursor } };
   },

@@ -89,23 +89,26 @@ export const calendarSource: Source<EventChange> = {
       changes: page.changes,
       nextPageToken: page.nextPageToken,
       cursor: mode === "part" ? null : page.nextSyncToken,
+      timeZone: page.timeZone,
     };
   },
 
-  async apply(app, tx, feed, { changes, position }) {
+  async apply(app, tx, feed, { changes, position, timeZone }) {
     // As whoever unticks the calendar does: the feed, then its events, then the person's meetings.
     await lockFeed(tx, feed.id);
     const until = horizonOf(feed, position);
     const { upserts, deletes, malformed, outdated, doubtful } = sort(changes, until);
-    const rows = upserts.map((event) => rowOf(app, feed, event));
+    const zone = timeZone ?? zoneOf(feed);
+    const rows = upserts.map((event) => rowOf(app, feed, { event, zone }));
     const deleted = await deleteEvents(tx, ownerOf(feed), {
       ids: [...deletes, ...outdated.ids],
       seriesIds: outdated.seriesIds,
     });
     const saved = await saveEvents(tx, ownerOf(feed), rows, position.generation);
     const since = new Date(app.clock.now().getTime() - pastMs);
-    const isFullWanted =
+    const isDoubtful =
       position.mode === "delta" && (await keepsAnyOf(tx, ownerOf(feed), { ...doubtful, since }));
+    const isFullWanted = isDoubtful || (zone !== zoneOf(feed) && !isReadWhole(feed, position));
     await recordSkipped(tx, feed.id, malformed, app.clock.now());
     await markSeen(
       tx,
@@ -128,7 +131,7 @@ export const calendarSource: Source<EventChange> = {
       skipped: malformed.length,
       changedAt,
     });
-    return { ...applied, isFullWanted };
+    return { ...applied, remembers: timeZone ? { readInZone: timeZone } : {}, isFullWanted };
   },
 
   async finish(app, tx, feed, position) {
@@ -178,6 +181,8 @@ export const calendarSource: Source<EventChange> = {
 /** What we know of a calendar, and what its reading remembers. */
 const CalendarDetails = z.looseObject({
   timeZone: z.string().nullish(),
+  /** Where the days of its events begin, as they were read. The list, which says it too, may be ahead of them. */
+  readInZone: z.string().optional(),
   accessRole: z.string().optional(),
   selected: z.boolean().optional(),
   hidden: z.boolean().optional(),
@@ -188,6 +193,16 @@ const CalendarDetails = z.looseObject({
 
 function detailsOf(feed: Pick<Feed, "details">): z.infer<typeof CalendarDetails> {
   return CalendarDetails.parse(feed.details);
+}
+
+function zoneOf(feed: Feed): string {
+  const { readInZone, timeZone } = detailsOf(feed);
+  return readInZone ?? timeZone ?? feed.user_zone ?? "UTC";
+}
+
+// Whether all that is kept is being read again from here on, by this reading or after it.
+function isReadWhole(feed: Feed, { mode, pageToken }: Position): boolean {
+  return mode === "full" ? pageToken === null : feed.cursor === null;
 }
 
 // What lies beyond the horizon is brought by the horizon itself, once it gets there.
@@ -245,11 +260,15 @@ function isBeyond({ recurringEventId, start }: Upsert, until: number): boolean {
   return ("date" in start ? Date.parse(`${start.date}T00:00:00Z`) : start.at.getTime()) >= until;
 }
 
-function rowOf(app: SourceApp, feed: Feed, event: Upsert): SavedEvent {
-  const { timeZone, accessRole } = detailsOf(feed);
+function rowOf(
+  app: SourceApp,
+  feed: Feed,
+  { event, zone }: { event: Upsert; zone: string },
+): SavedEvent {
+  const { accessRole } = detailsOf(feed);
   const calendar = {
     id: feed.resource,
-    timeZone: timeZone ?? feed.user_zone ?? "UTC",
+    timeZone: zone,
     accessRole: accessRole ?? "reader",
     accountEmail: feed.account_email ?? "",
   };

@@ -25,6 +25,8 @@ export type Page<Change> = {
   changes: Change[];
   nextPageToken: string | null;
   cursor: string | null;
+  /** Of a calendar: by whose clocks its whole days begin. */
+  timeZone?: string | null;
 };
 
 /** What a page did to our tables, and what else it calls for. */
@@ -59,15 +61,16 @@ export type Source<Change> = {
     signal: AbortSignal,
   ): Promise<Page<Change>>;
   /**
-   * Writes a page's changes. Repeating it changes nothing. Where they leave open what there is, `isFullWanted` has the
-   * feed read in full after this run.
+   * Writes a page's changes. Repeating it changes nothing. What it `remembers` is merged into the feed's details. Where
+   * a page leaves open what there is, or makes what is kept untrue, `isFullWanted` has the feed read in full after this
+   * run.
    */
   apply(
     app: SourceApp,
     tx: Tx,
     feed: Feed,
-    page: { changes: Change[]; position: Position },
-  ): Promise<Applied & { isFullWanted?: boolean }>;
+    page: Pick<Page<Change>, "changes" | "timeZone"> & { position: Position },
+  ): Promise<Applied & { remembers?: Record<string, unknown>; isFullWanted?: boolean }>;
   /** After the last page: sweeps what a full read did not see. What it `remembers` is merged into the feed's details. */
   finish(
     app: SourceApp,

@@ -187,8 +187,7 @@ async function commitPage(
 ): Promise<{ run: Run; position: Position | null }> {
   return app.db.transaction().execute(async (tx) => {
     const { source, google, startedMs } = reader;
-    const changes = { changes: page.changes, position };
-    const applied = await source.apply(app, tx, before.feed, changes);
+    const applied = await source.apply(app, tx, before.feed, { ...page, position });
     const isEnd = page.nextPageToken === null;
     const seen = position.seen + page.changes.length;
     const end = isEnd ? await source.finish(app, tx, before.feed, position) : null;
@@ -197,12 +196,15 @@ async function commitPage(
       ? {
           reading: null,
           details: {
+            ...applied.remembers,
             ...end.remembers,
             ...(position.mode === "full" ? { lastFullCount: seen } : {}),
           },
+          ...begun(reader, position),
           ...cursorAfter(app, reader, position, page),
         }
       : {
+          details: applied.remembers ?? {},
           reading: { ...position, pageToken: page.nextPageToken, seen },
           ...begun(reader, position),
         };
@@ -234,6 +236,7 @@ async function commitPage(
   });
 }
 
+// A whole reading serves the wish for one with its first page; a wish that comes later is for another.
 // A whole reading that has begun goes on where it is interrupted, whatever made it begin; what was there before is void.
 // Its generation is used up: one that begins anew must not take what only this one has seen for seen.
 function begun({ source }: Reader, { mode, pageToken, generation }: Position): FeedPatch {
@@ -253,7 +256,7 @@ function cursorAfter(
     cursor: page.cursor ?? (mode === "delta" ? from.cursor : null) ?? null,
     cursor_shape: source.cursorShape,
     generation,
-    ...(mode === "full" ? { last_full_at: app.clock.now(), is_full_wanted: false } : {}),
+    ...(mode === "full" ? { last_full_at: app.clock.now() } : {}),
   };
 }
 

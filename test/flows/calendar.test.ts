@@ -197,6 +197,43 @@ describe("a calendar", () => {
     assert.equal((await keptMeetings(t, visitor.userId)).length, 0);
   });
 
+  test("moves its whole days when its zone is changed, and has its new name within a day", async () => {
+    await using story = await signedIn();
+    const { t, visitor } = story;
+    const { calendar } = t.google;
+    const whole = { start: { date: "2027-03-27" }, end: { date: "2027-03-30" } };
+    calendar.addEvent(ana, { summary: "Trip", ...whole });
+    const team = await addCalendar(story, "Team");
+    // Google's list tells of neither.
+    const ofGoogle = calendar.store.calendars;
+    Object.assign(ofGoogle.get(ana)!, { timeZone: "America/New_York" });
+    Object.assign(ofGoogle.get(team.id)!, { title: "Team, renamed" });
+    const starts = async () => {
+      const { body } = await visitor.call(
+        "GET",
+        "/api/v1/calendar/events?from=2027-03-01T00:00:00Z",
+      );
+      return body.items.map((one: { start_time: string }) => one.start_time);
+    };
+    assert.deepEqual(await starts(), ["2027-03-26T23:00:00.000Z"]);
+    await syncNow(t, visitor);
+    assert.deepEqual(await starts(), ["2027-03-27T04:00:00.000Z"]);
+    const reads = () =>
+      t.google.state.requests.filter(({ endpoint }) => endpoint === "calendar.events.list").length;
+    const before = reads();
+    await syncNow(t, visitor);
+    assert.equal(reads() - before, 2, "one increment of each calendar");
+    const titles = async () => {
+      const { body } = await visitor.call("GET", "/api/v1/sync/feeds");
+      return body.items.map(({ title }: { title: string }) => title);
+    };
+    assert.ok((await titles()).includes("Team"));
+    t.clock.advance(25 * 3_600_000);
+    await t.idle();
+    assert.ok((await titles()).includes("Team, renamed"));
+    await assertSameAsGoogle(t, ana, visitor.userId);
+  });
+
   test("is read again in full when Google forgot the cursor, also finding what was deleted meanwhile", async () => {
     await using story = await signedIn();
     const { t, visitor } = story;
