@@ -17,7 +17,7 @@ import {
 import type { GoogleRequest } from "../providers/google/request.ts";
 import { type Feed, gmailShape } from "./feeds.ts";
 import { recordSkipped } from "./skipped.ts";
-import { type Applied, nothingApplied, type Page, type Source } from "./source.ts";
+import { type Applied, nothingApplied, type Reading, type Source } from "./source.ts";
 
 /** A mail that was looked at: its headers, or why they could not be read. */
 export type MailChange =
@@ -25,8 +25,9 @@ export type MailChange =
   | { type: "malformed"; id: string; problem: string };
 
 const dayMs = 86_400_000;
-// Each mail of a page is one call: a page must fit into what a minute allows.
 const pageSize = 100;
+// A page may name any number of mails, each of which is a call. So many commit together: few of what a minute allows.
+const portionSize = 20;
 // Google allows a mailbox few calls at once.
 const atOnce = 5;
 // What came while a mailbox was being connected, or just before the last look, is looked at once more.
@@ -49,10 +50,19 @@ export const gmailSource: Source<MailChange> = {
     return { mode: "full", name: "missed mails", from: { since: missedSince(feed).toISOString() } };
   },
 
-  listPage: (google, feed, position, signal) =>
-    position.mode === "delta"
-      ? listChanges(google, position.from.cursor ?? "", position.pageToken, signal)
-      : listMissed(google, feed, position, signal),
+  async listPage(google, feed, position, signal) {
+    const before = progressOf(position.pageToken);
+    const page = before?.ids.length
+      ? before
+      : await listNext(google, feed, position, before, signal);
+    const left = page.ids.slice(portionSize);
+    const isEnd = left.length === 0 && page.token === null;
+    return {
+      changes: await readHeads(google, page.ids.slice(0, portionSize), signal),
+      nextPageToken: isEnd ? null : JSON.stringify({ ...page, ids: left }),
+      cursor: isEnd ? page.cursor : null,
+    };
+  },
 
   async apply(app, tx, feed, { changes, position }) {
     const assistant = app.config.virtualEmailAddress;
@@ -99,52 +109,73 @@ export const gmailSource: Source<MailChange> = {
   },
 };
 
+// What is left of a page travels on with its ids, so that nothing is missed or read twice should Google's page be another
+// when it is asked for again; with Google's next page; and with the cursor that the reading is to end with.
+const Progress = z.object({
+  ids: z.array(z.string()),
+  token: z.string().nullable(),
+  cursor: z.string(),
+});
+type Progress = z.infer<typeof Progress>;
+
+// A token of an earlier version means that the reading begins anew, which only repeats.
+function progressOf(pageToken: string | null): Progress | null {
+  if (pageToken === null) return null;
+  try {
+    return Progress.parse(JSON.parse(pageToken));
+  } catch {
+    return null;
+  }
+}
+
+function listNext(
+  google: GoogleRequest,
+  feed: Feed,
+  { mode, from }: Reading,
+  before: Progress | null,
+  signal: AbortSignal,
+): Promise<Progress> {
+  return mode === "delta"
+    ? listChanges(google, from.cursor ?? "", before, signal)
+    : listMissed(google, feed, { since: from.since ?? "", before }, signal);
+}
+
 async function listChanges(
   google: GoogleRequest,
-  cursor: string,
-  pageToken: string | null,
+  since: string,
+  before: Progress | null,
   signal: AbortSignal,
-): Promise<Page<MailChange>> {
+): Promise<Progress> {
   const page = await listHistory(google, {
-    since: cursor,
-    pageToken,
+    since,
+    pageToken: before?.token ?? null,
     maxResults: pageSize,
     signal,
   });
-  const ids = page.mentions.flatMap(({ id, labels }) => (hides(labels) ? [] : [id]));
   return {
-    changes: await readHeads(google, ids, signal),
-    nextPageToken: page.nextPageToken,
-    cursor: page.nextPageToken === null ? later(cursor, page.historyId) : null,
+    ids: page.mentions.flatMap(({ id, labels }) => (hides(labels) ? [] : [id])),
+    token: page.nextPageToken,
+    cursor: later(since, page.historyId),
   };
 }
 
-// The pinned id travels with the page token, so that a search that is interrupted goes on under the same one.
+// The present id is pinned first, so that a search that is interrupted goes on under the same one.
 async function listMissed(
   google: GoogleRequest,
   feed: Feed,
-  { from, pageToken }: { from: Record<string, string | null>; pageToken: string | null },
+  { since, before }: { since: string; before: Progress | null },
   signal: AbortSignal,
-): Promise<Page<MailChange>> {
-  const { pinned, token } = pageToken
-    ? Progress.parse(JSON.parse(pageToken))
-    : { pinned: (await getProfile(google, { signal })).historyId, token: null };
-  const seconds = Math.floor(Date.parse(from.since ?? "") / 1000);
+): Promise<Progress> {
+  const cursor = before?.cursor ?? (await getProfile(google, { signal })).historyId;
+  const seconds = Math.floor(Date.parse(since) / 1000);
   const found = await searchMails(google, {
     q: [`after:${seconds}`, ...addressedTo(feed)].join(" "),
-    pageToken: token,
+    pageToken: before?.token ?? null,
     maxResults: pageSize,
     signal,
   });
-  const next = found.nextPageToken;
-  return {
-    changes: await readHeads(google, found.ids, signal),
-    nextPageToken: next === null ? null : JSON.stringify({ pinned, token: next }),
-    cursor: next === null ? pinned : null,
-  };
+  return { ids: [...new Set(found.ids)], token: found.nextPageToken, cursor };
 }
-
-const Progress = z.object({ pinned: z.string(), token: z.string().nullable() });
 
 // Everything in the assistant's own mailbox is for it. In a person's, a search by the first part of its address finds
 // all of its plus-addresses; whole addresses are compared afterwards.
@@ -160,7 +191,7 @@ async function readHeads(
   ids: string[],
   signal: AbortSignal,
 ): Promise<MailChange[]> {
-  const changes = await inParallel([...new Set(ids)], atOnce, (id) => readHead(google, id, signal));
+  const changes = await inParallel(ids, atOnce, (id) => readHead(google, id, signal));
   return changes.flatMap((change) => change ?? []);
 }
 

@@ -329,6 +329,41 @@ describe("a mailbox's history", () => {
     assert.ok(Math.max(...waits) < 20_000, waits.join(", "));
   });
 
+  test("of which one page names more than a minute's quota reads comes in portions, each mail once", async () => {
+    for (const how of ["history", "search"]) {
+      const environment = { GOOGLE_GMAIL_USER_QUOTA: "1000000" };
+      await using story = await anasMail({ environment });
+      const { t, visitor } = story;
+      t.google.gmail.pages.changesPerRecord = 1_000;
+      const send = (subject: string) =>
+        t.google.gmail.send({ from: ana, to: [jonas, anasAssistant], subject, text: "x" });
+      const sent = [];
+      for (let mail = 0; mail < 60; mail += 1) sent.push((await send(`${mail}`)).ids[ana]!);
+      if (how === "search") t.google.gmail.forgetHistory(ana);
+      t.google.state.requests.length = 0;
+      for (let minute = 0; minute < 6; minute += 1) {
+        const heads = { endpoint: "gmail.messages.get.metadata", status: 429, times: null };
+        addFault(t.google.state, { ...heads, skip: 30 });
+        t.clock.advance(minute === 0 ? 3_600_000 : 60_000);
+        await t.idle();
+        clearFaults(t.google.state);
+        if (minute > 0) continue;
+        // Google's page would be another by now.
+        for (const id of sent.slice(0, 3).concat(sent.slice(-3))) t.google.gmail.remove(ana, id);
+        await send("meanwhile");
+      }
+      const documents = await itemsOf(visitor, "documents?limit=100");
+      const subjects = documents.map(({ title }) => title);
+      assert.equal(new Set(subjects).size, subjects.length);
+      for (const subject of [...Array.from(sent.keys()).slice(3, -3), "meanwhile"])
+        assert.ok(subjects.includes(String(subject)), `${how}: ${subject}`);
+      const answered = t.google.state.requests.filter(
+        ({ endpoint, status }) => endpoint === "gmail.messages.get.metadata" && status === 200,
+      );
+      assert.ok(answered.length <= 61 + 4 * 20, `${answered.length} heads were read`);
+    }
+  });
+
   test("that lags behind what Gmail told of it is asked again shortly", async () => {
     await using story = await anasMail({ push: true });
     const { t, visitor } = story;

@@ -29,6 +29,8 @@ export type PageSettings = {
   emptyPages: boolean;
   /** Real milliseconds that history lags behind what is told of it. */
   historyLagMs: number;
+  /** How many changes one record of history tells of. */
+  changesPerRecord: number;
 };
 
 type Parts = { store: Store; pages: PageSettings; watching: Watching };
@@ -279,20 +281,37 @@ function listHistory(pages: PageSettings, mailbox: Mailbox, query: z.output<type
   );
   // An empty page goes before the first, as Gmail sends them at times.
   const isEmpty = pages.emptyPages && query.pageToken === undefined && found.length > 0;
-  const page = isEmpty ? [] : found.slice(0, Math.min(query.maxResults, 500, pages.pageSizeCap));
+  const most = Math.min(query.maxResults, 500, pages.pageSizeCap) * pages.changesPerRecord;
+  const page = isEmpty ? [] : found.slice(0, most);
   const isMore = found.length > page.length;
   return {
-    ...(page.length > 0 ? { history: page.map(recordOf) } : {}),
+    ...(page.length > 0 ? { history: recordsOf(page, pages.changesPerRecord) } : {}),
     ...(isMore ? { nextPageToken: String(page.at(-1)?.id ?? after) } : {}),
     historyId: String(current > since ? current : since),
   };
 }
 
-function recordOf({ id, change, message, labelIds }: HistoryRecord) {
-  const { labelIds: labels, ...named } = message;
-  const shown = labels.length > 0 ? message : named;
-  const entry = change.startsWith("labels") ? { message: shown, labelIds } : { message: shown };
-  return { id: String(id), messages: [named], [change]: [entry] };
+function recordsOf(changes: HistoryRecord[], perRecord: number) {
+  const records = Map.groupBy(changes.entries(), ([index]) => Math.floor(index / perRecord));
+  return [...records.values()].map((entries) => recordOf(entries.map(([, change]) => change)));
+}
+
+function recordOf(changes: HistoryRecord[]) {
+  const entries = changes.map(({ change, message, labelIds }) => {
+    const { labelIds: labels, ...named } = message;
+    const shown = labels.length > 0 ? message : named;
+    return {
+      change,
+      named,
+      entry: change.startsWith("labels") ? { message: shown, labelIds } : { message: shown },
+    };
+  });
+  const kinds = Map.groupBy(entries, ({ change }) => change);
+  return {
+    id: String(changes.at(-1)?.id),
+    messages: entries.map(({ named }) => named),
+    ...Object.fromEntries([...kinds].map(([kind, all]) => [kind, all.map(({ entry }) => entry)])),
+  };
 }
 
 const systemLabels = [

@@ -37,6 +37,7 @@ const PageChange = z.strictObject({
   pageSizeCap: z.number().int().min(1).optional(),
   emptyPages: z.boolean().optional(),
   historyLagMs: z.number().int().min(0).optional(),
+  changesPerRecord: z.number().int().min(1).optional(),
 });
 const DeliveryChange = z.strictObject({
   delayMs: z.number().int().min(0).optional(),

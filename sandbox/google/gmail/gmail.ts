@@ -53,7 +53,7 @@ export type SandboxGmail = {
 /** Opens the mailboxes of the sandbox's people, all empty, and serves Gmail v1 for them. */
 export function openGmail(server: FastifyInstance, state: State, pubsub: PubSub): SandboxGmail {
   const store = openStore(state);
-  const usualPages = { pageSizeCap: 500, emptyPages: false, historyLagMs: 0 };
+  const usualPages = { pageSizeCap: 500, emptyPages: false, historyLagMs: 0, changesPerRecord: 1 };
   const pages = { ...usualPages };
   const watching = openWatching(store, pubsub);
   addGmailApi(server, { store, pages, watching });
