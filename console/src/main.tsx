@@ -4,6 +4,7 @@ import { createRoot } from "react-dom/client";
 import { ApiError } from "./api.ts";
 import { App } from "./app.tsx";
 import { Boundary } from "./boundary.tsx";
+import { forgetAll } from "./forget.ts";
 import "./style.css";
 
 const queries: QueryClient = new QueryClient({
@@ -23,7 +24,9 @@ const queries: QueryClient = new QueryClient({
 });
 
 function endSession(error: Error): void {
-  if (error instanceof ApiError && error.status === 401) queries.setQueryData(["me"], null);
+  if (!(error instanceof ApiError) || error.status !== 401) return;
+  queries.setQueryData(["me"], null);
+  forgetAll(queries);
 }
 
 const root = document.getElementById("root");

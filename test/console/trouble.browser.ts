@@ -134,6 +134,31 @@ describe("the console, when things go otherwise", () => {
       assert.equal(await page.getByRole("link", { name: "Harbour" }).count(), 0);
     }));
 
+  test("where a session ended, who signs in in another tab sees nothing of the one before", () =>
+    visit(async (page, context) => {
+      await signIn(page, "ana@example.com");
+      await page.evaluate(`fetch("/api/v1/projects", { method: "POST",
+        headers: { "content-type": "application/json" }, body: '{"name":"Pier"}' })`);
+      await page.getByRole("link", { name: "Projects" }).click();
+      await page.getByRole("link", { name: "Pier" }).waitFor();
+      await context.clearCookies();
+      await page.getByRole("button", { name: "Archived" }).click();
+      await page.getByText("Your session has ended").waitFor();
+      await page.goBack();
+      const other = await context.newPage();
+      await other.goto(t.url);
+      await signIn(other, "jonas.weber@example.com");
+      await page.route("**/api/v1/projects?*", async (route) => {
+        await new Promise((done) => setTimeout(done, 1_000));
+        await route.continue();
+      });
+      // An answer of the last five seconds is not asked for again.
+      await page.waitForTimeout(5_100);
+      await page.evaluate("window.dispatchEvent(new Event('visibilitychange'))");
+      await page.getByText("Jonas Weber").first().waitFor();
+      assert.equal(await page.getByRole("link", { name: "Pier" }).count(), 0);
+    }));
+
   test("whose session ended elsewhere stands at the door again, and reads why", () =>
     visit(async (page, context) => {
       await signIn(page, "ana@example.com");
