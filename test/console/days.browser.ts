@@ -100,6 +100,20 @@ describe("the console's days", () => {
       { width: 360, dark: true },
     ));
 
+  test("a long word in an event of a whole day does not push the page sideways", () =>
+    visit(
+      async (page) => {
+        const [start, end] = [{ date: "2030-05-07" }, { date: "2030-05-08" }];
+        t.google.calendar.addEvent(ana, { summary: "Donaudampf".repeat(20), start, end });
+        await signIn(page, ana);
+        await t.idle();
+        await page.goto(`${t.url}/today?day=2030-05-07`);
+        await page.getByText(/^(Donaudampf)+/).waitFor();
+        await assertNoSidewaysScroll(page);
+      },
+      { width: 360 },
+    ));
+
   test("whoever filters by keyboard stays at the filter", () =>
     visit(async (page) => {
       await signIn(page, ana);

@@ -104,10 +104,44 @@ describe("the console, when things go otherwise", () => {
       assert.equal(await page.getByLabel("Tags").inputValue(), "half_written");
     }));
 
+  test("calendars that cannot be had are said to be so, and trying again brings them", () =>
+    visit(async (page) => {
+      await signIn(page, "ana@example.com");
+      await page.route("**/api/v1/sync/feeds", (route) => route.fulfill({ status: 503, body: "" }));
+      await page.reload();
+      await page.getByRole("article").getByRole("alert").waitFor();
+      await page.unroute("**/api/v1/sync/feeds");
+      await page.getByRole("button", { name: "Try again" }).click();
+      await page.getByText(/calendars are followed/).waitFor();
+    }));
+
+  test("whoever goes elsewhere while a project is being made is not called back", () =>
+    visit(async (page) => {
+      await signIn(page, "ana@example.com");
+      await page.goto(`${t.url}/projects?new`);
+      await page.route("**/api/v1/projects", async (route) => {
+        await new Promise((done) => setTimeout(done, 1_000));
+        await route.continue();
+      });
+      await page.getByLabel("Name").fill("Slow boat");
+      await page.getByLabel("What it is about").fill("A film about canals.");
+      const made = page.waitForResponse("**/api/v1/projects");
+      await page.getByRole("button", { name: "Only create it" }).click();
+      await page.getByRole("link", { name: "Assistant" }).click();
+      await made;
+      await page.waitForTimeout(500);
+      assert.equal(page.url(), `${t.url}/assistant`);
+    }));
+
   test("an address that leads to nothing says so, and offers no second try", () =>
     visit(async (page) => {
       await signIn(page, "ana@example.com");
-      for (const path of ["projects?id=abc", "documents?id=abc", "meetings?id=abc"]) {
+      for (const path of [
+        "projects?id=abc",
+        "documents?id=abc",
+        "documents?id=",
+        "meetings?id=abc",
+      ]) {
         await page.goto(`${t.url}/${path}`);
         await page.getByText("There is nothing at this address").waitFor();
       }
