@@ -9,10 +9,12 @@ import {
 } from "react";
 import { fetchMe, type Me } from "./api.ts";
 import { Assistant } from "./assistant.tsx";
+import { Button } from "./button.tsx";
 import { Connections } from "./connections.tsx";
 import { Documents } from "./documents.tsx";
 import { forgetAll } from "./forget.ts";
 import { Header } from "./header.tsx";
+import { useKeptFocus } from "./kept-focus.ts";
 import { useLive } from "./live.ts";
 import { Meetings } from "./meetings.tsx";
 import { type Message, Messages, Notice, Say } from "./message.tsx";
@@ -41,6 +43,7 @@ const sessionEnded: Message = { tone: "warn", text: "Your session has ended. Sig
 const wayBack = takeWayBack();
 
 export function App() {
+  useKeptFocus();
   const queries = useQueryClient();
   const me = useQuery({
     queryKey: ["me"],
@@ -76,9 +79,9 @@ export function App() {
         {hindrance && (
           <Notice tone="warn">
             <span>{hindrance}</span>
-            <button type="button" className="quiet" disabled={me.isFetching} onClick={retry}>
+            <Button className="quiet" isOff={me.isFetching} onClick={retry}>
               Try again
-            </button>
+            </Button>
           </Notice>
         )}
         {messages}
@@ -139,13 +142,13 @@ type UnreachableProps = { text: string | undefined; isTrying: boolean; onRetry: 
 
 function Unreachable({ text, isTrying, onRetry }: UnreachableProps) {
   return (
-    <main className="door" id="main">
+    <main className="door" id="main" tabIndex={-1}>
       <h1>Something is in the way</h1>
       <p role="alert">{text}</p>
       <p className="faint">If this lasts, tell whoever runs this Daybook.</p>
-      <button type="button" className="primary" disabled={isTrying} onClick={onRetry}>
+      <Button className="primary" isOff={isTrying} onClick={onRetry}>
         {isTrying ? "Trying …" : "Try again"}
-      </button>
+      </Button>
     </main>
   );
 }

@@ -7,6 +7,7 @@ import {
   fetchUsernameAvailable,
   type Me,
 } from "./api.ts";
+import { Button } from "./button.tsx";
 import { HeldMails } from "./held.tsx";
 import { Say } from "./message.tsx";
 import { Moment } from "./moment.tsx";
@@ -92,9 +93,9 @@ function ChooseUsername() {
         <p id={`${id}-hint`} className="faint" role="status">
           {hint}
         </p>
-        <button type="submit" className="primary" disabled={!isFree || choosing.isPending}>
+        <Button type="submit" className="primary" disabled={!isFree} isOff={choosing.isPending}>
           {choosing.isPending ? "One moment …" : "Choose it"}
-        </button>
+        </Button>
       </form>
     </section>
   );

@@ -1,6 +1,7 @@
 import { useState } from "react";
 import type { Meeting } from "./api.ts";
 import { type BotPreferences, configureBot, recordings } from "./bots.ts";
+import { Button } from "./button.tsx";
 import { Choice, errorAt, Field, Outcome, textOf } from "./field.tsx";
 import { Link } from "./router.tsx";
 import { useWish } from "./wish.tsx";
@@ -50,9 +51,9 @@ export function BotSettings({ meeting }: { meeting: Meeting }) {
         />
         <Outcome wish={saving} fields={shown} done="Saved: that is how the bot is to be." />
         <div className="actions">
-          <button type="submit" aria-disabled={saving.isPending}>
+          <Button type="submit" isOff={saving.isPending}>
             {saving.isPending ? "Saving …" : "Save"}
-          </button>
+          </Button>
         </div>
       </form>
     </details>

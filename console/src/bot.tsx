@@ -13,11 +13,10 @@ import { timeOf } from "./days.ts";
 import { JoinTime } from "./join-time.tsx";
 import { Notice } from "./message.tsx";
 import { Moment } from "./moment.tsx";
-import { useKeptFocus, WishButton } from "./wish.tsx";
+import { WishButton } from "./wish.tsx";
 
 /** A meeting's bot: how it is doing, what went wrong and whose turn it is, what can be done, and all that happened. */
 export function BotSection({ bot, meeting }: { bot: Bot; meeting: Meeting }) {
-  useKeptFocus(wordsOf(bot));
   const isOpen = isOpenFor(meeting);
   const isEarly = bot.state === null || bot.state === "scheduled";
   const isToCome = isEarly && !bot.is_over && bot.wish === "attend";

@@ -1,6 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { type Bot, type ChatMessage, fetchChat, sendChat } from "./bots.ts";
+import { Button } from "./button.tsx";
 import { timeOf } from "./days.ts";
 import { Choice, errorAt, Field, Outcome, textOf } from "./field.tsx";
 import { usePeople } from "./people.tsx";
@@ -107,9 +108,9 @@ function Writing({ bot }: { bot: Bot }) {
           most={2_000}
           error={errorAt(sending.error, "message")}
         />
-        <button type="submit" aria-disabled={sending.isPending}>
+        <Button type="submit" isOff={sending.isPending}>
           Send
-        </button>
+        </Button>
       </div>
       <Outcome wish={sending} fields={["to", "message"]} done="Your message is on its way." />
     </form>

@@ -7,6 +7,7 @@ import {
   disconnect,
   type Project,
 } from "./api.ts";
+import { Button } from "./button.tsx";
 import { Say } from "./message.tsx";
 import { goTo } from "./router.tsx";
 
@@ -100,8 +101,7 @@ type ConfirmProps = {
   children: ReactNode;
 };
 
-// The browser's own dialog: it keeps the focus inside, closes by Escape, and gives the focus back. While the wish is
-// carried out its buttons are only marked as disabled: a disabled button would lose the focus.
+// The browser's own dialog: it keeps the focus inside, closes by Escape, and gives the focus back.
 function Confirm(props: ConfirmProps) {
   const { label, about, title, confirm, action, done, isReady = true, children } = props;
   const dialog = useRef<HTMLDialogElement>(null);
@@ -115,8 +115,6 @@ function Confirm(props: ConfirmProps) {
       props.onDone?.();
       await queries.invalidateQueries({ queryKey: ["me"] });
       say({ tone: "good", text: done });
-      // The button that had the focus may have gone with its card.
-      if (document.activeElement === document.body) document.getElementById("main")?.focus();
     },
   });
   const open = () => {
@@ -124,20 +122,17 @@ function Confirm(props: ConfirmProps) {
     props.onOpen?.();
     dialog.current?.showModal();
   };
-  const cancel = () => {
-    if (!acting.isPending) dialog.current?.close();
-  };
+  const cancel = () => dialog.current?.close();
   return (
     <>
-      <button
-        type="button"
+      <Button
         className="danger"
         aria-label={about && `${label} ${about}`}
-        disabled={acting.isPending}
+        isOff={acting.isPending}
         onClick={open}
       >
         {label}
-      </button>
+      </Button>
       <dialog
         ref={dialog}
         aria-labelledby={titleId}
@@ -158,17 +153,17 @@ function Confirm(props: ConfirmProps) {
             </p>
           )}
           <div className="actions">
-            <button type="button" aria-disabled={acting.isPending} onClick={cancel}>
+            <Button isOff={acting.isPending} onClick={cancel}>
               Cancel
-            </button>
-            <button
+            </Button>
+            <Button
               type="submit"
               className="danger solid"
               disabled={!isReady}
-              aria-disabled={acting.isPending}
+              isOff={acting.isPending}
             >
               {acting.isPending ? "One moment …" : confirm}
-            </button>
+            </Button>
           </div>
         </form>
       </dialog>

@@ -12,6 +12,7 @@ import {
   resendDelivery,
   type WholeDocument,
 } from "./api.ts";
+import { Button } from "./button.tsx";
 import { Say } from "./message.tsx";
 import { Moment } from "./moment.tsx";
 import { Place } from "./place.tsx";
@@ -183,9 +184,9 @@ function Move({ document }: { document: WholeDocument }) {
           </option>
         ))}
       </select>
-      <button type="button" disabled={asking.isPending} onClick={() => asking.mutate()}>
+      <Button isOff={asking.isPending} onClick={() => asking.mutate()}>
         {asking.isPending ? "Asking …" : "Classify again"}
-      </button>
+      </Button>
     </div>
   );
 }
@@ -276,14 +277,9 @@ function DeliveryRow({ delivery }: { delivery: Delivery }) {
         </details>
       )}
       {state !== "delivered" && (
-        <button
-          type="button"
-          className="quiet"
-          disabled={sending.isPending}
-          onClick={() => sending.mutate()}
-        >
+        <Button className="quiet" isOff={sending.isPending} onClick={() => sending.mutate()}>
           {state === "dead" ? "Send again" : "Send now"}
-        </button>
+        </Button>
       )}
     </li>
   );

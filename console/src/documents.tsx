@@ -4,6 +4,7 @@ import { type Document, type DocumentFilter, fetchDocuments, fetchProjects } fro
 import { DocumentPage } from "./document.tsx";
 import { Files } from "./files.tsx";
 import { Moment } from "./moment.tsx";
+import { Paged } from "./paged.tsx";
 import { Place } from "./place.tsx";
 import { Link, show, useQueryString } from "./router.tsx";
 import { Failure } from "./waiting.tsx";
@@ -135,20 +136,13 @@ export function DocumentList({
     <>
       <Failure query={documents} />
       {documents.isSuccess && found.length === 0 && <p className="empty">{children}</p>}
-      <ul className="agenda documents">
-        {found.map((document) => (
-          <Row key={document.id} document={document} />
-        ))}
-      </ul>
-      {documents.hasNextPage && (
-        <button
-          type="button"
-          disabled={documents.isFetchingNextPage}
-          onClick={() => documents.fetchNextPage()}
-        >
-          {documents.isFetchingNextPage ? "Loading …" : "Show more"}
-        </button>
-      )}
+      <Paged query={documents}>
+        <ul className="agenda documents">
+          {found.map((document) => (
+            <Row key={document.id} document={document} />
+          ))}
+        </ul>
+      </Paged>
     </>
   );
 }

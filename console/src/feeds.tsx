@@ -1,6 +1,7 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useContext } from "react";
 import { type Feed, fetchFeeds, followFeed, syncFeed } from "./api.ts";
+import { Button } from "./button.tsx";
 import { Say } from "./message.tsx";
 import { Moment } from "./moment.tsx";
 import { Failure } from "./waiting.tsx";
@@ -82,33 +83,30 @@ function FeedRow({ feed }: { feed: Feed }) {
       <div className="actions">
         {isFollowed && (
           <>
-            <button
-              type="button"
+            <Button
               className="quiet"
-              disabled={syncing.isPending}
+              isOff={syncing.isPending}
               onClick={() => syncing.mutate(false)}
             >
               {syncing.isPending ? "Reading …" : "Sync now"}
-            </button>
-            <button
-              type="button"
+            </Button>
+            <Button
               className="quiet"
-              disabled={syncing.isPending}
+              isOff={syncing.isPending}
               onClick={() => syncing.mutate(true)}
             >
               Resync
-            </button>
+            </Button>
           </>
         )}
         {feed.kind === "calendar" && feed.state !== "paused" && (
-          <button
-            type="button"
+          <Button
             className="quiet"
-            disabled={choosing.isPending}
+            isOff={choosing.isPending}
             onClick={() => choosing.mutate(!isFollowed)}
           >
             {isFollowed ? "Do not follow" : "Follow"}
-          </button>
+          </Button>
         )}
       </div>
     </li>

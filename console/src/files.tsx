@@ -1,8 +1,10 @@
 import { useInfiniteQuery, useMutation, useQueryClient } from "@tanstack/react-query";
 import { useContext, useId, useState } from "react";
 import { checkFile, fetchFiles, followFile, stopFile, type WatchedFile } from "./api.ts";
+import { Button } from "./button.tsx";
 import { Say } from "./message.tsx";
 import { Moment } from "./moment.tsx";
+import { Paged } from "./paged.tsx";
 import { Link } from "./router.tsx";
 import { Failure } from "./waiting.tsx";
 
@@ -32,20 +34,13 @@ export function Files() {
           <Link href="/assistant">your assistant’s address</Link>.
         </p>
       )}
-      <ul className="agenda documents">
-        {found.map((file) => (
-          <Row key={file.id} file={file} />
-        ))}
-      </ul>
-      {files.hasNextPage && (
-        <button
-          type="button"
-          disabled={files.isFetchingNextPage}
-          onClick={() => files.fetchNextPage()}
-        >
-          {files.isFetchingNextPage ? "Loading …" : "Show more"}
-        </button>
-      )}
+      <Paged query={files}>
+        <ul className="agenda documents">
+          {found.map((file) => (
+            <Row key={file.id} file={file} />
+          ))}
+        </ul>
+      </Paged>
     </>
   );
 }
@@ -88,9 +83,9 @@ function Follow() {
           value={link}
           onChange={({ target }) => setLink(target.value)}
         />
-        <button type="submit" className="primary" disabled={following.isPending}>
+        <Button type="submit" className="primary" isOff={following.isPending}>
           {following.isPending ? "One moment …" : "Follow"}
-        </button>
+        </Button>
       </form>
       {following.isError && (
         <p className="notice warn" role="alert">
@@ -176,25 +171,23 @@ function Actions({ file }: { file: WatchedFile }) {
   return (
     <>
       {!file.is_folder && (
-        <button
-          type="button"
+        <Button
           className="quiet"
           aria-label={`Look at ${file.name} now`}
-          disabled={checking.isPending}
+          isOff={checking.isPending}
           onClick={() => checking.mutate()}
         >
           {checking.isPending ? "Looking …" : "Look now"}
-        </button>
+        </Button>
       )}
-      <button
-        type="button"
+      <Button
         className="quiet"
         aria-label={`Stop following ${file.name}`}
-        disabled={stopping.isPending}
+        isOff={stopping.isPending}
         onClick={() => stopping.mutate()}
       >
         Stop
-      </button>
+      </Button>
     </>
   );
 }

@@ -2,6 +2,7 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useContext, useEffect, useRef, useState } from "react";
 import { type Me, signOut } from "./api.ts";
 import { Avatar } from "./avatar.tsx";
+import { Button } from "./button.tsx";
 import { forgetAll } from "./forget.ts";
 import { Say } from "./message.tsx";
 import { goTo, Link } from "./router.tsx";
@@ -58,9 +59,9 @@ function SignOut() {
     onError: (error) => say({ tone: "warn", text: `You are still signed in. ${error.message}` }),
   });
   return (
-    <button type="button" disabled={leaving.isPending} onClick={() => leaving.mutate()}>
+    <Button isOff={leaving.isPending} onClick={() => leaving.mutate()}>
       Sign out
-    </button>
+    </Button>
   );
 }
 

@@ -1,6 +1,7 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useContext } from "react";
 import { decideHeld, fetchHeld, type Held } from "./api.ts";
+import { Button } from "./button.tsx";
 import { Say } from "./message.tsx";
 import { Moment } from "./moment.tsx";
 import { Failure } from "./waiting.tsx";
@@ -51,21 +52,16 @@ function HeldRow({ mail }: { mail: Held }) {
       </p>
       <p className="faint">{mail.reason}.</p>
       <div className="actions">
-        <button
-          type="button"
-          disabled={deciding.isPending}
-          onClick={() => deciding.mutate("accept")}
-        >
+        <Button isOff={deciding.isPending} onClick={() => deciding.mutate("accept")}>
           Take
-        </button>
-        <button
-          type="button"
+        </Button>
+        <Button
           className="danger"
-          disabled={deciding.isPending}
+          isOff={deciding.isPending}
           onClick={() => deciding.mutate("refuse")}
         >
           Refuse
-        </button>
+        </Button>
       </div>
     </li>
   );

@@ -1,6 +1,7 @@
 import { useId } from "react";
 import type { Meeting } from "./api.ts";
 import { sendBotAt } from "./bots.ts";
+import { Button } from "./button.tsx";
 import { dayAfter, dayOf, timeOf } from "./days.ts";
 import { describedBy, errorAt, Labelled, Outcome, textOf } from "./field.tsx";
 import { useWish } from "./wish.tsx";
@@ -45,9 +46,9 @@ export function JoinTime({ meeting, joinAt }: { meeting: Meeting; joinAt: string
         </Labelled>
         <Outcome wish={moving} fields={["join_at"]} done="The bot is moved." />
         <div className="actions">
-          <button type="submit" aria-disabled={moving.isPending}>
+          <Button type="submit" isOff={moving.isPending}>
             {moving.isPending ? "One moment …" : joinAt ? "Move it" : "Send it then"}
-          </button>
+          </Button>
         </div>
       </form>
     </details>

@@ -10,7 +10,6 @@ import { Link } from "./router.tsx";
 import { TranscriptSection } from "./transcript.tsx";
 import { Waiting } from "./waiting.tsx";
 import { WhySection } from "./why.tsx";
-import { useKeptFocus } from "./wish.tsx";
 
 /** One meeting: its bot with all that happened to it, why, what is said and written, and who is there. */
 export function MeetingPage({ id }: { id: string }) {
@@ -20,7 +19,6 @@ export function MeetingPage({ id }: { id: string }) {
     // It begins and ends without anybody telling.
     refetchInterval: 60_000,
   });
-  useKeptFocus(meeting.data && (meeting.data.bot_id ?? "none"));
   return (
     <>
       <p className="back">

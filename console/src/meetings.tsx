@@ -13,6 +13,7 @@ import { dayOf, nameOf, timeOf } from "./days.ts";
 import { Join } from "./join.tsx";
 import { MeetingPage } from "./meeting.tsx";
 import { Say } from "./message.tsx";
+import { Paged } from "./paged.tsx";
 import { Link, show, useQueryString } from "./router.tsx";
 import { Failure } from "./waiting.tsx";
 import { ShortWhy } from "./why.tsx";
@@ -83,25 +84,18 @@ function MeetingList() {
             : "There are none."}
         </p>
       )}
-      {byDay(found).map(([day, ofDay]) => (
-        <section key={day} className="day" aria-labelledby={`day-${day}`}>
-          <h2 id={`day-${day}`}>{nameOf(day)}</h2>
-          <ul className="agenda">
-            {ofDay.map((meeting) => (
-              <Entry key={meeting.id} meeting={meeting} />
-            ))}
-          </ul>
-        </section>
-      ))}
-      {meetings.hasNextPage && (
-        <button
-          type="button"
-          disabled={meetings.isFetchingNextPage}
-          onClick={() => meetings.fetchNextPage()}
-        >
-          {meetings.isFetchingNextPage ? "Loading …" : "Show more"}
-        </button>
-      )}
+      <Paged query={meetings}>
+        {byDay(found).map(([day, ofDay]) => (
+          <section key={day} className="day" aria-labelledby={`day-${day}`}>
+            <h2 id={`day-${day}`}>{nameOf(day)}</h2>
+            <ul className="agenda">
+              {ofDay.map((meeting) => (
+                <Entry key={meeting.id} meeting={meeting} />
+              ))}
+            </ul>
+          </section>
+        ))}
+      </Paged>
     </>
   );
 }

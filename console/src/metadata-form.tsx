@@ -1,6 +1,7 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { type ReactNode, useContext, useId } from "react";
 import { type Metadata, type Project, projectStates, storeMetadata } from "./api.ts";
+import { Button } from "./button.tsx";
 import { Field, listOf, textOf } from "./field.tsx";
 import { Say } from "./message.tsx";
 import { knownOf } from "./metadata.tsx";
@@ -131,9 +132,9 @@ export function MetadataForm({ project, onDone, children }: Props) {
         </p>
       )}
       <div className="actions">
-        <button type="submit" className="primary" disabled={saving.isPending}>
+        <Button type="submit" className="primary" isOff={saving.isPending}>
           {saving.isPending ? "Saving …" : "Save"}
-        </button>
+        </Button>
         {children}
       </div>
     </form>

@@ -1,6 +1,7 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { type ReactNode, useRef } from "react";
 import { createProject, onboardProject, type Summary } from "./api.ts";
+import { Button } from "./button.tsx";
 import { Field, listOf, textOf } from "./field.tsx";
 import { useUnsent } from "./unsent.ts";
 
@@ -118,19 +119,19 @@ export function OnboardingForm({ project, summary, onDone, children }: Props) {
         </p>
       )}
       <div className="actions">
-        <button
+        <Button
           type="submit"
           name="wish"
           value="draft"
           className="primary"
-          disabled={submitting.isPending}
+          isOff={submitting.isPending}
         >
           {submitting.isPending ? "One moment …" : "Draft what it is known by"}
-        </button>
+        </Button>
         {!project && (
-          <button type="submit" name="wish" value="create" disabled={submitting.isPending}>
+          <Button type="submit" name="wish" value="create" isOff={submitting.isPending}>
             Only create it
-          </button>
+          </Button>
         )}
         {children}
       </div>

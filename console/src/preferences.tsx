@@ -1,6 +1,7 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { BotFields, botFieldsOf } from "./bot-settings.tsx";
 import { type BotPreferences, fetchBotPreferences, setBotPreferences } from "./bots.ts";
+import { Button } from "./button.tsx";
 import { Outcome } from "./field.tsx";
 import { Waiting } from "./waiting.tsx";
 import { useWish } from "./wish.tsx";
@@ -56,9 +57,9 @@ function Form({ preferences }: { preferences: BotPreferences }) {
         done="Saved. Every coming meeting is decided anew."
       />
       <div className="actions">
-        <button type="submit" aria-disabled={saving.isPending}>
+        <Button type="submit" isOff={saving.isPending}>
           {saving.isPending ? "Saving …" : "Save"}
-        </button>
+        </Button>
       </div>
     </form>
   );

@@ -1,5 +1,6 @@
 import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { useContext, useState } from "react";
+import { useContext, useRef, useState } from "react";
+import { flushSync } from "react-dom";
 import {
   changeProject,
   fetchProject,
@@ -8,6 +9,7 @@ import {
   type WholeProject,
 } from "./api.ts";
 import { BackToProjects } from "./back-to-projects.tsx";
+import { Button } from "./button.tsx";
 import { dayOf, nameOf, timeOf } from "./days.ts";
 import { DeleteProject } from "./dialogs.tsx";
 import { DocumentList } from "./documents.tsx";
@@ -15,6 +17,7 @@ import { Notice, Say } from "./message.tsx";
 import { Metadata } from "./metadata.tsx";
 import { MetadataForm } from "./metadata-form.tsx";
 import { OnboardingForm } from "./onboarding-form.tsx";
+import { Paged } from "./paged.tsx";
 import { Link } from "./router.tsx";
 import { Failure } from "./waiting.tsx";
 
@@ -110,17 +113,26 @@ function Progress({ onboarding }: { onboarding: Onboarding }) {
   );
 }
 
+type Mode = "shown" | "edited" | "described";
+
 function KnownBy({ project }: { project: WholeProject }) {
-  const [mode, setMode] = useState<"shown" | "edited" | "described">("shown");
+  const [mode, setMode] = useState<Mode>("shown");
+  const section = useRef<HTMLElement>(null);
   const { onboarding } = project;
-  const show = () => setMode("shown");
+  const turnTo = (next: Mode) => {
+    const hadFocus = section.current?.contains(document.activeElement);
+    flushSync(() => setMode(next));
+    // What had it has gone: the form's first field has it next, or else the way into the form.
+    if (hadFocus) section.current?.querySelector<HTMLElement>("input, .actions button")?.focus();
+  };
+  const show = () => turnTo("shown");
   const cancel = (
     <button type="button" onClick={show}>
       Cancel
     </button>
   );
   return (
-    <section className="stacked" aria-labelledby="known">
+    <section className="stacked" aria-labelledby="known" ref={section}>
       <h2 id="known">What it is known by</h2>
       {mode === "edited" && (
         <MetadataForm project={project} onDone={show}>
@@ -137,16 +149,12 @@ function KnownBy({ project }: { project: WholeProject }) {
           <Metadata project={project} />
           {onboarding?.state === "stored" && <Drafted onboarding={onboarding} />}
           <div className="actions">
-            <button type="button" onClick={() => setMode("edited")}>
+            <button type="button" onClick={() => turnTo("edited")}>
               Edit
             </button>
-            <button
-              type="button"
-              disabled={isUnderWay(onboarding)}
-              onClick={() => setMode("described")}
-            >
+            <Button isOff={isUnderWay(onboarding)} onClick={() => turnTo("described")}>
               {onboarding ? "Describe it anew" : "Describe it"}
-            </button>
+            </Button>
             <Archive project={project} />
             <DeleteProject project={project} />
           </div>
@@ -189,9 +197,9 @@ function Archive({ project: { id, name, status } }: { project: WholeProject }) {
     onError: (error) => say({ tone: "warn", text: `Nothing was changed. ${error.message}` }),
   });
   return (
-    <button type="button" disabled={changing.isPending} onClick={() => changing.mutate()}>
+    <Button isOff={changing.isPending} onClick={() => changing.mutate()}>
       {isArchived ? "Take it back" : "Archive"}
-    </button>
+    </Button>
   );
 }
 
@@ -209,31 +217,24 @@ function MeetingList({ projectId }: { projectId: string }) {
       {meetings.isSuccess && found.length === 0 && (
         <p className="empty">None yet. A meeting’s project is chosen among the meetings.</p>
       )}
-      <ul className="agenda documents">
-        {found.map(({ id, title, start_time, status }) => (
-          <li key={id} className={status === "cancelled" ? "over declined" : status}>
-            <div>
-              <h3>
-                <Link href={`/meetings?id=${id}`}>{title}</Link>
-              </h3>
-              <p className="faint">
-                <time dateTime={start_time}>
-                  {nameOf(dayOf(start_time))}, {timeOf(start_time)}
-                </time>
-              </p>
-            </div>
-          </li>
-        ))}
-      </ul>
-      {meetings.hasNextPage && (
-        <button
-          type="button"
-          disabled={meetings.isFetchingNextPage}
-          onClick={() => meetings.fetchNextPage()}
-        >
-          {meetings.isFetchingNextPage ? "Loading …" : "Show more"}
-        </button>
-      )}
+      <Paged query={meetings}>
+        <ul className="agenda documents">
+          {found.map(({ id, title, start_time, status }) => (
+            <li key={id} className={status === "cancelled" ? "over declined" : status}>
+              <div>
+                <h3>
+                  <Link href={`/meetings?id=${id}`}>{title}</Link>
+                </h3>
+                <p className="faint">
+                  <time dateTime={start_time}>
+                    {nameOf(dayOf(start_time))}, {timeOf(start_time)}
+                  </time>
+                </p>
+              </div>
+            </li>
+          ))}
+        </ul>
+      </Paged>
     </>
   );
 }

@@ -2,6 +2,7 @@ import { useInfiniteQuery } from "@tanstack/react-query";
 import { fetchProjectPage, type Project } from "./api.ts";
 import { BackToProjects } from "./back-to-projects.tsx";
 import { OnboardingForm } from "./onboarding-form.tsx";
+import { Paged } from "./paged.tsx";
 import { ProjectPage } from "./project.tsx";
 import { goTo, Link, show, useQueryString } from "./router.tsx";
 import { Failure } from "./waiting.tsx";
@@ -63,20 +64,13 @@ function ProjectList({ isArchived }: { isArchived: boolean }) {
             : "None yet. Describe one, and mail to your assistant finds its way there."}
         </p>
       )}
-      <ul className="agenda documents">
-        {found.map((project) => (
-          <Row key={project.id} project={project} />
-        ))}
-      </ul>
-      {projects.hasNextPage && (
-        <button
-          type="button"
-          disabled={projects.isFetchingNextPage}
-          onClick={() => projects.fetchNextPage()}
-        >
-          {projects.isFetchingNextPage ? "Loading …" : "Show more"}
-        </button>
-      )}
+      <Paged query={projects}>
+        <ul className="agenda documents">
+          {found.map((project) => (
+            <Row key={project.id} project={project} />
+          ))}
+        </ul>
+      </Paged>
     </>
   );
 }

@@ -3,7 +3,7 @@ import { googleUrl } from "./api.ts";
 
 export function SignIn({ messages }: { messages: ReactNode }) {
   return (
-    <main className="door" id="main">
+    <main className="door" id="main" tabIndex={-1}>
       <img src="/icon.svg" alt="" width="56" height="56" />
       <h1>Daybook</h1>
       <p>

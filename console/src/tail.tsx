@@ -25,8 +25,13 @@ export function Tail<Item>({
   const isAtEnd = useRef(true);
   const shown = isFollowed ? items.slice(-limit) : items.slice(0, limit);
   const hidden = items.length - shown.length;
+  const showMore = () => {
+    setLimit(limit + most);
+    // With nothing left to show the button goes.
+    if (hidden <= most) list.current?.focus({ preventScroll: true });
+  };
   const more = hidden > 0 && (
-    <button type="button" className="quiet more" onClick={() => setLimit(limit + most)}>
+    <button type="button" className="quiet more" onClick={showMore}>
       {isFollowed ? "Show earlier" : "Show more"} ({hidden})
     </button>
   );

@@ -1,6 +1,7 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useContext, useId, useState } from "react";
 import { fetchTrust, setTrust, type Trust, trustModes } from "./api.ts";
+import { Button } from "./button.tsx";
 import { Say } from "./message.tsx";
 import { Failure } from "./waiting.tsx";
 
@@ -22,7 +23,7 @@ export function WhoMayUse() {
         whom you let; the rest, and what is only in another user's mailbox, wait here for you.
       </p>
       <Failure query={trust} />
-      {trust.data && <Choice key={JSON.stringify(trust.data)} trust={trust.data} />}
+      {trust.data && <Choice trust={trust.data} />}
     </section>
   );
 }
@@ -33,6 +34,13 @@ function Choice({ trust }: { trust: Trust }) {
   const id = useId();
   const [mode, setMode] = useState(trust.mode);
   const [names, setNames] = useState(trust.senders.join("\n"));
+  const [known, setKnown] = useState(trust);
+  if (known !== trust) {
+    // Saved, here or in another window: what is chosen here follows it.
+    setKnown(trust);
+    setMode(trust.mode);
+    setNames(trust.senders.join("\n"));
+  }
   const senders = names.split(/[\s,;]+/).filter(Boolean);
   const saving = useMutation({
     mutationFn: () => setTrust({ mode, senders }),
@@ -82,9 +90,9 @@ function Choice({ trust }: { trust: Trust }) {
           {saving.error.message}
         </p>
       )}
-      <button type="submit" disabled={isSame || saving.isPending}>
+      <Button type="submit" isOff={isSame || saving.isPending}>
         {saving.isPending ? "Saving …" : "Save"}
-      </button>
+      </Button>
     </form>
   );
 }

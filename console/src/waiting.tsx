@@ -1,4 +1,5 @@
 import { ApiError } from "./api.ts";
+import { Button } from "./button.tsx";
 import { Notice } from "./message.tsx";
 
 type Query = { error: Error | null; isFetching: boolean; refetch(): unknown };
@@ -21,14 +22,9 @@ export function Failure({ query }: { query: Query }) {
   return (
     <Notice tone="warn">
       <span>{error.message}</span>
-      <button
-        type="button"
-        className="quiet"
-        disabled={query.isFetching}
-        onClick={() => query.refetch()}
-      >
+      <Button className="quiet" isOff={query.isFetching} onClick={() => query.refetch()}>
         Try again
-      </button>
+      </Button>
     </Notice>
   );
 }

@@ -1,5 +1,6 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { type ReactNode, useContext, useEffect, useRef } from "react";
+import { type ReactNode, useContext } from "react";
+import { Button } from "./button.tsx";
 import { Say } from "./message.tsx";
 
 /** Does something about a meeting's bot, and has everything about it asked for again. */
@@ -24,24 +25,13 @@ export function useWish<Input = void>(
   });
 }
 
-/** Gives the focus to the page when what had it went away, as something became another. */
-export function useKeptFocus(something: string | undefined): void {
-  const before = useRef(something);
-  useEffect(() => {
-    const isOther = before.current !== undefined && before.current !== something;
-    before.current = something;
-    if (isOther && document.activeElement === document.body)
-      document.getElementById("main")?.focus();
-  }, [something]);
-}
-
 type Act = { act: () => Promise<unknown>; done: string };
 type WishButtonProps = Act & {
   className?: string;
   children: ReactNode;
 };
 
-/** A button that does one thing to a meeting's bot. While it is done the button keeps the focus, and does nothing more. */
+/** A button that does one thing to a meeting's bot, and nothing more while it is done. */
 export function WishButton({ act, done, className, children }: WishButtonProps) {
   const say = useContext(Say);
   // The button may mean something else by the time that it is done.
@@ -50,13 +40,8 @@ export function WishButton({ act, done, className, children }: WishButtonProps) 
     onError: ({ message }) => say({ tone: "warn", text: message }),
   });
   return (
-    <button
-      type="button"
-      className={className}
-      aria-disabled={wish.isPending}
-      onClick={() => !wish.isPending && wish.mutate({ act, done })}
-    >
+    <Button className={className} isOff={wish.isPending} onClick={() => wish.mutate({ act, done })}>
       {children}
-    </button>
+    </Button>
   );
 }
