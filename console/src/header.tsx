@@ -1,5 +1,6 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useContext, useEffect, useRef, useState } from "react";
+import { flushSync } from "react-dom";
 import { type Me, signOut } from "./api.ts";
 import { Avatar } from "./avatar.tsx";
 import { Button } from "./button.tsx";
@@ -52,7 +53,8 @@ function SignOut() {
     mutationFn: signOut,
     onSuccess: () => {
       say({ tone: "good", text: "You are signed out." });
-      goTo("/");
+      // The page goes before its person does: a form that is left by one's own wish keeps nothing.
+      flushSync(() => goTo("/"));
       queries.setQueryData(["me"], null);
       forgetAll(queries);
     },

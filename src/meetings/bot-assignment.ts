@@ -128,7 +128,7 @@ async function botFor(
     .selectFrom("bots")
     .select(["id", "status"])
     .where("occurrence_key", "=", key)
-    .forUpdate()
+    .forNoKeyUpdate()
     .executeTakeFirst();
   const found = there ?? (await runningBot(tx, meeting, now));
   const isTheirs = found !== null && found.id !== current?.id;

@@ -51,13 +51,13 @@ export async function lockMeetings(tx: Tx, botId: string): Promise<string[]> {
   return rows.map(({ id }) => id);
 }
 
-/** Locks a bot, after its meetings. */
+/** Locks a bot, after its meetings. Not its key: what others note of it meanwhile points at it, and waits for no lock of ours. */
 export async function lockBot(tx: Tx, id: string): Promise<BotRow | null> {
   const bot = await tx
     .selectFrom("bots")
     .selectAll()
     .where("id", "=", id)
-    .forUpdate()
+    .forNoKeyUpdate()
     .$castTo<BotRow>()
     .executeTakeFirst();
   return bot ?? null;

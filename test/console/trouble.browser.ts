@@ -221,6 +221,16 @@ describe("the console, when things go otherwise", () => {
       assert.equal(await page.getByLabel("Name").inputValue(), "");
     }));
 
+  test("what was half written when somebody signed out by their own wish is kept nowhere", () =>
+    visit(async (page) => {
+      await signIn(page, "ana@example.com");
+      await page.goto(`${t.url}/projects?new`);
+      await page.getByLabel("Name").fill("Lighthouse");
+      await page.getByRole("button", { name: "Sign out" }).click();
+      await page.getByText("You are signed out").waitFor();
+      assert.equal(await page.evaluate("sessionStorage.length"), 0);
+    }));
+
   test("whoever signs in at a page comes back to it, and signing out leaves it", () =>
     visit(async (page) => {
       await page.goto(`${t.url}/projects?show=archived`);

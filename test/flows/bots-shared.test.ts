@@ -64,6 +64,29 @@ describe("two people in the same meeting", () => {
     assert.equal((await theirs.botOf(other)).status, "completed");
   });
 
+  test("both send it away at the same moment, and neither is refused", async () => {
+    t.attendee.settings.speed = 0.1;
+    const [mine] = await both(-1 * minutes);
+    await pass(t, minutes);
+    const bot = await hers.botOf(mine);
+    // Each has noted its wish before either goes on.
+    await sql`create function dawdle() returns trigger language plpgsql
+      as $$ begin perform pg_sleep(0.5); return null; end $$`.execute(t.app.db);
+    await sql`create trigger zz_slow after insert on bot_events
+      for each row when (new.type = 'asked_to_leave') execute function dawdle()`.execute(t.app.db);
+    const answers = await Promise.all(
+      [ana, priya].map((who) => who.call("POST", "/api/v1/attendee/leave", { bot_id: bot.id })),
+    );
+    await sql`drop trigger zz_slow on bot_events`.execute(t.app.db);
+    assert.deepEqual(
+      answers.map(({ status }) => status),
+      [200, 200],
+    );
+    t.attendee.settings.speed = 20;
+    await pass(t, 2 * minutes);
+    assert.equal(liveBots(t).length, 0);
+  });
+
   test("keep it when one of them is taken off the event while it is there, and it goes with the other", async () => {
     t.attendee.settings.speed = 0.1;
     const [mine, other] = await both(-1 * minutes);
