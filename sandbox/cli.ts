@@ -66,6 +66,7 @@ function addFaultCommands(add: Add): void {
     .addOption(
       new Option("--reset <when>", "cut the connection").choices(["before", "after", "mid-body"]),
     )
+    .option("--padding-bytes <number>", "begin the body with so much white space", wholeNumber)
     .option("--person <address>", "only for this person")
     .option("--skip <number>", "let this many requests through first", wholeNumber)
     .option("--times <number>", "how many requests fail", wholeNumber, 1)

@@ -1,3 +1,4 @@
+import { Readable } from "node:stream";
 import { setTimeout as wait } from "node:timers/promises";
 import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from "fastify";
 import { prettifyError, ZodError } from "zod";
@@ -87,7 +88,8 @@ async function serve(
         )
       : failing(endpoint.errors, fault.status, fault);
   if (fault?.reset === "after") return cut(reply);
-  return send(reply, answer, { entry, isCutMidway: fault?.reset === "mid-body" });
+  const { reset, paddingBytes = 0 } = fault ?? {};
+  return send(reply, answer, { entry, isCutMidway: reset === "mid-body", paddingBytes });
 }
 
 async function answering(
@@ -130,7 +132,7 @@ function refusal(shape: ErrorShape, error: GoogleError): Answer {
 function send(
   reply: FastifyReply,
   answer: Answer,
-  { entry, isCutMidway }: { entry: RequestEntry; isCutMidway: boolean },
+  how: { entry: RequestEntry; isCutMidway: boolean; paddingBytes: number },
 ) {
   const { status = 200, body = "" } = answer;
   const isRaw = typeof body === "string" || Buffer.isBuffer(body);
@@ -140,9 +142,17 @@ function send(
     ...answer.headers,
   };
   const bytes = Buffer.from(isRaw ? body : JSON.stringify(body));
-  if (isCutMidway) return cutMidway(reply, { status, headers, bytes });
-  entry.status = status;
-  return reply.code(status).headers(headers).send(bytes);
+  if (how.isCutMidway) return cutMidway(reply, { status, headers, bytes });
+  how.entry.status = status;
+  const sent = how.paddingBytes === 0 ? bytes : Readable.from(padded(bytes, how.paddingBytes));
+  return reply.code(status).headers(headers).send(sent);
+}
+
+/** Piece by piece, so that whoever shares the process goes on meanwhile. */
+function* padded(bytes: Buffer, paddingBytes: number) {
+  const piece = Buffer.alloc(1_000_000, " ");
+  for (let left = paddingBytes; left > 0; left -= piece.length) yield piece.subarray(0, left);
+  yield bytes;
 }
 
 function cut(reply: FastifyReply): void {

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { z } from "zod";
 import type { State } from "./state.ts";
 
-/** What can be asked to go wrong. At least one of `status`, `delayMs` and `reset`. */
+/** What can be asked to go wrong. At least one of `status`, `delayMs`, `reset` and `paddingBytes`. */
 export const FaultSettings = z
   .strictObject({
     /** A name such as `oauth.token.refresh` or `calendar.*`, or a path such as `/calendar/v3/*`. */
@@ -21,17 +21,17 @@ export const FaultSettings = z
     delayMs: z.number().int().min(0).max(600_000).optional(),
     /** Cut the connection: before anything happened, after it happened, or in the middle of the answer. */
     reset: z.enum(["before", "after", "mid-body"]).optional(),
+    /** White space before the body, as JSON allows it: an answer that is larger than its reader takes. */
+    paddingBytes: z.number().int().min(1).max(1_000_000_000).optional(),
     /** How many requests it hits; null for every one until it is cleared. */
     times: z.number().int().min(1).nullable().default(1),
     /** How many matching requests go through before it begins. */
     skip: z.number().int().min(0).default(0),
   })
   .refine(
-    ({ status, delayMs, reset }) =>
-      status !== undefined || delayMs !== undefined || reset !== undefined,
-    {
-      error: "says nothing to do: give status, delayMs or reset",
-    },
+    ({ status, delayMs, reset, paddingBytes }) =>
+      [status, delayMs, reset, paddingBytes].some((what) => what !== undefined),
+    { error: "says nothing to do: give status, delayMs, reset or paddingBytes" },
   );
 
 export type Fault = z.infer<typeof FaultSettings> & {

@@ -90,11 +90,7 @@ describe("limits towards Google", () => {
 
   test("a page that is larger than we take is asked for in smaller pieces the next time", async () => {
     await using t = await openTestApp();
-    addFault(t.google.state, {
-      endpoint: "calendar.events.list",
-      status: 500,
-      message: "x".repeat(64_000_001),
-    });
+    addFault(t.google.state, { endpoint: "calendar.events.list", paddingBytes: 64_000_001 });
     t.google.calendar.addEvent(ana, eventIn(t, 1));
     const { userId } = await t.signIn(ana);
     await t.idle();

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { addFault, clearFaults } from "../../sandbox/google/faults.ts";
 import {
   ana,
@@ -367,10 +366,9 @@ describe("a mailbox's history", () => {
   test("that lags behind what Gmail told of it is asked again shortly", async () => {
     await using story = await anasMail({ push: true });
     const { t, visitor } = story;
-    t.google.gmail.pages.historyLagMs = 400;
+    t.google.gmail.pages.historyLagMs = 3_600_000;
     const mail = { from: jonas, to: [ana, anasAssistant], subject: "Late", text: "x" };
     await t.google.gmail.send(mail);
-    await sleep(450);
     await t.idle();
     assert.deepEqual(await documentsOf(visitor), []);
     const feed = await t.app.db
@@ -379,6 +377,7 @@ describe("a mailbox's history", () => {
       .where("kind", "=", "gmail")
       .executeTakeFirstOrThrow();
     assert.partialDeepStrictEqual(feed.due_reason, { rule: "told" });
+    t.google.gmail.pages.historyLagMs = 0;
     t.clock.advance(2_000);
     await t.idle();
     assert.equal((await documentsOf(visitor)).length, 1);
