@@ -250,11 +250,12 @@ describe("an export of a large account", () => {
   });
 
   test("is cut off after a silence, and may be asked for again", async () => {
-    exportLimits.silenceMs = 500;
+    exportLimits.silenceMs = 2_000;
     const socket = startUnread(ana);
     await until(async () => (await openTransactions()) === 1);
-    await until(async () => (await openTransactions()) === 0, 10_000);
+    await until(async () => (await openTransactions()) === 0, 20_000);
     socket.destroy();
+    Object.assign(exportLimits, usual);
     assert.equal((await ana.call("GET", "/api/v1/me/export")).status, 200);
   });
 
