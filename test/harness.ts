@@ -21,6 +21,8 @@ import { type Config, loadConfig } from "../src/config.ts";
 import type { Database } from "../src/db/connection.ts";
 import { handlers, schedules } from "../src/jobs.ts";
 import { openLog } from "../src/lib/log.ts";
+import type { JobName } from "../src/queue/catalog.ts";
+import { channel } from "../src/queue/insert.ts";
 import { startWorkers } from "../src/queue/workers.ts";
 import { startDispatcher } from "../src/sync/dispatcher.ts";
 import { mailboxPushPath, startMailboxPull } from "../src/sync/mailbox-notifications.ts";
@@ -48,7 +50,9 @@ export type TestApp = {
   connectAssistant(): Promise<string>;
   /** A call with the service key. */
   asService(method: string, path: string, body?: unknown): Promise<Answer>;
-  /** Resolves when nothing is on its way: no push, no job that is due, no feed that is due or being read. */
+  /** The queue's own times are the database's: what waits there for a later time is due now. */
+  hurry(...names: JobName[]): Promise<void>;
+  /** Resolves when nothing is on its way: no push, no job that is due, no feed that is due or being read, no channel to close. */
   idle(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 };
@@ -195,6 +199,7 @@ export async function openTestApp(options: Options = {}): Promise<TestApp> {
         path,
         requestOf(method, body, { authorization: `Bearer ${app.config.serviceKey.reveal()}` }),
       ),
+    hurry: async (...names) => void (await hurry(app, names)),
     idle: () => idle(app, { google, n8n, attendee }),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
@@ -263,14 +268,28 @@ async function idle(app: App, { google, n8n, attendee }: Busy): Promise<void> {
     const { rows } = await sql<{ busy: boolean }>`
       select exists (select from feeds where state = 'active' and (due_at <= ${app.clock.now()}
           or lease_until is not null or (is_push_wanted and kind = any(${pushedKinds(app.config)}) and watch_due_at <= ${app.clock.now()})))
+        or exists (select from watches where state = 'closing' and close_due_at <= ${app.clock.now()})
         or exists (select from pgboss.job_common where name <> 'dead-letters' and
-          (state = 'active' or (state < 'active' and start_after <= now() + interval '1 second'
-            -- What push told of may wait a few seconds for more.
-            * case when name = 'feeds.sync' and data ->> 'reason' = 'push' then 6 else 1 end))) as busy
+          (state = 'active' or (state < 'active' and start_after <= now() + interval '1 second'))) as busy
     `.execute(app.db);
-    if (rows[0]?.busy === false) return;
+    if (rows[0]?.busy === false && !(await hurry(app, ["feeds.sync"], isTold))) return;
   }
   throw new Error("Something is on its way for more than 60 seconds");
+}
+
+/** What push told of may wait some seconds for more, and there is no more. */
+const isTold = sql<boolean>`data ->> 'reason' = 'push' and start_after <= now() + interval '6 seconds'`;
+
+async function hurry({ db }: App, names: JobName[], which = sql<boolean>`true`): Promise<number> {
+  const { rows } = await sql`
+    with due as (
+      update pgboss.job_common set start_after = now()
+      where name = any(${names}) and state < 'active' and ${which}
+      returning name
+    )
+    select pg_notify(${channel}, name) from due
+  `.execute(db);
+  return rows.length;
 }
 
 type Place = {

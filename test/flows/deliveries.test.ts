@@ -448,11 +448,8 @@ test("Standard Webhooks' own example is verified, and nothing near it", () => {
   assert.equal(isSigned(secret, {}, body, now), false);
 });
 
-/** The queue's own times are the database's: what waits there is brought forward by hand. */
 async function passTime(t: TestApp, ms: number): Promise<void> {
   t.clock.advance(ms + 1_000);
-  await sql`update pgboss.job_common set start_after = now() where name = 'deliveries.send' and state < 'active'`.execute(
-    t.app.db,
-  );
+  await t.hurry("deliveries.send");
   await t.idle();
 }

@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
 import fc from "fast-check";
-import { sql } from "kysely";
 import { addFault } from "../../sandbox/google/faults.ts";
 import { openTestApp, type TestApp } from "../harness.ts";
 import { ana, jonas } from "../mails.ts";
@@ -72,9 +71,7 @@ test("whatever happens to files, in the end each document says what its file say
       await fetch(`${t.google.url}/_control/faults`, { method: "DELETE" });
       for (let time = 0; time < 5; time += 1) {
         t.clock.advance(7 * 3_600_000);
-        await sql`update pgboss.job_common set start_after = now() where name in ('files.read', 'files.check', 'deliveries.send') and state < 'active'`.execute(
-          t.app.db,
-        );
+        await t.hurry("files.read", "files.check", "deliveries.send");
         await t.idle();
       }
       await agree(t, ids, edits);

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
-import { sql } from "kysely";
 import { addFault, clearFaults } from "../../sandbox/google/faults.ts";
 import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
 import { ana, chooseName, documentsOf, itemsOf, jonas } from "../mails.ts";
@@ -415,9 +414,7 @@ describe("what else Drive brings", () => {
     assert.match(file.read_error, /500/);
     assert.equal((await documentOf(visitor, good)).text, "good");
     t.clock.advance(60_000);
-    await sql`update pgboss.job_common set start_after = now() where name = 'files.read' and state < 'active'`.execute(
-      t.app.db,
-    );
+    await t.hurry("files.read");
     await t.idle();
     assert.deepEqual(
       [(await fileOf(visitor, bad)).read_failures, (await documentOf(visitor, bad)).text],
@@ -433,9 +430,7 @@ describe("what else Drive brings", () => {
   describe("whose new content could not be read", () => {
     const readAgain = async ({ t }: Awaited<ReturnType<typeof anasDrive>>, ms: number) => {
       t.clock.advance(ms);
-      await sql`update pgboss.job_common set start_after = now() where name = 'files.read' and state < 'active'`.execute(
-        t.app.db,
-      );
+      await t.hurry("files.read");
       await t.idle();
     };
     const edited = async (story: Awaited<ReturnType<typeof anasDrive>>) => {

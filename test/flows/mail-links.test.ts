@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { sql } from "kysely";
 import { addFault } from "../../sandbox/google/faults.ts";
 import type { Outgoing } from "../../sandbox/google/gmail/deliver.ts";
 import { enqueue } from "../../src/queue/queue.ts";
@@ -39,9 +38,7 @@ async function followAgain(t: TestApp, documentId: string): Promise<void> {
   await t.idle();
 }
 async function hurry(t: TestApp): Promise<void> {
-  await sql`update pgboss.job_common set start_after = now() where name = 'mail.links' and state < 'active'`.execute(
-    t.app.db,
-  );
+  await t.hurry("mail.links");
   await t.idle();
 }
 

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { sql } from "kysely";
 import { addFault, clearFaults } from "../../sandbox/google/faults.ts";
 import { ana, anasAssistant, anasMail, documentsOf, jonas, sendAndRead } from "../mails.ts";
 
@@ -12,9 +11,7 @@ test("a mail that was taken, and not read before the grant died, is read once it
   clearFaults(t.google.state);
   await fetch(`${t.google.url}/_control/people/${ana}/revoke`, { method: "POST" });
   t.clock.advance(2 * 3_600_000);
-  await sql`update pgboss.job_common set start_after = now() where name = 'mail.take' and state < 'active'`.execute(
-    t.app.db,
-  );
+  await t.hurry("mail.take");
   await t.idle();
   assert.deepEqual(await documentsOf(visitor), []);
   const again = await t.signIn(ana, { consent: true } as never);

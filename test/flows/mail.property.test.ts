@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
-import { sql } from "kysely";
 import { addFault } from "../../sandbox/google/faults.ts";
 import type { TestApp } from "../harness.ts";
 import { ana, anasAssistant, anasMail, chooseName, jonas } from "../mails.ts";
@@ -111,9 +110,7 @@ test("whatever happens, each mail to the assistant is one document of each of it
       // Whoever failed tries again within hours; whoever was not told looks within hours.
       for (let time = 0; time < 3; time += 1) {
         t.clock.advance(7 * 3_600_000);
-        await sql`update pgboss.job_common set start_after = now() where name in ('mail.take', 'deliveries.send') and state < 'active'`.execute(
-          t.app.db,
-        );
+        await t.hurry("mail.take", "deliveries.send");
         await t.idle();
       }
       const documents = await t.app.db

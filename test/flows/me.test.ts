@@ -97,9 +97,7 @@ describe("a person's own data", () => {
     await zoe.call("POST", "/api/v1/auth/google/token/revoke", {});
     await until(async () => (await revocations("retry")) === 1);
     assert.equal(grantsOf("zoe.lindqvist@example.org"), 1);
-    await sql`update pgboss.job_common set start_after = now() where state = 'retry'`.execute(
-      t.app.db,
-    );
+    await t.hurry("grants.revoke");
     await until(() => grantsOf("zoe.lindqvist@example.org") === 0);
   });
 
@@ -109,9 +107,7 @@ describe("a person's own data", () => {
     await zoe.call("POST", "/api/v1/auth/google/token/revoke", {});
     await until(async () => (await revocations("retry")) === 1);
     await zoe.connect("zoe.lindqvist@example.org");
-    await sql`update pgboss.job_common set start_after = now() where state = 'retry'`.execute(
-      t.app.db,
-    );
+    await t.hurry("grants.revoke");
     await until(async () => (await revocations("created", "active", "retry")) === 0);
     assert.equal(grantsOf("zoe.lindqvist@example.org"), 1);
     const { body } = await zoe.call("POST", "/api/v1/auth/google/token/refresh", {});

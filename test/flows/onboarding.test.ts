@@ -384,9 +384,7 @@ describe("an onboarding whose job is given up", () => {
   };
   const giveUp = (id: string) =>
     until(async () => {
-      await sql`update pgboss.job_common set start_after = now() where state = 'retry'`.execute(
-        t.app.db,
-      );
+      await t.hurry("projects.onboard");
       const { rows } = await sql`
         select from pgboss.job_common where name = 'dead-letters' and data ->> 'onboardingId' = ${id}
       `.execute(t.app.db);
