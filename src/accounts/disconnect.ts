@@ -140,6 +140,15 @@ async function lockCalendars(
     .execute();
 }
 
+// What is kept of files and mails comes before their documents and their feed, as for whoever reads them.
+async function lockFilesAndMails(tx: Tx, connectionId: string): Promise<void> {
+  const feeds = sql`(select id from feeds where connection_id = ${connectionId})`;
+  await sql`select from watched_files where feed_id in ${feeds} order by id for update`.execute(tx);
+  await sql`
+    select from mail_decisions where feed_id in ${feeds} order by user_id, message_key for no key update
+  `.execute(tx);
+}
+
 // What was read through an account goes with it; meetings that came of it are looked at again.
 async function forgetFeeds(app: Part, tx: Tx, userId: string, connectionId: string): Promise<void> {
   await lockCalendars(tx, "connection_id", connectionId);
@@ -152,6 +161,7 @@ async function forgetFeeds(app: Part, tx: Tx, userId: string, connectionId: stri
     )
     .returning(["event_id", "is_meeting", "virtual_usernames"])
     .execute();
+  await lockFilesAndMails(tx, connectionId);
   // The row of the older product stays: where the account comes back, its files are followed again.
   await tx
     .updateTable("documents")

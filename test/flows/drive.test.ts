@@ -1,11 +1,25 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { addFault, clearFaults } from "../../sandbox/google/faults.ts";
+import { openGoogleAccess } from "../../src/accounts/google-access.ts";
+import { getFile } from "../../src/providers/google/drive.ts";
+import { driveSource } from "../../src/sync/drive.ts";
+import { getFeed, lockFeed } from "../../src/sync/feeds.ts";
+import { untilItWaits } from "../database.ts";
 import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
 import { ana, chooseName, documentsOf, itemsOf, jonas } from "../mails.ts";
 
 const editor = "application/vnd.google-apps";
 const docType = `${editor}.document`;
+
+const delta = {
+  mode: "delta" as const,
+  name: "changes",
+  from: { cursor: "any" },
+  pageToken: null,
+  generation: 1,
+  seen: 0,
+};
 
 /** Ana has connected her Drive, and nothing in it is followed yet. */
 async function anasDrive(options: Parameters<typeof openTestApp>[0] = {}) {
@@ -642,6 +656,31 @@ describe("what else Drive brings", () => {
       toldOf(t, fileId).map(({ action, changed }) => [action, changed]),
       [["updated", ["content"]]],
     );
+  });
+
+  test("an account can be disconnected while a page of its log is written", async () => {
+    await using story = await anasDrive();
+    const { t, visitor } = story;
+    const fileId = t.google.drive.addFile(ana, { name: "Plan", content: "1" });
+    await follow(visitor, fileId);
+    await t.idle();
+    const { id } = await t.app.db
+      .selectFrom("feeds")
+      .select("id")
+      .where("kind", "=", "drive")
+      .executeTakeFirstOrThrow();
+    const feed = await getFeed(t.app, visitor.userId, id);
+    const { request } = openGoogleAccess(t.app, feed.connection_id);
+    const file = await getFile(request, fileId);
+    const page = { changes: [{ type: "file" as const, file, at: null }], position: delta };
+    const { answer } = await t.app.db.transaction().execute(async (tx) => {
+      await driveSource.apply(t.app, tx, feed, page);
+      const answer = visitor.call("POST", "/api/v1/auth/google/token/revoke", {});
+      await untilItWaits(t.app.db, answer);
+      await lockFeed(tx, id);
+      return { answer };
+    });
+    assert.equal((await answer).status, 200);
   });
 
   test("a file that no log tells of, or that is wished to, has a feed and a channel of its own, for a day", async () => {

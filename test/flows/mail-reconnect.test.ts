@@ -1,6 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { addFault, clearFaults } from "../../sandbox/google/faults.ts";
+import { openGoogleAccess } from "../../src/accounts/google-access.ts";
+import { getHead } from "../../src/providers/google/gmail.ts";
+import { getFeed, lockFeed } from "../../src/sync/feeds.ts";
+import { gmailSource } from "../../src/sync/gmail.ts";
+import { untilItWaits } from "../database.ts";
 import { ana, anasAssistant, anasMail, documentsOf, jonas, sendAndRead } from "../mails.ts";
 
 test("a mail that was taken, and not read before the grant died, is read once its owner has signed in again", async () => {
@@ -20,4 +25,28 @@ test("a mail that was taken, and not read before the grant died, is read once it
     (await documentsOf(again)).map(({ title }) => title),
     ["Notes"],
   );
+});
+
+test("a mailbox can be disconnected while a page of it is written that was read before", async () => {
+  await using story = await anasMail();
+  const { t, visitor } = story;
+  await sendAndRead(t, { from: jonas, to: [ana, anasAssistant], subject: "Notes", text: "x" });
+  const { feed_id, gmail_message_id } = await t.app.db
+    .selectFrom("mail_decisions")
+    .select(["feed_id", "gmail_message_id"])
+    .executeTakeFirstOrThrow();
+  const feed = await getFeed(t.app, visitor.userId, feed_id ?? "");
+  const { request } = openGoogleAccess(t.app, feed.connection_id);
+  const head = await getHead(request, gmail_message_id);
+  assert.ok(head);
+  const reading = { mode: "delta" as const, name: "changes", from: { cursor: "any" } };
+  const position = { ...reading, pageToken: null, generation: 1, seen: 0 };
+  const { answer } = await t.app.db.transaction().execute(async (tx) => {
+    await gmailSource.apply(t.app, tx, feed, { changes: [{ type: "head", head }], position });
+    const answer = visitor.call("POST", "/api/v1/auth/google/token/revoke", {});
+    await untilItWaits(t.app.db, answer);
+    await lockFeed(tx, feed.id);
+    return { answer };
+  });
+  assert.equal((await answer).status, 200);
 });
