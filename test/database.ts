@@ -66,8 +66,8 @@ async function onServer(server: string, statement: string): Promise<void> {
   }
 }
 
-/** Resolves once somebody waits for what another transaction holds, or `work` is over without. */
-export async function untilItWaits(db: Db, work: Promise<unknown>): Promise<void> {
+/** Resolves once somebody waits for what another transaction holds, or `count` do; or `work` is over without. */
+export async function untilItWaits(db: Db, work: Promise<unknown>, count = 1): Promise<void> {
   let isOver = false;
   const end = () => {
     isOver = true;
@@ -77,7 +77,7 @@ export async function untilItWaits(db: Db, work: Promise<unknown>): Promise<void
     const { rows } = await sql`
       select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
     `.execute(db);
-    return rows.length > 0;
+    return rows.length >= count;
   };
   while (!isOver && !(await isWaiting())) await sleep(5);
 }

@@ -174,6 +174,8 @@ async function logMails(tx: Tx, rows: Row[]): Promise<void> {
     from jsonb_to_recordset(${JSON.stringify(rows)}::jsonb) as mail (user_id uuid, message_key text,
       gmail_message_id text, virtual_email text, username text, subject text, sender text, received_at timestamptz,
       decided_at timestamptz, decision text, reason text)
+    -- Two mailboxes that show the same mails come to them in the same order.
+    order by message_key, virtual_email
     on conflict (message_key, inbound_address) do nothing
   `.execute(tx);
 }

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { addFault, clearFaults } from "../../sandbox/google/faults.ts";
+import { type AddressedMail, recordMails } from "../../src/documents/mail.ts";
+import { untilItWaits } from "../database.ts";
 import {
   ana,
   anasAssistant,
@@ -99,6 +101,39 @@ describe("a mail to the assistant", () => {
       "Sent",
       "Spam",
     ]);
+  });
+
+  test("and others in two mailboxes, in another order, are written by both at once", async () => {
+    await using story = await anasMail({ withAssistant: true });
+    const { t } = story;
+    const feeds = await t.app.db
+      .selectFrom("feeds")
+      .select(["id", "user_id"])
+      .where("kind", "=", "gmail")
+      .execute();
+    const to = [{ username: "ana", address: anasAssistant, type: "to" as const }];
+    const [one, middle, other] = ["one", "middle", "other"].map((id) => {
+      const headers = [{ name: "Message-ID", value: `<${id}@example.com>` }];
+      const receivedAt = t.clock.now();
+      return { head: { id, threadId: id, labels: [], snippet: "", receivedAt, headers }, to };
+    });
+    assert.ok(one && middle && other && feeds[0] && feeds[1]);
+    const write = ({ id, user_id }: { id: string; user_id: string }, mails: AddressedMail[]) => {
+      const mailbox = { feedId: id, userId: user_id, account: id, isAssistants: false };
+      return t.app.db.transaction().execute((tx) => recordMails(t.app, tx, mailbox, mails));
+    };
+    const [first, second] = feeds;
+    const { writing } = await t.app.db.transaction().execute(async (tx) => {
+      const mailbox = { feedId: first.id, userId: first.user_id, account: "", isAssistants: false };
+      await recordMails(t.app, tx, mailbox, [middle]);
+      const writing = Promise.all([
+        write(first, [one, middle, other]),
+        write(second, [other, middle, one]),
+      ]);
+      await untilItWaits(t.app.db, writing, 2);
+      return { writing };
+    });
+    await writing;
   });
 
   test("in two mailboxes is one document for each user that it names, and unknown names are logged", async () => {
