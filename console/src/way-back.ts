@@ -19,7 +19,8 @@ const texts = new Map(
     access_denied: "You did not allow access at Google, so nothing was connected.",
     not_begun_here:
       "This sign-in was begun elsewhere, took too long, or was used already. Begin once more.",
-    account_taken: "Somebody else uses this Google account or its address here. Choose another.",
+    account_taken:
+      "Somebody else uses this Google account or its address here. Choose another; or, if that is you by the older sign-in, sign in there and connect this account.",
     email_unverified:
       "Google has not verified this account's address. Verify it at Google, then try again.",
     code_refused: "Google did not accept this sign-in any more. Begin once more.",

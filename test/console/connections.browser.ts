@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { minutes } from "../../sandbox/google/clock.ts";
@@ -6,7 +7,14 @@ import { endGrantsOf } from "../../sandbox/google/grants.ts";
 import { findPerson } from "../../sandbox/google/people.ts";
 import { refreshDueTokens } from "../../src/accounts/google-tokens.ts";
 import { openTestApp, type TestApp } from "../harness.ts";
-import { assertNoSidewaysScroll, openChromium, picture, signIn, type Visit } from "./chromium.ts";
+import {
+  assertNoSidewaysScroll,
+  consent,
+  openChromium,
+  picture,
+  signIn,
+  type Visit,
+} from "./chromium.ts";
 
 // The console in a real Chromium: `npm run test:console`. With SCREENSHOTS set to a folder, it leaves pictures there.
 
@@ -58,6 +66,18 @@ describe("the console", () => {
       },
       { width: 360 },
     ));
+
+  test("whoever is known by the older sign-in alone is told to connect their account there", () =>
+    visit(async (page) => {
+      const id = randomUUID();
+      const email = "zoe.lindqvist@example.org";
+      await t.app.db.insertInto("users").values({ id, email, is_email_proven: false }).execute();
+      await page.goto(t.url);
+      await page.getByRole("link", { name: "Sign in with Google" }).click();
+      await consent(page, email);
+      await page.getByText("sign in there and connect this account").waitFor();
+      await t.app.db.deleteFrom("users").where("id", "=", id).execute();
+    }));
 
   test("a dead grant says what to do, and reconnecting mends it", () =>
     visit(
