@@ -73,7 +73,7 @@ function ChooseUsername() {
       <form
         onSubmit={(event) => {
           event.preventDefault();
-          if (isFree && !choosing.isPending) choosing.mutate();
+          choosing.mutate();
         }}
       >
         <label htmlFor={id}>Username</label>

@@ -23,7 +23,7 @@ export function BotSettings({ meeting }: { meeting: Meeting }) {
         onChange={() => !saving.isPending && saving.reset()}
         onSubmit={(event) => {
           event.preventDefault();
-          if (!saving.isPending) saving.mutate(new FormData(event.currentTarget));
+          saving.mutate(new FormData(event.currentTarget));
         }}
       >
         <p className="faint">

@@ -71,7 +71,7 @@ function Writing({ bot }: { bot: Bot }) {
   const send = (form: HTMLFormElement) => {
     const field = form.elements.namedItem("message");
     const message = textOf(new FormData(form), "message");
-    if (message === "" || sending.isPending || !(field instanceof HTMLInputElement)) return;
+    if (message === "" || !(field instanceof HTMLInputElement)) return;
     sending.mutate(message, {
       onSuccess: () => {
         // The next one may have been begun meanwhile.

@@ -142,7 +142,7 @@ function Confirm(props: ConfirmProps) {
         <form
           onSubmit={(event) => {
             event.preventDefault();
-            if (isReady && !acting.isPending) acting.mutate();
+            acting.mutate();
           }}
         >
           <h2 id={titleId}>{title}</h2>

@@ -70,7 +70,7 @@ function Follow() {
         className="filter"
         onSubmit={(event) => {
           event.preventDefault();
-          if (link.trim() && !following.isPending) following.mutate();
+          if (link.trim()) following.mutate();
         }}
       >
         <input

@@ -27,7 +27,7 @@ export function JoinTime({ meeting, joinAt }: { meeting: Meeting; joinAt: string
         onSubmit={(event) => {
           event.preventDefault();
           const time = textOf(new FormData(event.currentTarget), "join_at");
-          if (!moving.isPending) moving.mutate(momentIn(meeting, time));
+          moving.mutate(momentIn(meeting, time));
         }}
       >
         <Labelled

@@ -36,7 +36,7 @@ export function MetadataForm({ project, onDone, children }: Props) {
       className="fields"
       onSubmit={(event) => {
         event.preventDefault();
-        if (!saving.isPending) saving.mutate(metadataOf(new FormData(event.currentTarget)));
+        saving.mutate(metadataOf(new FormData(event.currentTarget)));
       }}
     >
       <Field name="name" label="Name" most={200} value={known.name} isRequired />

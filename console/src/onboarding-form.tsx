@@ -39,7 +39,6 @@ export function OnboardingForm({ project, summary, onDone, children }: Props) {
         event.preventDefault();
         const { submitter } = event.nativeEvent as SubmitEvent;
         const form = new FormData(event.currentTarget, submitter);
-        if (submitting.isPending) return;
         const wish = { written: summaryOf(form), drafts: form.get("wish") === "draft" };
         // Whoever has gone elsewhere meanwhile is not called back.
         submitting.mutate(wish, { onSuccess: onDone });

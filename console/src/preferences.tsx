@@ -29,7 +29,6 @@ function Form({ preferences }: { preferences: BotPreferences }) {
       onChange={() => !saving.isPending && saving.reset()}
       onSubmit={(event) => {
         event.preventDefault();
-        if (saving.isPending) return;
         const form = new FormData(event.currentTarget);
         saving.mutate({ all_meetings: form.has("all_meetings"), ...botFieldsOf(form) });
       }}

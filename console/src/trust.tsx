@@ -57,7 +57,7 @@ function Choice({ trust }: { trust: Trust }) {
     <form
       onSubmit={(event) => {
         event.preventDefault();
-        if (!saving.isPending) saving.mutate();
+        saving.mutate();
       }}
     >
       <fieldset className="radios" aria-labelledby="trust">

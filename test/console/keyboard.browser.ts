@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { sql } from "kysely";
 import type { Page } from "playwright-core";
@@ -72,6 +73,32 @@ describe("the console by keyboard", () => {
       await focused(page, "Take it back");
       await press(page, "Take it back");
       await focused(page, "Archive");
+    }));
+
+  test("a form that is sent by Enter is not sent again while that is under way", () =>
+    visit(async (page) => {
+      await signIn(page, ana);
+      await page.evaluate(`fetch("/api/v1/projects", { method: "POST",
+        headers: { "content-type": "application/json" }, body: '{"name":"Canal"}' })`);
+      await page.getByRole("link", { name: "Projects" }).click();
+      await page.getByRole("link", { name: "Canal" }).click();
+      await press(page, "Edit");
+      const held = Promise.withResolvers<void>();
+      const names: string[] = [];
+      await page.route("**/ai/update-metadata/*", async (route) => {
+        names.push(route.request().postDataJSON().metadata.name);
+        await held.promise;
+        await route.continue();
+      });
+      const name = page.locator("[name=name]");
+      for (const written of ["Canal at night", "Canal by day"]) {
+        await name.fill(written);
+        await name.press("Enter");
+        await page.getByRole("button", { name: "Saving …" }).waitFor();
+      }
+      held.resolve();
+      await page.getByText("Saved.").waitFor();
+      assert.deepEqual(names, ["Canal at night"]);
     }));
 
   test("with more of a list, its first new row has the focus", () =>
