@@ -22,6 +22,7 @@ import { Projects } from "./projects.tsx";
 import { Link, usePath } from "./router.tsx";
 import { SignIn } from "./sign-in.tsx";
 import { Today } from "./today.tsx";
+import { forgetUnsent } from "./unsent.ts";
 import { takeWayBack } from "./way-back.ts";
 
 type Page = { path: string; name: string; Content: ComponentType<{ me: Me }> };
@@ -52,6 +53,7 @@ export function App() {
       const before = queries.getQueryData<Me | null>(["me"]);
       // Somebody else has signed in, in another tab: what the one before looked at is not theirs.
       if (before && before.user.id !== now?.user.id) forgetAll(queries);
+      if (now) forgetUnsent(now.user.id);
       return now;
     },
   });

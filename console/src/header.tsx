@@ -8,6 +8,7 @@ import { forgetAll } from "./forget.ts";
 import { Say } from "./message.tsx";
 import { goTo, Link } from "./router.tsx";
 import { applyTheme, storedTheme, storeTheme, type Theme, themes } from "./theme.ts";
+import { forgetUnsent } from "./unsent.ts";
 
 type HeaderProps = {
   user: Me["user"];
@@ -57,6 +58,7 @@ function SignOut() {
       flushSync(() => goTo("/"));
       queries.setQueryData(["me"], null);
       forgetAll(queries);
+      forgetUnsent();
     },
     onError: (error) => say({ tone: "warn", text: `You are still signed in. ${error.message}` }),
   });

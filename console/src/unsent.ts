@@ -25,6 +25,14 @@ export function useUnsent(name: string): (form: HTMLFormElement) => () => void {
   );
 }
 
+/** Forgets what is kept so for anybody but this person; without one, for everybody. */
+export function forgetUnsent(userId?: string): void {
+  for (const key of Object.keys(sessionStorage)) {
+    const isTheirs = key.startsWith(`unsent ${userId} `);
+    if (key.startsWith("unsent ") && !isTheirs) sessionStorage.removeItem(key);
+  }
+}
+
 function takeKept(key: string): Record<string, string> {
   const kept = sessionStorage.getItem(key);
   sessionStorage.removeItem(key);

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, describe, test } from "node:test";
 import { sql } from "kysely";
+import type { Page } from "playwright-core";
 import { openTestApp, type TestApp } from "../harness.ts";
 import {
   assertNoSidewaysScroll,
@@ -11,6 +12,11 @@ import {
   signIn,
   type Visit,
 } from "./chromium.ts";
+
+async function signOut(page: Page): Promise<void> {
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByText("You are signed out").waitFor();
+}
 
 describe("the console, when things go otherwise", () => {
   let t: TestApp;
@@ -230,6 +236,29 @@ describe("the console, when things go otherwise", () => {
       await page.getByText("You are signed out").waitFor();
       assert.equal(await page.evaluate("sessionStorage.length"), 0);
     }));
+
+  for (const [what, leave] of [
+    [
+      "signs out by their own wish afterwards",
+      (page: Page) => signIn(page, "ana@example.com").then(() => signOut(page)),
+    ],
+    ["leaves the screen to somebody else", (page: Page) => signIn(page, "jonas.weber@example.com")],
+  ] as const) {
+    test(`nothing is left of what was half written where its writer ${what}`, () =>
+      visit(async (page, context) => {
+        await signIn(page, "ana@example.com");
+        await page.goto(`${t.url}/projects?new`);
+        await page.getByLabel("Name").fill("Lighthouse");
+        await page.getByLabel("What it is about").fill("A film about lighthouses.");
+        await context.clearCookies();
+        await page.getByRole("button", { name: "Only create it" }).click();
+        await page.getByText("Your session has ended").waitFor();
+        assert.equal(await page.evaluate("sessionStorage.length"), 1);
+        await page.goto(t.url);
+        await leave(page);
+        assert.equal(await page.evaluate("sessionStorage.length"), 0);
+      }));
+  }
 
   test("whoever signs in at a page comes back to it, and signing out leaves it", () =>
     visit(async (page) => {
