@@ -29,7 +29,8 @@ type Context = { userId: string; eventIds: string[]; virtualAddress: string | nu
 export async function deriveMeetings(tx: Tx, context: Context): Promise<DerivedMeetings> {
   const { userId, eventIds } = context;
   if (eventIds.length === 0) return nothing;
-  await lockMeetings(tx, userId);
+  await oneAtATime(tx, userId);
+  await lockMeetings(tx, userId, eventIds);
   const events = await listMeetingEvents(tx, userId, eventIds);
   const wanted = events.flatMap((event) => {
     const values = meetingOf(event);
@@ -76,7 +77,7 @@ export async function deriveNamed(
 ): Promise<{ events: number }> {
   return app.db.transaction().execute(async (tx) => {
     // A page of events that was derived without the name is seen here once it is committed.
-    await lockMeetings(tx, userId);
+    await oneAtATime(tx, userId);
     const { rows } = await sql<{ event_id: string }>`
       select distinct own.event_id from calendar_events as own, usernames
       where own.user_id = ${userId} and own.is_meeting and usernames.user_id = own.user_id
@@ -98,8 +99,16 @@ export async function deriveNamed(
 
 const portionSize = 1_000;
 
-async function lockMeetings(tx: Tx, userId: string): Promise<void> {
+async function oneAtATime(tx: Tx, userId: string): Promise<void> {
   await sql`select pg_advisory_xact_lock(hashtextextended(${`meetings:${userId}`}, 0))`.execute(tx);
+}
+
+// Whoever needs several meetings takes them by their ids: those of a bot, of a person, or of a page of events.
+async function lockMeetings(tx: Tx, userId: string, eventIds: string[]): Promise<void> {
+  await sql`
+    select from meetings where user_id = ${userId} and google_calendar_event_id = any(${eventIds})
+    order by id for update
+  `.execute(tx);
 }
 
 const nothing: DerivedMeetings = {
@@ -203,7 +212,6 @@ async function removeMeetings(tx: Tx, { userId, now }: Context, eventIds: string
           or attendee_bot_id is not null or bot_id is not null or wants_bot is not null
           or exists (select from documents where documents.meeting_id = meetings.id) as is_kept
       from meetings where user_id = ${userId} and google_calendar_event_id = any(${eventIds})
-      for update
     ),
     deleted as (
       delete from meetings using gone where meetings.id = gone.id and not gone.is_kept returning meetings.id

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { sql } from "kysely";
+import { deriveForUser } from "../../src/meetings/meetings.ts";
 import { eventIn, keptMeetings } from "../calendars.ts";
+import { untilItWaits } from "../database.ts";
 import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
 
 const ana = "ana@example.com";
@@ -40,6 +42,39 @@ describe("meetings", () => {
     assert.equal((await meetingOf(inText))?.meeting_url, zoom);
     assert.equal((await meetingOf(inPlace))?.meeting_url, meet);
     assert.equal(await meetingOf(without), undefined);
+  });
+
+  test("can be read anew while their owner says what is wanted of all bots", async () => {
+    const eventIds = [await add(70, { location: meet }), await add(71, { location: meet })].sort();
+    const [first, second] = eventIds;
+    // By their ids they come the other way round than by their events.
+    await sql`delete from bot_plans`.execute(t.app.db);
+    await sql`
+      update meetings set id = case google_calendar_event_id
+        when ${second} then '00000000-0000-4000-8000-000000000000'::uuid
+        else 'ffffffff-ffff-4fff-8fff-ffffffffffff'::uuid end
+      where google_calendar_event_id in (${first}, ${second})
+    `.execute(t.app.db);
+    const { both } = await t.app.db.transaction().execute(async (tx) => {
+      await sql`select from meetings where google_calendar_event_id = ${second} for update`.execute(
+        tx,
+      );
+      const set = visitor.call("PUT", "/api/v1/attendee/preferences", {
+        all_meetings: false,
+        bot_name: null,
+        greeting: null,
+        language: null,
+        recording: null,
+      });
+      await untilItWaits(t.app.db, set);
+      const derived = deriveForUser(t.app, { userId: visitor.userId, eventIds });
+      const both = Promise.all([set, derived]);
+      await untilItWaits(t.app.db, both, 2);
+      return { both };
+    });
+    const [{ status, body }] = await both;
+    assert.equal(status, 200, JSON.stringify(body));
+    await t.idle();
   });
 
   test("move with their event, and call for their bot to move, while what people set stays", async () => {
