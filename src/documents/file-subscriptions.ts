@@ -239,10 +239,14 @@ export async function unsubscribeFile(
         union all
         select below.id from stopping join watched_files as below on below.folder_id = stopping.id
         where below.state <> 'stopped'
+      ),
+      -- By their ids, as a page of the log takes them.
+      held as (
+        select id from watched_files where id in (select id from stopping) order by id for update
       )
       update watched_files set state = 'stopped', state_reason = 'Its owner stopped following it',
         read_retry_at = null, updated_at = ${app.clock.now()}
-      where id in (select id from stopping)
+      where id in (select id from held)
       returning document_id
     `.execute(tx);
     if (rows.length === 0) throw new AppError("not_found", "This file is not followed");

@@ -658,6 +658,47 @@ describe("what else Drive brings", () => {
     );
   });
 
+  test("a folder can be left alone while a page of the log tells of it and of what is in it", async () => {
+    await using story = await anasDrive();
+    const { t, visitor } = story;
+    const folder = t.google.drive.addFolder(ana, "All");
+    const inside = t.google.drive.addFile(ana, { name: "Plan", content: "1", parentId: folder });
+    await follow(visitor, folder);
+    await t.idle();
+    // The folder comes first by its id, and last where the rows lie.
+    const low = "00000000-0000-4000-8000-000000000000";
+    const high = "ffffffff-ffff-4fff-8fff-ffffffffffff";
+    await sql`
+      update watched_files set id = case when is_folder then ${low}::uuid else ${high}::uuid end,
+        folder_id = case when not is_folder then ${low}::uuid end
+    `.execute(t.app.db);
+    await sql`update watched_files set depth = depth where id = ${low}`.execute(t.app.db);
+    const { feed_id } = await t.app.db
+      .selectFrom("watched_files")
+      .select("feed_id")
+      .executeTakeFirstOrThrow();
+    const feed = await getFeed(t.app, visitor.userId, feed_id);
+    const { request } = openGoogleAccess(t.app, feed.connection_id);
+    const changes = await Promise.all(
+      [folder, inside].map(async (id) => {
+        return { type: "file" as const, file: await getFile(request, id), at: null };
+      }),
+    );
+    const { both } = await t.app.db.transaction().execute(async (tx) => {
+      await sql`select from watched_files where id = ${low} for update`.execute(tx);
+      const written = t.app.db
+        .transaction()
+        .execute((page) => driveSource.apply(t.app, page, feed, { changes, position: delta }));
+      await untilItWaits(t.app.db, written);
+      const left = visitor.call("DELETE", `/api/v1/drive/subscribe/${folder}`);
+      const both = Promise.all([left, written]);
+      await untilItWaits(t.app.db, both, 2);
+      return { both };
+    });
+    const [{ status }] = await both;
+    assert.equal(status, 204);
+  });
+
   test("an account can be disconnected while a page of its log is written", async () => {
     await using story = await anasDrive();
     const { t, visitor } = story;
