@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
+import { sql } from "kysely";
 import { addFault, clearFaults } from "../../sandbox/google/faults.ts";
 import { openGoogleAccess } from "../../src/accounts/google-access.ts";
 import { getFile } from "../../src/providers/google/drive.ts";
