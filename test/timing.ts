@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { sql } from "kysely";
 import { hours } from "../sandbox/google/clock.ts";
 import type { TestApp } from "./harness.ts";
 
@@ -9,6 +10,19 @@ export async function until(
 ): Promise<void> {
   for (const deadline = Date.now() + withinMs; !(await isTrue()); await sleep(10))
     if (Date.now() > deadline) throw new Error(`Not true within ${withinMs / 1_000} s: ${isTrue}`);
+}
+
+/**
+ * The connections to a test's database that wait for another one's locks, for so many seconds at least. Who has waited for
+ * longer than one looks no more for a deadlock: who joins it later is the one that is cut off.
+ */
+export async function waitingFor(t: TestApp, seconds = 0): Promise<unknown[]> {
+  const { rows } = await sql`
+    select pid from pg_stat_activity
+    where datname = current_database() and cardinality(pg_blocking_pids(pid)) > 0
+      and query_start <= clock_timestamp() - make_interval(secs => ${seconds})
+  `.execute(t.app.db);
+  return rows;
 }
 
 /** Milliseconds that this thread computes until `act` is done, whatever else keeps the machine busy meanwhile. */

@@ -58,7 +58,7 @@ export async function deleteUser(
       .forNoKeyUpdate()
       .execute();
     for (const connection of connections) await revokeLater(app, tx, connection);
-    await lockCalendars(tx, "user_id", userId);
+    await lockFeedsOf(tx, "user_id", userId);
     // Their bots may be on their way, or somebody else's too: the rows end when the bots do, and what they heard is deleted
     // at the provider. Meetings are locked first, as everybody does.
     await sql`select from meetings where user_id = ${userId} order by id for update`.execute(tx);
@@ -124,20 +124,21 @@ async function isMailboxWatched(tx: Tx, connectionId: string): Promise<boolean> 
   return open !== undefined;
 }
 
-// A reading holds its calendar before its events: in any other order it and we could wait for each other for ever.
-async function lockCalendars(
-  tx: Tx,
-  column: "user_id" | "connection_id",
-  id: string,
-): Promise<void> {
-  await tx
-    .selectFrom("feeds")
-    .select("id")
-    .where(column, "=", id)
-    .where("kind", "=", "calendar")
-    .orderBy("id")
-    .forUpdate()
-    .execute();
+// As those do who read and ask: calendars, which come before their events; the files and mails that hang on other feeds; then
+// those feeds, the list of calendars last. In any other order one of them and we could wait for each other for ever.
+async function lockFeedsOf(tx: Tx, column: "user_id" | "connection_id", id: string): Promise<void> {
+  const own = sql<boolean>`${sql.ref(`feeds.${column}`)} = ${id}`;
+  const hanging = sql`feed_id in (select id from feeds where ${own})`;
+  await sql`select from feeds where ${own} and kind = 'calendar' order by id for update`.execute(
+    tx,
+  );
+  await sql`select from watched_files where ${hanging} order by id for update`.execute(tx);
+  await sql`
+    select from mail_decisions where ${hanging} order by user_id, message_key for update
+  `.execute(tx);
+  await sql`
+    select from feeds where ${own} and kind <> 'calendar' order by kind = 'calendar_list', id for update
+  `.execute(tx);
 }
 
 // What is kept of files and mails comes before their documents and their feed, as for whoever reads them.
@@ -151,7 +152,7 @@ async function lockFilesAndMails(tx: Tx, connectionId: string): Promise<void> {
 
 // What was read through an account goes with it; meetings that came of it are looked at again.
 async function forgetFeeds(app: Part, tx: Tx, userId: string, connectionId: string): Promise<void> {
-  await lockCalendars(tx, "connection_id", connectionId);
+  await lockFeedsOf(tx, "connection_id", connectionId);
   const events = await tx
     .deleteFrom("calendar_events")
     .where(

@@ -42,8 +42,9 @@ export const calendarListSource: Source<CalendarChange> = {
   async apply(app, tx, feed, { changes, position }) {
     const there = changes.flatMap((change) => (change.type === "upsert" ? [change.calendar] : []));
     const gone = changes.flatMap((change) => (change.type === "delete" ? [change.id] : []));
-    // Those that rest come after others whose meetings are looked at already: all are taken before.
-    if (changes.length > 0 || position.mode === "full") await lockCalendars(tx, feed);
+    // Those that rest come after others whose meetings are looked at already: all are taken before, and the list with
+    // them, since what is new points at the account and its user.
+    if (changes.length > 0 || position.mode === "full") await lockWithCalendars(tx, feed);
     const saved = await saveCalendars(app, tx, feed, there, position.generation);
     const stopped = await rest(app, tx, feed, gone, "gone");
     return sumApplied(saved, stopped);
@@ -68,17 +69,14 @@ export const calendarListSource: Source<CalendarChange> = {
   },
 };
 
-async function lockCalendars(tx: Tx, feed: Feed): Promise<void> {
+async function lockWithCalendars(tx: Tx, feed: Feed): Promise<void> {
   const calendars = await tx
     .selectFrom("feeds")
     .select("id")
     .where("connection_id", "=", feed.connection_id)
     .where("kind", "=", "calendar")
     .execute();
-  await lockFeeds(
-    tx,
-    calendars.map(({ id }) => id),
-  );
+  await lockFeeds(tx, [...calendars.map(({ id }) => id), feed.id]);
 }
 
 /** Whether a calendar is followed: by the person's choice, else when it is theirs or ticked in Google's own list. */

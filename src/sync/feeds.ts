@@ -233,20 +233,21 @@ export async function updateUnderLease(
 
 /**
  * Holds a feed's row until the transaction ends. Whoever writes to a feed and to what hangs on it, its watches, a
- * calendar's events and the older product's copies, takes the feed first: in any other order two of them could wait for
- * each other for ever. What files and mails hang on comes before their feed, as for whoever follows one.
+ * calendar's events and the older product's copies, takes the feed first, and tells its user last: in any other order two
+ * of them could wait for each other for ever. Files and mails alone come before the feed that they hang on, as for whoever
+ * follows one.
  */
 export async function lockFeed(tx: Tx, id: string): Promise<void> {
   await tx.selectFrom("feeds").select("id").where("id", "=", id).forUpdate().execute();
 }
 
 /**
- * Holds the rows of several feeds. Whoever needs more than one takes them in this order: calendars before their list,
- * which is the order in which a reading of the list comes to them, else by their ids.
+ * Holds the rows of several feeds. Whoever needs more than one takes them in this order: calendars first, which a reading
+ * holds before their events, and their list last, as a reading of it comes to them before its own; else by their ids.
  */
 export async function lockFeeds(tx: Tx, ids: string[]): Promise<void> {
   await sql`
-    select from feeds where id = any(${ids}) order by kind = 'calendar_list', id for update
+    select from feeds where id = any(${ids}) order by kind <> 'calendar', kind = 'calendar_list', id for update
   `.execute(tx);
 }
 

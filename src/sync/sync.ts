@@ -191,6 +191,8 @@ async function commitPage(
     const isEnd = page.nextPageToken === null;
     const seen = position.seen + page.changes.length;
     const end = isEnd ? await source.finish(app, tx, before.feed, position) : null;
+    // Before what is told, which points at the user: whoever deletes one takes the feeds first.
+    await lockFeed(tx, before.feed.id);
     const all = end ? sumApplied(applied, end) : applied;
     const progress: FeedPatch = end
       ? {
@@ -268,7 +270,6 @@ async function endInSuccess(
   end: RunEnd,
 ): Promise<void> {
   const now = app.clock.now();
-  await lockFeed(tx, run.feed.id);
   const watch = await judgeWatch(app, tx, run);
   const look = await lookAgain(app, tx, run, watch);
   const { created, updated, deleted } = run.total;

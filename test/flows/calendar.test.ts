@@ -8,7 +8,7 @@ import { calendarSource } from "../../src/sync/calendar.ts";
 import { getFeed, syncJob } from "../../src/sync/feeds.ts";
 import { assertSameAsGoogle, eventIn, keptEvents, keptMeetings } from "../calendars.ts";
 import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
-import { until } from "../timing.ts";
+import { until, waitingFor } from "../timing.ts";
 
 const meet = { location: "https://meet.google.com/abc-defg-hij" };
 const ana = "ana@example.com";
@@ -42,15 +42,6 @@ async function addCalendar({ t, visitor }: Awaited<ReturnType<typeof signedIn>>,
 /** What writes a person's meetings waits until this transaction ends. */
 const lockMeetings = (tx: Tx, userId: string) =>
   sql`select pg_advisory_xact_lock(hashtextextended(${`meetings:${userId}`}, 0))`.execute(tx);
-
-/** The connections to the database that wait for another. */
-const waitingFor = async (t: TestApp) =>
-  (
-    await sql`
-      select pid from pg_stat_activity
-      where datname = current_database() and cardinality(pg_blocking_pids(pid)) > 0
-    `.execute(t.app.db)
-  ).rows;
 
 const delta = {
   mode: "delta" as const,

@@ -5,9 +5,18 @@ import { after, afterEach, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { sql } from "kysely";
 import { addFault } from "../../sandbox/google/faults.ts";
+import { openGoogleAccess } from "../../src/accounts/google-access.ts";
 import { exportLimits } from "../../src/api/me.ts";
+import type { Tx } from "../../src/db/connection.ts";
+import { listCalendars } from "../../src/providers/google/calendar.ts";
+import { getFile } from "../../src/providers/google/drive.ts";
+import { getHead } from "../../src/providers/google/gmail.ts";
+import { type Feed, listFeeds, lockFeed } from "../../src/sync/feeds.ts";
+import { sourceOf } from "../../src/sync/sources.ts";
+import { eventIn } from "../calendars.ts";
 import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
-import { until } from "../timing.ts";
+import { anasAssistant, anasMail, jonas, sendAndRead } from "../mails.ts";
+import { until, waitingFor } from "../timing.ts";
 
 describe("a person's own data", () => {
   let t: TestApp;
@@ -172,6 +181,162 @@ describe("a person's own data", () => {
       payload: string;
     }>`select data::text as payload from pgboss.job_common`.execute(t.app.db);
     assert.doesNotMatch(JSON.stringify(rows), /ya29|"1\/\/0/);
+  });
+});
+
+describe("an account of which something is being written", () => {
+  const ways = {
+    "can be disconnected": (visitor: Visitor) =>
+      visitor.call("POST", "/api/v1/auth/google/token/revoke", {}),
+    "goes with its user": (visitor: Visitor) => visitor.call("DELETE", "/api/v1/me"),
+  };
+  type Story = Awaited<ReturnType<typeof anasMail>>;
+  const changes = {
+    drive: async ({ t, visitor }: Story, { connection_id }: Feed) => {
+      const fileId = t.google.drive.addFile("ana@example.com", { name: "Plan", content: "1" });
+      await visitor.call("POST", "/api/v1/drive/subscribe", { file_id: fileId });
+      await t.idle();
+      const google = openGoogleAccess(t.app, connection_id).request;
+      return { type: "file", file: await getFile(google, fileId), at: null };
+    },
+    gmail: async ({ t }: Story, { connection_id }: Feed) => {
+      const mail = { from: jonas, to: "ana@example.com", cc: anasAssistant, text: "Hello" };
+      const { ids } = await sendAndRead(t, mail);
+      const google = openGoogleAccess(t.app, connection_id).request;
+      return { type: "head", head: await getHead(google, ids["ana@example.com"]!) };
+    },
+  };
+  const position = {
+    mode: "delta" as const,
+    name: "changes",
+    from: {},
+    pageToken: null,
+    generation: 0,
+    seen: 0,
+  };
+  const feedsOf = async ({ t, visitor }: Story) => {
+    const feeds = await listFeeds(t.app, visitor.userId);
+    return Object.fromEntries(feeds.map((feed) => [feed.kind, feed])) as Record<Feed["kind"], Feed>;
+  };
+  const meanwhile = async <Answer, After>(
+    { t }: Story,
+    before: (tx: Tx) => Promise<unknown>,
+    act: () => Promise<Answer>,
+    after: (tx: Tx) => Promise<After>,
+  ) =>
+    t.app.db.transaction().execute(async (tx) => {
+      await before(tx);
+      const count = (await waitingFor(t)).length;
+      const answer = act();
+      await until(async () => (await waitingFor(t)).length > count);
+      return { answer, ...(await after(tx)) };
+    });
+
+  for (const [way, leave] of Object.entries(ways)) {
+    for (const kind of ["drive", "gmail"] as const) {
+      test(`${way} while a page of ${kind} is written`, async () => {
+        await using story = await anasMail();
+        const { [kind]: feed } = await feedsOf(story);
+        const page = { changes: [await changes[kind](story, feed)], position };
+        const { answer } = await meanwhile(
+          story,
+          (tx) => sourceOf(kind).apply(story.t.app, tx, feed, page),
+          () => leave(story.visitor),
+          (tx) => lockFeed(tx, feed.id),
+        );
+        assert.ok((await answer).status < 300);
+      });
+    }
+
+    test(`${way} while a run that judges its channel ends`, async () => {
+      await using story = await anasMail({ push: true });
+      const { drive } = await feedsOf(story);
+      const { answer } = await meanwhile(
+        story,
+        (tx) => lockFeed(tx, drive.id),
+        () => leave(story.visitor),
+        (tx) => sql`update watches set missed = 1 where feed_id = ${drive.id}`.execute(tx),
+      );
+      assert.ok((await answer).status < 300);
+    });
+
+    test(`${way} while looks at its feeds are brought forward`, async () => {
+      await using story = await anasMail();
+      const { t, visitor } = story;
+      t.google.calendar.addEvent("ana@example.com", eventIn(t, 3));
+      const { calendar, drive } = await feedsOf(story);
+      await visitor.call("POST", `/api/v1/sync/feeds/${calendar.id}/sync?wait=true`, {});
+      await t.idle();
+      const later = new Date(t.clock.now().getTime() + 3_600_000);
+      await t.app.db.updateTable("feeds").set({ due_at: later }).execute();
+      // By its id it comes before the calendar.
+      await sql`delete from sync_runs`.execute(t.app.db);
+      await sql`
+        update feeds set id = '00000000-0000-4000-8000-000000000000' where id = ${drive.id}
+      `.execute(t.app.db);
+      const { answer, seen } = await meanwhile(
+        story,
+        (tx) => sql`select from calendar_events for key share`.execute(tx),
+        () => leave(visitor),
+        async () => {
+          const seen = visitor.call("POST", "/api/v1/sync/record-activity", {
+            activity_type: "general",
+          });
+          await until(async () => (await waitingFor(t)).length === 2);
+          return { seen };
+        },
+      );
+      const [left, active] = await Promise.all([answer, seen]);
+      assert.ok(left.status < 300, JSON.stringify(left.body));
+      assert.notEqual(active.status, 503);
+    });
+    test(`${way} while a long reading tells how far it is`, async () => {
+      await using story = await anasMail();
+      const { t, visitor } = story;
+      const { calendar, drive } = await feedsOf(story);
+      const { pages } = t.google.drive;
+      pages.pageSizeCap = 1;
+      for (const name of ["One", "Two"]) t.google.drive.addFile("ana@example.com", { name });
+      t.google.calendar.addEvent("ana@example.com", eventIn(t, 3));
+      await visitor.call("POST", `/api/v1/sync/feeds/${calendar.id}/sync?wait=true`, {});
+      await t.idle();
+      const pagesRead = () =>
+        t.google.state.requests.filter(({ endpoint }) => endpoint === "drive.files.list").length;
+      const before = pagesRead();
+      const { left } = await t.app.db.transaction().execute(async (tx) => {
+        const { left } = await meanwhile(
+          story,
+          // Without it nobody calls Google.
+          (other) => sql`lock table provider_limits`.execute(other),
+          () => visitor.call("POST", `/api/v1/sync/feeds/${drive.id}/sync`, { full: true }),
+          async () => {
+            await sql`select from calendar_events for key share`.execute(tx);
+            const left = leave(visitor);
+            await until(async () => (await waitingFor(t)).length === 2);
+            return { left };
+          },
+        );
+        await until(async () => pagesRead() > before && (await waitingFor(t, 2)).length === 2);
+        return { left };
+      });
+      assert.ok((await left).status < 300);
+    });
+  }
+
+  test("goes with its user while its calendars are found", async () => {
+    await using story = await anasMail();
+    const { t, visitor } = story;
+    const { calendar_list: feed } = await feedsOf(story);
+    await sql`delete from feeds where kind = 'calendar'`.execute(t.app.db);
+    const google = openGoogleAccess(t.app, feed.connection_id).request;
+    const page = { changes: (await listCalendars(google, {})).changes, position };
+    const { answer } = await meanwhile(
+      story,
+      (tx) => sourceOf("calendar_list").apply(t.app, tx, feed, page),
+      () => visitor.call("DELETE", "/api/v1/me"),
+      (tx) => lockFeed(tx, feed.id),
+    );
+    assert.equal((await answer).status, 204);
   });
 });
 
