@@ -230,7 +230,6 @@ async function connect(
       throw new AppError("conflict", "Somebody else signs in with this Google account");
     }
     await refuseForeignMailbox(app, tx, userId, identity);
-    if (identity.emailVerified) await proveEmail(tx, userId, identity.email);
     const request = {
       userId,
       identity,
@@ -238,7 +237,10 @@ async function connect(
       requestedScopes: [...wantedScopes],
       isSignIn: false,
     };
-    return (await saveGrant(app, tx, request)).connectionId;
+    const { connectionId } = await saveGrant(app, tx, request);
+    // After the connections, which a reading that learns the user's time zone holds before the user.
+    if (identity.emailVerified) await proveEmail(tx, userId, identity.email);
+    return connectionId;
   });
 }
 

@@ -323,6 +323,19 @@ describe("an account of which something is being written", () => {
     });
   }
 
+  test("can be connected anew while its user's time zone is learnt", async () => {
+    await using story = await anasMail();
+    const { visitor } = story;
+    const { answer } = await meanwhile(
+      story,
+      // As a calendar does that is new.
+      (tx) => sql`select from connections for key share`.execute(tx),
+      () => visitor.connect("ana@example.com"),
+      (tx) => sql`update users set time_zone = 'Europe/Madrid'`.execute(tx),
+    );
+    assert.equal(await answer, "/connections");
+  });
+
   test("goes with its user while its calendars are found", async () => {
     await using story = await anasMail();
     const { t, visitor } = story;
