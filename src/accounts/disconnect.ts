@@ -239,11 +239,12 @@ export async function revokeSealedGrant(
   app: Pick<App, "db" | "config" | "googleOAuth" | "clock">,
   payload: JobPayload<"grants.revoke">,
 ): Promise<void> {
-  const { sealedToken, boundTo, subject, channels } = payload;
+  const { sealedToken, boundTo, subject, keepsGrant, channels } = payload;
   const token = unseal(app.config.keyring, sealedToken, boundTo);
   const stopsMailbox = payload.stopsMailbox && !(await isLivedOn(app, subject));
   if (channels.length > 0 || stopsMailbox) await stopPush(app, { ...payload, stopsMailbox, token });
-  if (!(await isLivedOn(app, subject))) await revokeGrant(app.googleOAuth, token);
+  if (keepsGrant || (await isLivedOn(app, subject))) return;
+  await revokeGrant(app.googleOAuth, token);
 }
 
 async function isLivedOn({ db }: Pick<App, "db">, subject: string | null): Promise<boolean> {

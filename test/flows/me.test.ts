@@ -5,12 +5,14 @@ import { after, afterEach, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { sql } from "kysely";
 import { addFault } from "../../sandbox/google/faults.ts";
+import { boundTo } from "../../src/accounts/connections.ts";
 import { openGoogleAccess } from "../../src/accounts/google-access.ts";
 import { exportLimits } from "../../src/api/me.ts";
 import type { Tx } from "../../src/db/connection.ts";
 import { listCalendars } from "../../src/providers/google/calendar.ts";
 import { getFile } from "../../src/providers/google/drive.ts";
 import { getHead } from "../../src/providers/google/gmail.ts";
+import { enqueue } from "../../src/queue/queue.ts";
 import { type Feed, listFeeds, lockFeed } from "../../src/sync/feeds.ts";
 import { sourceOf } from "../../src/sync/sources.ts";
 import { eventIn } from "../calendars.ts";
@@ -121,6 +123,29 @@ describe("a person's own data", () => {
     assert.equal(grantsOf("zoe.lindqvist@example.org"), 1);
     const { body } = await zoe.call("POST", "/api/v1/auth/google/token/refresh", {});
     assert.ok(body.expires_in > 3_000, JSON.stringify(body));
+  });
+
+  test("revoking that an earlier version asked for spares a grant that others live on", async () => {
+    const zoe = await t.signIn("zoe.lindqvist@example.org");
+    const { id, refresh_token } = await t.app.db
+      .selectFrom("connections")
+      .select(["id", "refresh_token"])
+      .where("user_id", "=", zoe.userId)
+      .executeTakeFirstOrThrow();
+    await enqueue(t.app, t.app.db, {
+      name: "grants.revoke",
+      payload: {
+        sealedToken: refresh_token!,
+        boundTo: boundTo(id, "refresh_token"),
+        isRefreshToken: true,
+        subject: null,
+        keepsGrant: true,
+        channels: [],
+        stopsMailbox: false,
+      },
+    });
+    await until(async () => (await revocations("created", "active", "retry")) === 0);
+    assert.equal(grantsOf("zoe.lindqvist@example.org"), 1);
   });
 
   test("somebody else's connection cannot be disconnected", async () => {
