@@ -59,6 +59,10 @@ export async function deleteUser(
       .execute();
     for (const connection of connections) await revokeLater(app, tx, connection);
     await lockFeedsOf(tx, "user_id", userId);
+    // Whoever brings meetings in line with events takes them in the order of those, and says so by this lock.
+    await sql`select pg_advisory_xact_lock(hashtextextended(${`meetings:${userId}`}, 0))`.execute(
+      tx,
+    );
     // Their bots may be on their way, or somebody else's too: the rows end when the bots do, and what they heard is deleted
     // at the provider. Meetings are locked first, as everybody does.
     await sql`select from meetings where user_id = ${userId} order by id for update`.execute(tx);
