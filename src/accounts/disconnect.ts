@@ -59,10 +59,6 @@ export async function deleteUser(
       .execute();
     for (const connection of connections) await revokeLater(app, tx, connection);
     await lockFeedsOf(tx, "user_id", userId);
-    // Whoever brings meetings in line with events takes them in the order of those, and says so by this lock.
-    await sql`select pg_advisory_xact_lock(hashtextextended(${`meetings:${userId}`}, 0))`.execute(
-      tx,
-    );
     // Their bots may be on their way, or somebody else's too: the rows end when the bots do, and what they heard is deleted
     // at the provider. Meetings are locked first, as everybody does.
     await sql`select from meetings where user_id = ${userId} order by id for update`.execute(tx);
@@ -145,15 +141,6 @@ async function lockFeedsOf(tx: Tx, column: "user_id" | "connection_id", id: stri
   `.execute(tx);
 }
 
-// What is kept of files and mails comes before their documents and their feed, as for whoever reads them.
-async function lockFilesAndMails(tx: Tx, connectionId: string): Promise<void> {
-  const feeds = sql`(select id from feeds where connection_id = ${connectionId})`;
-  await sql`select from watched_files where feed_id in ${feeds} order by id for update`.execute(tx);
-  await sql`
-    select from mail_decisions where feed_id in ${feeds} order by user_id, message_key for no key update
-  `.execute(tx);
-}
-
 // What was read through an account goes with it; meetings that came of it are looked at again.
 async function forgetFeeds(app: Part, tx: Tx, userId: string, connectionId: string): Promise<void> {
   await lockFeedsOf(tx, "connection_id", connectionId);
@@ -166,7 +153,6 @@ async function forgetFeeds(app: Part, tx: Tx, userId: string, connectionId: stri
     )
     .returning(["event_id", "is_meeting", "virtual_usernames"])
     .execute();
-  await lockFilesAndMails(tx, connectionId);
   // The row of the older product stays: where the account comes back, its files are followed again.
   await tx
     .updateTable("documents")

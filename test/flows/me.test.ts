@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { after, afterEach, before, describe, test } from "node:test";
@@ -360,31 +359,6 @@ describe("an account of which something is being written", () => {
       (tx) => sql`update users set time_zone = 'Europe/Madrid'`.execute(tx),
     );
     assert.equal(await answer, "/connections");
-  });
-
-  test("goes with its user while their meetings are written", async () => {
-    await using story = await anasMail();
-    const { t, visitor } = story;
-    const [first, second] = ["00000000-0000-4000-8000-000000000001", randomUUID()];
-    await sql`
-      insert into meetings (id, user_id, title, start_time, end_time)
-      select id, ${visitor.userId}, 'Talk', now(), now() from unnest(${[first, second]}::uuid[]) as id
-    `.execute(t.app.db);
-    const write = (tx: Tx, id: string) =>
-      sql`update meetings set title = 'New' where id = ${id}`.execute(tx);
-    const { answer } = await meanwhile(
-      story,
-      // As whoever brings them in line with events does, in the order of those.
-      async (tx) => {
-        await sql`
-          select pg_advisory_xact_lock(hashtextextended(${`meetings:${visitor.userId}`}, 0))
-        `.execute(tx);
-        await write(tx, second);
-      },
-      () => visitor.call("DELETE", "/api/v1/me"),
-      (tx) => write(tx, first),
-    );
-    assert.equal((await answer).status, 204);
   });
 
   test("goes with its user while its calendars are found", async () => {
