@@ -12,15 +12,11 @@ export async function until(
     if (Date.now() > deadline) throw new Error(`Not true within ${withinMs / 1_000} s: ${isTrue}`);
 }
 
-/**
- * The connections to a test's database that wait for another one's locks, for so many seconds at least. Who has waited for
- * longer than one looks no more for a deadlock: who joins it later is the one that is cut off.
- */
-export async function waitingFor(t: TestApp, seconds = 0): Promise<unknown[]> {
+/** The connections to a test's database that wait for another one's locks. */
+export async function waitingFor(t: TestApp): Promise<unknown[]> {
   const { rows } = await sql`
     select pid from pg_stat_activity
     where datname = current_database() and cardinality(pg_blocking_pids(pid)) > 0
-      and query_start <= clock_timestamp() - make_interval(secs => ${seconds})
   `.execute(t.app.db);
   return rows;
 }

@@ -1,6 +1,6 @@
 import { sql } from "kysely";
 import type { App } from "../app.ts";
-import type { Tx } from "../db/connection.ts";
+import { type Tx, transactAnew } from "../db/connection.ts";
 import { AppError, ProviderError } from "../lib/errors.ts";
 import { unseal } from "../lib/secrets.ts";
 import { stopChannel } from "../providers/google/calendar.ts";
@@ -15,7 +15,7 @@ import { boundTo, type ReconnectReason } from "./connections.ts";
 import { tellUser } from "./tell-user.ts";
 import { deleteUserRows } from "./user-data.ts";
 
-type Part = Pick<App, "db" | "clock" | "queue">;
+type Part = Pick<App, "db" | "clock" | "queue" | "log">;
 
 /**
  * Disconnects a Google account: its tokens are gone from here at once, and a job of the same transaction stops its
@@ -24,7 +24,7 @@ type Part = Pick<App, "db" | "clock" | "queue">;
  * @throws {AppError} `not_found` when the connection is not this user's.
  */
 export async function disconnect(app: Part, userId: string, connectionId: string): Promise<void> {
-  await app.db.transaction().execute(async (tx) => {
+  await transactAnew(app, async (tx) => {
     const connection = await tx
       .selectFrom("connections")
       .select(["id", "subject", "is_sign_in", "refresh_token", "access_token"])
@@ -50,7 +50,7 @@ export async function deleteUser(
   app: Part,
   userId: string,
 ): Promise<{ tables: number; rows: number }> {
-  return app.db.transaction().execute(async (tx) => {
+  return transactAnew(app, async (tx) => {
     const connections = await tx
       .selectFrom("connections")
       .select(["id", "subject", "refresh_token", "access_token"])

@@ -1,5 +1,6 @@
 import { Kysely, PostgresDialect, type Transaction } from "kysely";
-import { defaults, Pool, types } from "pg";
+import { DatabaseError, defaults, Pool, types } from "pg";
+import type { Log } from "../lib/log.ts";
 import type { Tables } from "./tables.ts";
 
 export type Db = Kysely<Tables>;
@@ -42,6 +43,28 @@ export function openDatabase(url: string): Database {
   pool.on("connect", (client) => client.on("error", () => {}));
   const db: Db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
   return { db, pool, url, [Symbol.asyncDispose]: () => close(db, pool) };
+}
+
+const mostBeginnings = 3;
+
+/**
+ * A transaction of a person that holds so much that not everybody can take it in one order. Where PostgreSQL ends it, since
+ * it and another wait for each other, it begins anew, twice at most; `act` does nothing outside the database.
+ * Source: PostgreSQL's documentation, 13.3.4.
+ */
+export async function transactAnew<Result>(
+  { db, log }: { db: Db; log: Log },
+  act: (tx: Tx) => Promise<Result>,
+): Promise<Result> {
+  for (let beginning = 1; ; beginning += 1) {
+    try {
+      return await db.transaction().execute(act);
+    } catch (error) {
+      const isDeadlock = error instanceof DatabaseError && error.code === "40P01";
+      if (!isDeadlock || beginning === mostBeginnings) throw error;
+      log.info({ beginning }, "a transaction was ended for a deadlock, and begins anew");
+    }
+  }
 }
 
 const parsers: Record<number, (value: string) => unknown> = {

@@ -258,6 +258,25 @@ describe("an account of which something is being written", () => {
     });
 
   for (const [way, leave] of Object.entries(ways)) {
+    test(`${way}, though PostgreSQL ends it once for a deadlock`, async () => {
+      await using story = await anasMail();
+      const { t, visitor } = story;
+      await sql`create sequence leavings`.execute(t.app.db);
+      await sql`
+        create function fail_once() returns trigger language plpgsql as $$ begin
+          if nextval('leavings') = 1 then raise exception using errcode = 'deadlock_detected'; end if;
+          return coalesce(new, old);
+        end $$`.execute(t.app.db);
+      await sql`
+        create trigger fail_once before update or delete on connections for each row execute function fail_once()
+      `.execute(t.app.db);
+      assert.ok((await leave(visitor)).status < 300);
+      const left = await sql`select from connections where refresh_token is not null`.execute(
+        t.app.db,
+      );
+      assert.deepEqual(left.rows, []);
+    });
+
     for (const kind of ["drive", "gmail"] as const) {
       test(`${way} while a page of ${kind} is written`, async () => {
         await using story = await anasMail();
@@ -307,44 +326,13 @@ describe("an account of which something is being written", () => {
           const seen = visitor.call("POST", "/api/v1/sync/record-activity", {
             activity_type: "general",
           });
-          await until(async () => (await waitingFor(t)).length === 2);
+          await until(async () => (await waitingFor(t)).length >= 2);
           return { seen };
         },
       );
       const [left, active] = await Promise.all([answer, seen]);
       assert.ok(left.status < 300, JSON.stringify(left.body));
       assert.notEqual(active.status, 503);
-    });
-    test(`${way} while a long reading tells how far it is`, async () => {
-      await using story = await anasMail();
-      const { t, visitor } = story;
-      const { calendar, drive } = await feedsOf(story);
-      const { pages } = t.google.drive;
-      pages.pageSizeCap = 1;
-      for (const name of ["One", "Two"]) t.google.drive.addFile("ana@example.com", { name });
-      t.google.calendar.addEvent("ana@example.com", eventIn(t, 3));
-      await visitor.call("POST", `/api/v1/sync/feeds/${calendar.id}/sync?wait=true`, {});
-      await t.idle();
-      const pagesRead = () =>
-        t.google.state.requests.filter(({ endpoint }) => endpoint === "drive.files.list").length;
-      const before = pagesRead();
-      const { left } = await t.app.db.transaction().execute(async (tx) => {
-        const { left } = await meanwhile(
-          story,
-          // Without it nobody calls Google.
-          (other) => sql`lock table provider_limits`.execute(other),
-          () => visitor.call("POST", `/api/v1/sync/feeds/${drive.id}/sync`, { full: true }),
-          async () => {
-            await sql`select from calendar_events for key share`.execute(tx);
-            const left = leave(visitor);
-            await until(async () => (await waitingFor(t)).length === 2);
-            return { left };
-          },
-        );
-        await until(async () => pagesRead() > before && (await waitingFor(t, 2)).length === 2);
-        return { left };
-      });
-      assert.ok((await left).status < 300);
     });
   }
 
