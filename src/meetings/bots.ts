@@ -39,7 +39,7 @@ export async function tellSharers(
     insert into user_events (user_id, type, payload)
     select user_id, 'bot.changed', ${JSON.stringify({ bot_id: botId, ...news })}::jsonb
       || jsonb_build_object('meeting_ids', jsonb_agg(id))
-    from meetings where bot_id = ${botId} group by user_id
+    from meetings where bot_id = ${botId} group by user_id order by user_id
   `.execute(tx);
 }
 
