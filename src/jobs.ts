@@ -18,7 +18,7 @@ import { deriveForUser, deriveNamed } from "./meetings/meetings.ts";
 import { runOnboarding } from "./projects/onboarding.ts";
 import type { Handlers } from "./queue/catalog.ts";
 import { runSchedule, type Schedules } from "./queue/schedule-runs.ts";
-import { followFile } from "./sync/drive-feeds.ts";
+import { followDrives, followFile } from "./sync/drive-feeds.ts";
 import { startFeeds } from "./sync/feeds.ts";
 import { pollFeeds } from "./sync/polling.ts";
 import { type Renewed, renewWatches, repairWatches } from "./sync/renewal.ts";
@@ -83,6 +83,7 @@ export const handlers: Handlers<App> = {
   "files.read": readFile,
   "files.check": checkFile,
   "files.list_folder": listFolder,
+  "feeds.follow_drives": followDrives,
   "deliveries.send": (app, payload, { signal }) =>
     sendDelivery(app, payload, { signal, contents: deliveryContents }),
   "documents.classify": classifyHere,

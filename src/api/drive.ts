@@ -10,8 +10,7 @@ import {
   unsubscribeFile,
 } from "../documents/file-subscriptions.ts";
 import { AppError, ProviderError } from "../lib/errors.ts";
-import { endLoneFeeds, followFile } from "../sync/drive-feeds.ts";
-import { findFeed } from "../sync/feeds.ts";
+import { endLoneFeeds, followFile, listTelling } from "../sync/drive-feeds.ts";
 import { pollIfDue } from "../sync/polling.ts";
 import { waitForRuns } from "../sync/waiting.ts";
 import { listOf, listQuery, pageOf, readCursor } from "./lists.ts";
@@ -228,14 +227,12 @@ export const driveRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, {
   );
 };
 
-/** Looks for changes through the log that tells of a file, if that is due. */
+/** Looks for changes through the logs that tell of a file, if that is due. */
 export async function pollFile(
   app: App,
   file: WatchedFile,
 ): Promise<{ polled: boolean; reason: string }> {
-  const feed = await findFeed(app, file.feed_id);
-  if (!feed) throw new AppError("not_found", "This file is not followed");
-  const { polled, reason } = await pollIfDue(app, [feed]);
+  const { polled, reason } = await pollIfDue(app, await listTelling(app, file));
   await waitForRuns(app, polled);
   return { polled: polled.length > 0, reason };
 }

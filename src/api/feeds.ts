@@ -218,6 +218,8 @@ const stateTexts: Record<string, string> = {
   scope_missing: "The Google account was connected without permission for this",
   not_wanted: "It is not followed, by choice or because it is not ticked in Google Calendar",
   gone: "It is no longer in the account's list",
+  no_member:
+    "The account is no member of this shared drive; of what it sees there its own log tells",
 };
 
 function whyOf({ state, state_reason, due_reason }: Feed): string {

@@ -543,6 +543,7 @@ export type Tables = {
     user_id: string;
     feed_id: string;
     file_id: string;
+    drive_id: Text;
     document_id: Text;
     origin: "subscribed" | "folder" | "shared" | "linked";
     folder_id: Text;

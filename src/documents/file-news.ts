@@ -36,6 +36,7 @@ export function columnsOf(file: DriveFile) {
     owner: file.owner,
     is_own: file.isOwn,
     parents: file.parents,
+    drive_id: file.driveId,
     version: file.version,
     modified_at: file.modifiedAt,
     content_key: contentKeyOf(file),

@@ -11,7 +11,13 @@ import { startDeliveries, targetOf } from "./deliveries.ts";
 import { columnsOf, type WatchedFile } from "./file-news.ts";
 import type { FilesApp } from "./file-reading.ts";
 import { followedBefore, mirrorWatches } from "./older-watches.ts";
-import { addWatched, type DriveAccount, listFolderJob, readJob } from "./watched-files.ts";
+import {
+  addWatched,
+  type DriveAccount,
+  drivesJob,
+  listFolderJob,
+  readJob,
+} from "./watched-files.ts";
 
 /** An account whose log of changes is followed, and the connection that it is read with. */
 export type DriveReader = DriveAccount & {
@@ -79,7 +85,10 @@ export async function subscribeFile(
     const document = documentId ?? known?.document_id ?? null;
     if (document) await markFollowed(app, tx, document, file);
     await mirrorWatches(app, tx, [watchedId]);
-    await enqueue(app, tx, isFolder ? listFolderJob(watchedId) : readJob(watchedId));
+    await enqueue(app, tx, [
+      isFolder ? listFolderJob(watchedId) : readJob(watchedId),
+      ...(file.driveId === null ? [] : [drivesJob(seeing.feedId)]),
+    ]);
     return watchedId;
   });
   return getWatchedFile(app, userId, { id });
@@ -233,7 +242,11 @@ export async function unsubscribeFile(
   fileId: string,
 ): Promise<void> {
   await app.db.transaction().execute(async (tx) => {
-    const { rows } = await sql<{ document_id: string | null }>`
+    const { rows } = await sql<{
+      document_id: string | null;
+      feed_id: string;
+      drive_id: string | null;
+    }>`
       with recursive stopping as (
         select id from watched_files where user_id = ${userId} and file_id = ${fileId} and state <> 'stopped'
         union all
@@ -247,9 +260,15 @@ export async function unsubscribeFile(
       update watched_files set state = 'stopped', state_reason = 'Its owner stopped following it',
         read_retry_at = null, updated_at = ${app.clock.now()}
       where id in (select id from held)
-      returning document_id
+      returning document_id, feed_id, drive_id
     `.execute(tx);
     if (rows.length === 0) throw new AppError("not_found", "This file is not followed");
+    const logs = new Set(rows.flatMap((row) => (row.drive_id === null ? [] : [row.feed_id])));
+    await enqueue(
+      app,
+      tx,
+      [...logs].map((feedId) => drivesJob(feedId)),
+    );
     const documents = rows.flatMap(({ document_id }) => document_id ?? []);
     if (documents.length === 0) return;
     await tx

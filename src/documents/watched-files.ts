@@ -22,7 +22,7 @@ import {
 } from "./file-news.ts";
 import { followedBefore, mirrorWatches } from "./older-watches.ts";
 
-/** Whose log of changes told: the feed, its user, and the account's address. */
+/** An account whose files are followed: the feed of its own log of changes, its user, and its address. */
 export type DriveAccount = { feedId: string; userId: string; account: string };
 
 /** What changes meant for the files that are followed. */
@@ -83,6 +83,7 @@ export async function recordFileChanges(
   );
   const added = await followNew(app, tx, account, strangers);
   const facts = changed.flatMap(factOf);
+  const hasMoved = rows.some(({ row, file }) => file && file.driveId !== row.drive_id);
   return {
     created: added.length,
     updated: changed.filter(({ news }) => news.state === "active").length,
@@ -90,6 +91,9 @@ export async function recordFileChanges(
     changedAt: changed.map(({ at, file }) => at ?? file?.modifiedAt ?? app.clock.now()),
     jobs: [
       ...(await startDeliveries(app, tx, facts)),
+      ...(hasMoved || (added.length > 0 && strangers.some(({ driveId }) => driveId !== null))
+        ? [drivesJob(account.feedId)]
+        : []),
       ...changed.flatMap(({ row, news }) => (news.readsContent ? [readJob(row.id)] : [])),
       ...added.map(({ id, isFolder }) => (isFolder ? listFolderJob(id) : readJob(id))),
     ],
@@ -108,11 +112,15 @@ type News = Changed & { news: FileNews };
 // What a full read has seen is marked, and the version is noted, also where nothing that we show has changed.
 async function keepSeen(app: Part, tx: Tx, rows: Changed[], generation: number): Promise<void> {
   if (rows.length === 0) return;
-  const seen = rows.map(({ row, file }) => ({ id: row.id, version: file?.version ?? row.version }));
+  const seen = rows.map(({ row, file }) => ({
+    id: row.id,
+    version: file?.version ?? row.version,
+    drive_id: file ? file.driveId : row.drive_id,
+  }));
   await sql`
     update watched_files set generation = greatest(generation, ${generation}), last_checked_at = ${app.clock.now()},
-      version = greatest(watched_files.version, seen.version)
-    from jsonb_to_recordset(${JSON.stringify(seen)}::jsonb) as seen (id uuid, version bigint)
+      version = greatest(watched_files.version, seen.version), drive_id = seen.drive_id
+    from jsonb_to_recordset(${JSON.stringify(seen)}::jsonb) as seen (id uuid, version bigint, drive_id text)
     where watched_files.id = seen.id
   `.execute(tx);
 }
@@ -280,17 +288,17 @@ export async function addWatched(
   }>`
     with given as (
       select * from jsonb_to_recordset(${JSON.stringify(rows)}::jsonb) as given (id uuid, user_id uuid, feed_id uuid,
-        file_id text, document_id uuid, new_document uuid, origin text, folder_id uuid, depth int, is_folder boolean,
+        file_id text, drive_id text, document_id uuid, new_document uuid, origin text, folder_id uuid, depth int, is_folder boolean,
         name text, mimetype text, url text, size bigint, owner text, is_own boolean, parents text[], version bigint,
         modified_at timestamptz, content_key text, type text)
     ),
     added as (
-      insert into watched_files (id, user_id, feed_id, file_id, document_id, origin, folder_id, depth, is_folder, name,
-        mimetype, url, size, owner, is_own, parents, version, modified_at, content_key, last_checked_at, created_at,
+      insert into watched_files (id, user_id, feed_id, file_id, drive_id, document_id, origin, folder_id, depth, is_folder,
+        name, mimetype, url, size, owner, is_own, parents, version, modified_at, content_key, last_checked_at, created_at,
         updated_at)
-      select id, user_id, feed_id, file_id, coalesce(document_id, new_document), origin, folder_id, depth, is_folder,
-        name, mimetype, url, size, owner, is_own, parents, version, modified_at, content_key, ${now}::timestamptz,
-        ${now}::timestamptz, ${now}::timestamptz
+      select id, user_id, feed_id, file_id, drive_id, coalesce(document_id, new_document), origin, folder_id, depth,
+        is_folder, name, mimetype, url, size, owner, is_own, parents, version, modified_at, content_key,
+        ${now}::timestamptz, ${now}::timestamptz, ${now}::timestamptz
       from given
       -- Whoever lists a folder and whoever reads the log may find the same file at the same time.
       on conflict (user_id, file_id) do nothing
@@ -432,4 +440,9 @@ export function listFolderJob(fileId: string): NewJob {
 /** A wish to look at a file by itself, apart from the log of changes. */
 export function checkJob(fileId: string): NewJob {
   return { name: "files.check", payload: { watchedFileId: fileId }, key: fileId };
+}
+
+/** A wish to bring the feeds of shared drives in line with the files that are followed; those that were `told` of begin anew. */
+export function drivesJob(feedId: string, told: string[] = []): NewJob {
+  return { name: "feeds.follow_drives", payload: { feedId, told } };
 }

@@ -6,6 +6,7 @@ import { ChannelHeaders, messageOf } from "../api/webhooks.ts";
 import type { App } from "../app.ts";
 import { getWatchedFile } from "../documents/file-subscriptions.ts";
 import { AppError } from "../lib/errors.ts";
+import { drivesFolder } from "../sync/drive.ts";
 import { followFile } from "../sync/drive-feeds.ts";
 import { listFeedsOf } from "../sync/feeds.ts";
 import { acceptNotification } from "../sync/notifications.ts";
@@ -80,11 +81,11 @@ export const driveGateway: FastifyPluginAsyncZod<{ app: App }> = async (server, 
       }
       const { polled } = await pollIfDue(app, await listFeedsOf(app, ["drive"]));
       await waitForRuns(app, polled, { timeoutMs: 120_000 });
-      const feeds = new Set(polled.map(({ id }) => id));
+      const feeds = new Set(polled.flatMap(({ id, resource }) => [id, resource]));
       const now = new Map((await followedFiles(app)).map((file) => [file.id, file]));
       const results = files.map((file) => {
         const { file_id, document_id } = file;
-        const skipped = !feeds.has(file.feed_id);
+        const skipped = ![file.feed_id, drivesFolder + file.drive_id].some((one) => feeds.has(one));
         const after = now.get(file.id);
         const action = !after
           ? "deleted"
@@ -195,7 +196,7 @@ async function ownerOf(app: App, documentId: string): Promise<string | null> {
 function followedFiles(app: App) {
   return app.db
     .selectFrom("watched_files")
-    .select(["id", "feed_id", "file_id", "document_id", "name", "content_key"])
+    .select(["id", "feed_id", "drive_id", "file_id", "document_id", "name", "content_key"])
     .where("state", "=", "active")
     .where("is_folder", "=", false)
     .orderBy("id")

@@ -69,6 +69,8 @@ export const catalog = {
   "files.read": job(z.object({ watchedFileId: z.guid() }), { concurrency: 4 }),
   /** Looks at a file by itself. */
   "files.check": job(z.object({ watchedFileId: z.guid() }), { concurrency: 2 }),
+  /** Brings the feeds of shared drives in line with the files that are followed in them. */
+  "feeds.follow_drives": job(z.object({ feedId: z.guid(), told: z.array(z.string()).default([]) })),
   "files.list_folder": job(z.object({ watchedFileId: z.guid() })),
   /** One try of a delivery. When the next one is due stands in its row. */
   "deliveries.send": job(z.object({ deliveryId: z.guid() }), { concurrency: 8 }),

@@ -1,3 +1,4 @@
+import { sql } from "kysely";
 import { connectServiceDrive, openServiceDrive } from "../accounts/service-drive.ts";
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
@@ -6,10 +7,11 @@ import { type DriveReader, type FileWish, subscribeFile } from "../documents/fil
 import { AppError, ProviderError } from "../lib/errors.ts";
 import { getFile } from "../providers/google/drive.ts";
 import type { GoogleRequest } from "../providers/google/request.ts";
+import type { JobPayload } from "../queue/catalog.ts";
 import { enqueue } from "../queue/queue.ts";
 import { endWatchesOf } from "./closing.ts";
-import { driveAccountOf } from "./drive.ts";
-import { type Feed, listFeeds, startFeeds, syncJob } from "./feeds.ts";
+import { driveAccountOf, drivesFolder } from "./drive.ts";
+import { type Feed, findFeed, listFeeds, startFeeds, syncJob } from "./feeds.ts";
 
 type Part = Pick<App, "db" | "clock" | "queue" | "config">;
 
@@ -44,6 +46,21 @@ const readerOf = (feed: Feed): DriveReader => ({
   connectionId: feed.connection_id,
   isService: false,
 });
+
+/** The feeds that tell of a file: the one that it hangs on, and that of the shared drive that it lies in. */
+export async function listTelling(app: Pick<App, "db">, file: WatchedFile): Promise<Feed[]> {
+  const feed = await findFeed(app, file.feed_id);
+  if (!feed) throw new AppError("not_found", "This file is not followed");
+  if (file.drive_id === null) return [feed];
+  const resource = drivesFolder + file.drive_id;
+  const drives = await listFeeds(app, feed.user_id, ["drive"]);
+  return [
+    feed,
+    ...drives.filter(
+      (one) => one.connection_id === feed.connection_id && one.resource === resource,
+    ),
+  ];
+}
 
 /** The service account's own Drive, which is followed from now on. Null where it does not see the file. */
 async function serviceDriveReader(
@@ -98,6 +115,53 @@ async function followAlone(
     .executeTakeFirstOrThrow();
   await enqueue(app, tx, syncJob(id, "start"));
   return id;
+}
+
+const followedStates = sql`('active', 'trashed', 'lost')`;
+
+/**
+ * Has each shared drive followed in which an account's own feed follows files, and no other: the wishes to follow a file, to
+ * stop, and what a log tells of one that moved end here. A drive that was stopped, or `told` of, begins anew.
+ */
+export async function followDrives(
+  app: Part,
+  { feedId, told }: JobPayload<"feeds.follow_drives">,
+): Promise<{ followed: number; ended: number }> {
+  const now = app.clock.now();
+  return app.db.transaction().execute(async (tx) => {
+    const { rows: followed } = await sql<{ id: string }>`
+      insert into feeds as kept (user_id, connection_id, kind, resource, title, due_at, watch_due_at)
+      select distinct log.user_id, log.connection_id, 'drive', ${drivesFolder} || file.drive_id,
+        'Shared drive ' || file.drive_id, ${now}::timestamptz, ${now}::timestamptz
+      from feeds as log join watched_files as file on file.feed_id = log.id
+      where log.id = ${feedId} and log.state = 'active' and file.drive_id is not null and file.state in ${followedStates}
+      order by 4
+      on conflict (connection_id, kind, resource) do update
+      set state = 'active', state_reason = null, is_full_wanted = true, retry_at = null, due_at = excluded.due_at,
+        watch_due_at = excluded.watch_due_at
+      where kept.state = 'stopped' or kept.resource = any(${told.map((id) => drivesFolder + id)})
+      returning id
+    `.execute(tx);
+    const { rows: ended } = await sql<{ id: string }>`
+      update feeds set state = 'stopped', state_reason = 'not_wanted', due_at = null, watch_due_at = null,
+        lease_owner = null, lease_until = null
+      from feeds as log
+      where log.id = ${feedId} and feeds.connection_id = log.connection_id and feeds.kind = 'drive'
+        and starts_with(feeds.resource, ${drivesFolder}) and feeds.state <> 'stopped'
+        and not exists (select from watched_files as file where file.feed_id = log.id
+          and ${drivesFolder} || file.drive_id = feeds.resource and file.state in ${followedStates})
+      returning feeds.id
+    `.execute(tx);
+    await enqueue(app, tx, [
+      ...followed.map(({ id }) => syncJob(id, "start")),
+      ...(await endWatchesOf(
+        tx,
+        ended.map(({ id }) => id),
+        { reason: "person", now },
+      )),
+    ]);
+    return { followed: followed.length, ended: ended.length };
+  });
 }
 
 /** Ends the feeds that follow one file alone and that nobody needs any more, and closes their watches. */

@@ -79,8 +79,8 @@ export type Source<Change> = {
     position: Position,
   ): Promise<Applied & { remembers: Record<string, unknown> }>;
   channel: ChannelSource;
-  /** What makes sure whether a feed is gone that Google does not find. */
-  doubt?(tx: Tx, feed: Feed): Promise<NewJob[]>;
+  /** What makes sure whether a feed is gone that Google does not find, or ends it. */
+  doubt?(tx: Tx, feed: Feed, now: Date): Promise<NewJob[]>;
   /** What this kind remembers of a failure, so that the next run does better. */
   learn?(feed: Feed, error: ProviderError): Record<string, unknown>;
 };

@@ -336,7 +336,7 @@ async function endInFailure(
       if (isInterrupted) await enqueue(app, tx, syncJob(run.feed.id, run.reason));
       else await tellUser(tx, run.feed.user_id, [news]);
       const isMissing = error instanceof ProviderError && error.failure === "not_found";
-      const doubts = isMissing ? ((await source.doubt?.(tx, run.feed)) ?? []) : [];
+      const doubts = isMissing ? ((await source.doubt?.(tx, run.feed, now)) ?? []) : [];
       await enqueue(app, tx, [...doubts, ...(await nextInLine(tx, run.feed.connection_id))]);
     });
   } catch (failure) {

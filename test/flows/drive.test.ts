@@ -538,16 +538,158 @@ describe("what else Drive brings", () => {
     );
   });
 
-  test("files of shared drives are followed like others", async () => {
-    await using story = await anasDrive();
-    const { t, visitor } = story;
-    const driveId = t.google.drive.addSharedDrive("Team", [ana]);
-    const fileId = t.google.drive.addFile(jonas, { name: "Team plan", content: "1", driveId });
-    await follow(visitor, fileId);
-    await t.idle();
-    t.google.drive.edit(fileId, "2");
-    await t.idle();
-    assert.equal((await documentOf(visitor, fileId)).text, "2");
+  describe("a file of a shared drive", () => {
+    const teams = async ({ push = true, members = [ana] } = {}) => {
+      const story = await anasDrive({ push });
+      const { t, visitor } = story;
+      const driveId = t.google.drive.addSharedDrive("Team", members);
+      const fileId = t.google.drive.addFile(jonas, { name: "Plan", content: "1", driveId });
+      if (!members.includes(ana)) t.google.drive.share(fileId, ana);
+      await follow(visitor, fileId);
+      await t.idle();
+      return Object.assign(story, { driveId, fileId });
+    };
+    type Story = Awaited<ReturnType<typeof teams>>;
+    const feedOf = ({ t, driveId }: Story) =>
+      t.app.db
+        .selectFrom("feeds")
+        .select(["id", "state", "state_reason", "cursor"])
+        .where("resource", "=", `drives/${driveId}`)
+        .executeTakeFirst();
+    const textOf = async ({ visitor, fileId }: Story) => (await documentOf(visitor, fileId)).text;
+    const stateOf = async ({ visitor, fileId }: Story) => (await fileOf(visitor, fileId)).state;
+
+    test("is current by the log of the drive, of which the account's own says nothing", async () => {
+      await using story = await teams();
+      const { t, fileId } = story;
+      t.google.drive.edit(fileId, "2");
+      await t.idle();
+      assert.equal(await textOf(story), "2");
+      assert.equal((await feedOf(story))?.state, "active");
+    });
+
+    test("is so without push, by looking at the drive's log", async () => {
+      await using story = await teams({ push: false });
+      const { t, visitor, fileId } = story;
+      t.google.drive.edit(fileId, "2");
+      await visitor.call("POST", `/api/v1/sync/drive/${visitor.userId}`, { force: true });
+      await t.idle();
+      assert.equal(await textOf(story), "2");
+    });
+
+    test("that comes into a followed folder is followed", async () => {
+      await using story = await teams();
+      const { t, visitor, driveId } = story;
+      const folder = t.google.drive.addFile(jonas, {
+        name: "Folder",
+        mimeType: `${editor}.folder`,
+        driveId,
+      });
+      await follow(visitor, folder);
+      await t.idle();
+      const id = t.google.drive.addFile(jonas, {
+        name: "New",
+        content: "x",
+        parentId: folder,
+        driveId,
+      });
+      await t.idle();
+      assert.equal((await documentOf(visitor, id)).text, "x");
+    });
+
+    test("is looked at by itself where the drive's token is refused", async () => {
+      await using story = await teams();
+      const { t, fileId } = story;
+      t.google.drive.push.isOn = false;
+      t.google.drive.edit(fileId, "2");
+      t.google.drive.expirePageTokens();
+      t.clock.advance(7 * 3_600_000);
+      await t.idle();
+      t.clock.advance(20 * 60_000);
+      await t.idle();
+      assert.equal(await textOf(story), "2");
+      t.google.drive.push.isOn = true;
+      t.google.drive.edit(fileId, "3");
+      await t.idle();
+      assert.equal(await textOf(story), "3");
+    });
+
+    test("that is deleted is said to be gone, and one that moved to another drive goes on", async () => {
+      await using story = await teams();
+      const { t, fileId } = story;
+      const other = t.google.drive.addSharedDrive("Other", [ana]);
+      t.google.drive.move(fileId, null, other);
+      await t.idle();
+      t.google.drive.edit(fileId, "2");
+      await t.idle();
+      assert.deepEqual([await stateOf(story), await textOf(story)], ["active", "2"]);
+      assert.equal((await feedOf(story))?.state, "stopped");
+      assert.equal((await feedOf({ ...story, driveId: other }))?.state, "active");
+      t.google.drive.remove(fileId);
+      await t.idle();
+      assert.equal(await stateOf(story), "lost");
+    });
+
+    test("that was shared with somebody who is no member is current by their own log", async () => {
+      await using story = await teams({ members: [jonas] });
+      const { t, fileId } = story;
+      const { state, state_reason } = (await feedOf(story))!;
+      assert.deepEqual([state, state_reason], ["stopped", "no_member"]);
+      t.google.drive.edit(fileId, "2");
+      await t.idle();
+      assert.equal(await textOf(story), "2");
+    });
+
+    test("is lost to who leaves the drive, and current again when they come back", async () => {
+      await using story = await teams();
+      const { t, driveId, fileId } = story;
+      t.google.drive.changeMembers(driveId, [jonas]);
+      await t.idle();
+      assert.deepEqual([await stateOf(story), (await feedOf(story))?.state], ["lost", "stopped"]);
+      t.google.drive.edit(fileId, "2");
+      t.google.drive.changeMembers(driveId, [ana, jonas]);
+      await t.idle();
+      assert.deepEqual([await stateOf(story), await textOf(story)], ["active", "2"]);
+    });
+
+    test("has its drive followed for as long as one there is followed, and no channel longer", async () => {
+      await using story = await teams();
+      const { t, visitor, fileId, driveId } = story;
+      const inDrive = () =>
+        t.google.drive
+          .channels()
+          .filter(({ watched }) => "log" in watched && watched.log === driveId);
+      assert.equal(inDrive().length, 1);
+      const second = t.google.drive.addFile(jonas, { name: "Second", content: "1", driveId });
+      await follow(visitor, second);
+      await visitor.call("DELETE", `/api/v1/drive/subscribe/${fileId}`);
+      await t.idle();
+      assert.equal(inDrive().length, 1);
+      await visitor.call("DELETE", `/api/v1/drive/subscribe/${second}`);
+      await t.idle();
+      assert.deepEqual([inDrive().length, (await feedOf(story))?.state], [0, "stopped"]);
+      t.google.drive.edit(fileId, "2");
+      await follow(visitor, fileId);
+      await t.idle();
+      t.google.drive.edit(fileId, "3");
+      await t.idle();
+      assert.equal(await textOf(story), "3");
+    });
+
+    test("that was followed before drives were is current after the next look", async () => {
+      await using story = await teams();
+      const { t, fileId } = story;
+      // What the version before leaves behind.
+      await sql`delete from feeds where resource like 'drives/%'`.execute(t.app.db);
+      await sql`update watched_files set drive_id = null`.execute(t.app.db);
+      await sql`
+        update feeds set is_full_wanted = true, due_at = ${t.clock.now()} where kind = 'drive' and resource = ''
+      `.execute(t.app.db);
+      t.google.drive.edit(fileId, "2");
+      await t.idle();
+      assert.equal(await textOf(story), "2");
+      assert.equal((await feedOf(story))?.state, "active");
+    });
   });
 
   test("500 followed files cost one call to look at, whatever changed", async () => {

@@ -5,11 +5,11 @@ import type { Channels } from "../channels.ts";
 import { type Answer, addEndpoint } from "../endpoints.ts";
 import { GoogleError } from "../errors.ts";
 import { listChanges, listFiles, type Pages, sequenceOf } from "./listing.ts";
-import { type File, findFile, isEditorType, notFound, type Store, sees } from "./store.ts";
+import { type File, findFile, isEditorType, logOf, notFound, type Store, sees } from "./store.ts";
 import { masked, permissionsOf, resourceOf } from "./view.ts";
 
-/** What of a Drive can be watched: one file, or what changes for an account. */
-export type DriveWatched = { file: File } | { changesOf: string };
+/** What of a Drive can be watched: one file, or the log of an account or of a shared drive. */
+export type DriveWatched = { file: File } | { log: string };
 
 type Parts = { store: Store; pages: Pages; channels: Channels<DriveWatched> };
 type Call = { request: FastifyRequest; account: string; fileId: string };
@@ -32,6 +32,7 @@ const Query = z.looseObject({
   mimeType: z.string().optional(),
   pageToken: z.string().optional(),
   supportsAllDrives: z.string().optional(),
+  driveId: z.string().optional(),
 });
 
 /** Serves Drive v3: files, their content, permissions, the log of changes, and both kinds of channels. */
@@ -103,9 +104,10 @@ export function addDriveApi(server: FastifyInstance, { store, pages, channels }:
   });
   endpoint("changes.getStartPageToken", "GET", "changes/startPageToken", {
     cost: costs.read,
-    answer: () => ({
-      body: { kind: "drive#startPageToken", startPageToken: String(store.sequence) },
-    }),
+    answer: ({ request, account }) => {
+      logOf(store, account, Query.parse(request.query).driveId);
+      return { body: { kind: "drive#startPageToken", startPageToken: String(store.sequence) } };
+    },
   });
   endpoint("changes.list", "GET", "changes", {
     cost: costs.list,
@@ -119,8 +121,10 @@ export function addDriveApi(server: FastifyInstance, { store, pages, channels }:
   endpoint("changes.watch", "POST", "changes/watch", {
     cost: costs.read,
     answer: async ({ request, account }) => {
-      sequenceOf(store, Query.parse(request.query).pageToken ?? "");
-      return { body: await channels.open(account, { changesOf: account }, request.body) };
+      const { pageToken, driveId } = Query.parse(request.query);
+      const log = logOf(store, account, driveId);
+      sequenceOf(store, pageToken ?? "");
+      return { body: await channels.open(account, { log }, request.body) };
     },
   });
   endpoint("channels.stop", "POST", "channels/stop", {

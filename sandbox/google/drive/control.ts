@@ -23,7 +23,9 @@ const NewFile = z.strictObject({
   mimeType: z.string().default("text/plain"),
   content: z.string().max(10_000_000).default(""),
   parentId: z.string().exactOptional(),
+  driveId: z.string().exactOptional(),
 });
+const Members = z.array(z.string().min(3)).max(1_000);
 const FileChange = z.strictObject({
   name: z.string().min(1).max(1_000).optional(),
   content: z.string().max(10_000_000).optional(),
@@ -64,6 +66,17 @@ export function addDriveControl(control: FastifyInstance, drive: SandboxDrive): 
         ...{ id, name, mimeType, owner, version, isTrashed },
       })),
     };
+  });
+  control.post("/drive/drives", ({ body }, reply) => {
+    const { name, members } = z
+      .strictObject({ name: z.string().min(1), members: Members })
+      .parse(body);
+    return reply.code(201).send({ id: drive.addSharedDrive(name, members) });
+  });
+  control.patch("/drive/drives/:id", ({ params, body }) => {
+    const { members } = z.strictObject({ members: Members }).parse(body);
+    drive.changeMembers(Id.parse(params).id, members);
+    return { changed: true };
   });
   control.get("/drive/channels", () => ({
     channels: drive.channels().map(({ id, address, expiresAt, messageNumber, answers }) => ({

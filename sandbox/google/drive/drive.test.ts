@@ -126,6 +126,29 @@ describe("the sandbox's Drive", () => {
     assert.equal((await anas.files.list(allDrives)).data.files?.length, 1);
   });
 
+  test("tells of a shared drive's files in the drive's own log, to members; and members of the drive alone", async () => {
+    const driveId = google.drive.addSharedDrive("Team", [ana]);
+    const from = await start();
+    const id = google.drive.addFile(ana, { name: "Team plan", driveId });
+    const inDrive = { ...allDrives, driveId, pageToken: from };
+    const { data } = await anas.changes.list(inDrive);
+    assert.deepEqual(
+      data.changes?.map(({ fileId }) => fileId),
+      [id],
+    );
+    assert.deepEqual((await anas.changes.list({ ...allDrives, pageToken: from })).data.changes, []);
+    google.drive.changeMembers(driveId, []);
+    const told = await anas.changes.list({ ...allDrives, pageToken: from, fields: "*" });
+    assert.deepEqual(
+      told.data.changes?.map((one) => [one.changeType, one.removed, one.driveId]),
+      [["drive", true, driveId]],
+    );
+    assert.deepEqual(await refusalOf(anas.changes.list(inDrive)), [404, "notFound"]);
+    google.drive.share(id, ana);
+    const own = await anas.changes.list({ ...allDrives, pageToken: from });
+    assert.ok(own.data.changes?.some(({ fileId }) => fileId === id));
+  });
+
   test("exports what editors made, downloads all else, and refuses the other way round", async () => {
     const doc = google.drive.addFile(ana, {
       name: "Doc",

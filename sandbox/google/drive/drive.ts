@@ -5,6 +5,7 @@ import { addDriveApi, type DriveWatched } from "./api.ts";
 import type { Pages } from "./listing.ts";
 import {
   changeFile,
+  changeMembers,
   type File,
   findFile,
   folderType,
@@ -37,9 +38,10 @@ export type SandboxDrive = {
   addFiles(owner: string, files: NewFile[]): string[];
   addFolder(owner: string, name: string, parentId?: string): string;
   addSharedDrive(name: string, members: string[]): string;
+  changeMembers(driveId: string, members: string[]): void;
   edit(id: string, content: string | Buffer, by?: string): void;
   rename(id: string, name: string): void;
-  move(id: string, parentId: string | null): void;
+  move(id: string, parentId: string | null, driveId?: string): void;
   trash(id: string): void;
   restore(id: string): void;
   /** For good. */
@@ -70,9 +72,9 @@ export function openDrive(server: FastifyInstance, state: State): SandboxDrive {
   const usualPages: Pages = { pageSizeCap: 1000, emptyPages: false };
   const pages = { ...usualPages };
   const resources = new Map<string, object>();
-  const targetOf = (account: string) => {
-    const target = resources.get(account) ?? {};
-    resources.set(account, target);
+  const targetOf = (log: string) => {
+    const target = resources.get(log) ?? {};
+    resources.set(log, target);
     return target;
   };
   const channels = openChannels<DriveWatched>(state, (watched) =>
@@ -84,16 +86,16 @@ export function openDrive(server: FastifyInstance, state: State): SandboxDrive {
           usualMs: dayMs / 24,
         }
       : {
-          target: targetOf(watched.changesOf),
+          target: targetOf(watched.log),
           uri: "/drive/v3/changes?alt=json",
           longestMs: 7 * dayMs,
           usualMs: dayMs / 24,
         },
   );
-  store.onChange.push((file, seenBy, happened) =>
+  store.onChange.push((file, logs, happened) =>
     channels.announce((watched) => {
       if ("file" in watched) return watched.file === file ? happened : null;
-      return seenBy.includes(watched.changesOf) ? { state: "change" } : null;
+      return logs.includes(watched.log) ? { state: "change" } : null;
     }),
   );
   addDriveApi(server, { store, pages, channels });
@@ -148,9 +150,11 @@ export function openDrive(server: FastifyInstance, state: State): SandboxDrive {
         file.name = name;
         file.modifiedAt = now();
       }),
-    move: (id, parentId) =>
+    changeMembers: (driveId, members) => changeMembers(store, driveId, members),
+    move: (id, parentId, driveId) =>
       changed(id, "parents", (file) => {
         file.parentId = parentId;
+        file.driveId = driveId ?? file.driveId;
       }),
     trash: (id) => {
       const file = findFile(store, id);

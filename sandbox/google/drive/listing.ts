@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { GoogleError } from "../errors.ts";
-import { type File, isInTrash, type Store, sees } from "./store.ts";
+import { type File, isInTrash, isMember, logOf, type Store, sees } from "./store.ts";
 import { resourceOf } from "./view.ts";
 
 export type Pages = { pageSizeCap: number; emptyPages: boolean };
@@ -56,24 +56,33 @@ const ChangesQuery = Query.extend({
   pageToken: z.string(),
   includeRemoved: flag.default(true),
   restrictToMyDrive: flag.default(false),
+  driveId: z.string().optional(),
 });
 
 /** A page of `changes.list`: each file once, where it changed last, as it is now. */
 export function listChanges(store: Store, pages: Pages, account: string, query: unknown) {
-  const { pageSize, pageToken, includeRemoved, ...flags } = ChangesQuery.parse(query);
+  const { pageSize, pageToken, includeRemoved, driveId, ...flags } = ChangesQuery.parse(query);
   const since = sequenceOf(store, pageToken);
   const hasDrives = flags.supportsAllDrives && flags.includeItemsFromAllDrives;
-  const log = (store.logs.get(account) ?? []).filter(({ sequence }) => sequence > since);
+  const name = logOf(store, account, driveId);
+  const log = (store.logs.get(name) ?? []).filter(({ sequence }) => sequence > since);
   const size = Math.min(pageSize, pages.pageSizeCap);
   const isEmpty = pages.emptyPages && !pageToken.endsWith("e") && log.length > 0;
   const page = isEmpty ? [] : log.slice(0, size);
-  const changes = page.flatMap(({ fileId, at }) => {
+  const changes = page.flatMap((change): Record<string, unknown>[] => {
+    const time = change.at.toISOString();
+    if ("driveId" in change) {
+      const removed = !isMember(store, account, change.driveId);
+      const told = { kind: "drive#change", changeType: "drive", time, removed };
+      return hasDrives ? [{ ...told, driveId: change.driveId }] : [];
+    }
+    const { fileId } = change;
     const file = store.files.get(fileId);
-    const shown = file && sees(store, account, file) ? file : null;
+    const isThere = driveId === undefined || file?.driveId === driveId;
+    const shown = file && isThere && sees(store, account, file) ? file : null;
     if (shown?.driveId && !hasDrives) return [];
     if (!shown && !includeRemoved) return [];
     const content = shown ? { file: shown.malformed ?? resourceOf(store, account, shown) } : {};
-    const time = at.toISOString();
     return [
       { kind: "drive#change", changeType: "file", time, removed: !shown, fileId, ...content },
     ];

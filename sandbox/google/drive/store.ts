@@ -37,17 +37,21 @@ export type Happened = {
   changed?: string;
 };
 
-/** All files, and for each account the log of what changed for it. */
+/** A file, or for a member a shared drive, where it changed last. */
+export type Change = { sequence: number; at: Date } & ({ fileId: string } | { driveId: string });
+
+/** All files, and for each account and each shared drive the log of what changed for it. */
 export type Store = {
   state: State;
   files: Map<string, File>;
   drives: Map<string, SharedDrive>;
-  /** By address: the ids of files, each where it changed last. */
-  logs: Map<string, { sequence: number; fileId: string; at: Date }[]>;
+  /** By address, or by the id of a shared drive. */
+  logs: Map<string, Change[]>;
   sequence: number;
   /** Tokens from before this are refused. */
   oldestSequence: number;
-  onChange: ((file: File, seenBy: string[], happened: Happened) => void)[];
+  /** Who is told, with the names of the logs that note it. */
+  onChange: ((file: File | null, logs: string[], happened: Happened) => void)[];
 };
 
 export const folderType = "application/vnd.google-apps.folder";
@@ -82,12 +86,15 @@ export function notFound(id: string): GoogleError {
   });
 }
 
+export function isMember(store: Store, account: string, driveId: string | null): boolean {
+  return driveId !== null && Boolean(store.drives.get(driveId)?.members.has(account));
+}
+
 /** Whether an account may read a file: its own, shared with it or with a folder above, or in a drive that it is in. */
 export function sees(store: Store, account: string, file: File): boolean {
   if (store.files.get(file.id) !== file) return false;
-  const isMember = file.driveId && store.drives.get(file.driveId)?.members.has(account);
   return (
-    Boolean(isMember) ||
+    isMember(store, account, file.driveId) ||
     [file, ...above(store, file)].some(
       ({ owner, permissions }) => owner === account || permissions.has(account),
     )
@@ -136,20 +143,53 @@ export function makeFile(
   return file;
 }
 
-/** Changes a file, and notes it for everybody who sees it before or afterwards. */
+/**
+ * Changes a file, and notes it for everybody who sees it before or afterwards: for the members of a shared drive in the log
+ * of the drive alone. Google may tell them by their own too, "based on usage", and says not to go by it.
+ */
 export function changeFile(store: Store, file: File, happened: Happened, change: () => void): void {
   const accounts = accountsOf(store);
   const concerned = happened.state === "add" ? [file] : [file, ...below(store, file)];
-  const before = concerned.map((one) => accounts.filter((account) => sees(store, account, one)));
+  const logsOf = (one: File) => [
+    ...accounts.filter(
+      (account) => sees(store, account, one) && !isMember(store, account, one.driveId),
+    ),
+    ...(one.driveId === null ? [] : [one.driveId]),
+  ];
+  const before = concerned.map(logsOf);
   change();
   file.version += 1;
   for (const [index, one] of concerned.entries()) {
-    const seenBy = accounts.filter(
-      (account) => before[index]?.includes(account) || sees(store, account, one),
-    );
-    for (const account of seenBy) note(store, account, one);
-    for (const tell of store.onChange) tell(one, seenBy, happened);
+    const logs = [...new Set([...(before[index] ?? []), ...logsOf(one)])];
+    for (const log of logs) note(store, log, { fileId: one.id });
+    for (const tell of store.onChange) tell(one, logs, happened);
   }
+}
+
+/** Lets accounts into a shared drive, and others out. Each is told of the drive, and of no file in it. */
+export function changeMembers(store: Store, driveId: string, members: string[]): void {
+  const drive = store.drives.get(driveId);
+  if (!drive) throw driveNotFound(driveId);
+  const before = drive.members;
+  drive.members = new Set(members);
+  const changed = accountsOf(store).filter(
+    (account) => before.has(account) !== drive.members.has(account),
+  );
+  for (const account of changed) note(store, account, { driveId });
+  for (const tell of store.onChange) tell(null, changed, { state: "update" });
+}
+
+/** Whose log is meant: the account's own, or that of a shared drive that it is a member of. @throws {GoogleError} 404 */
+export function logOf(store: Store, account: string, driveId: string | undefined): string {
+  if (driveId === undefined) return account;
+  if (!isMember(store, account, driveId)) throw driveNotFound(driveId);
+  return driveId;
+}
+
+function driveNotFound(id: string): GoogleError {
+  return new GoogleError(404, "notFound", `Shared drive not found: ${id}`, {
+    location: { type: "parameter", name: "driveId" },
+  });
 }
 
 // What is done to a folder may show in all that lies in it.
@@ -158,12 +198,15 @@ function below(store: Store, file: File): File[] {
   return [...store.files.values()].filter((one) => above(store, one).includes(file));
 }
 
-function note(store: Store, account: string, file: File): void {
+function note(store: Store, name: string, what: { fileId: string } | { driveId: string }): void {
   store.sequence += 1;
-  const log = (store.logs.get(account) ?? []).filter(({ fileId }) => fileId !== file.id);
-  log.push({ sequence: store.sequence, fileId: file.id, at: store.state.clock.now() });
-  store.logs.set(account, log);
+  const log = (store.logs.get(name) ?? []).filter((one) => idOf(one) !== idOf(what));
+  log.push({ sequence: store.sequence, at: store.state.clock.now(), ...what });
+  store.logs.set(name, log);
 }
+
+const idOf = (what: { fileId: string } | { driveId: string }) =>
+  "fileId" in what ? what.fileId : what.driveId;
 
 export function newRevision(): string {
   return `0B${randomBytes(20).toString("base64url")}`;

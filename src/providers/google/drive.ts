@@ -42,6 +42,9 @@ export type FileChange =
   | { type: "removed"; fileId: string; at: Date | null; isCertain: boolean }
   | { type: "malformed"; id: string | null; problem: string };
 
+/** What a log of changes tells of: files, and in that of an account also shared drives that it came to, lost or sees change. */
+export type Change = FileChange | { type: "drive"; driveId: string };
+
 export type FilesPage = {
   changes: FileChange[];
   nextPageToken: string | null;
@@ -50,7 +53,7 @@ export type FilesPage = {
 };
 
 export type ChangesPage = {
-  changes: FileChange[];
+  changes: Change[];
   nextPageToken: string | null;
   /** Only on the last page. */
   newStartPageToken: string | null;
@@ -122,17 +125,26 @@ export async function listFiles(
   };
 }
 
-/** Where the log of changes stands now. To be taken before the files are listed. @throws {ProviderError} */
+/** Whose log of changes: that of a shared drive, or without one the account's own. */
+type Log = { driveId?: string | null };
+
+const logOf = ({ driveId }: Log) => ({ driveId: driveId ?? undefined });
+
+/**
+ * Where a log of changes stands now. To be taken before the files are listed.
+ *
+ * @throws {ProviderError} `not_found` for a shared drive that this account is no member of.
+ */
 export async function getStartPageToken(
   google: GoogleRequest,
-  { signal }: Signal = {},
+  { signal, ...log }: Log & Signal = {},
 ): Promise<string> {
   const purpose = "begin a log of changes";
   const answer = await google({
     purpose,
     api: "drive",
     path: "/drive/v3/changes/startPageToken",
-    query: allDrives,
+    query: { ...logOf(log), ...allDrives },
     cost: costs.read,
     signal,
   });
@@ -141,13 +153,15 @@ export async function getStartPageToken(
 }
 
 /**
- * A page of what changed for an account since a token, each file once, as it is now.
+ * A page of what changed for an account, or in a shared drive, since a token, each file once, as it is now. What happens to
+ * files of a shared drive is in the log of the drive, and need not be in that of its members; who is no member but sees a
+ * file is told by their own. Source: Drive API, "Track changes for users and shared drives".
  *
  * @throws {ProviderError} `start_over` when Google refuses the token.
  */
 export async function listChanges(
   google: GoogleRequest,
-  query: { pageToken: string; pageSize: number } & Signal,
+  query: { pageToken: string; pageSize: number } & Log & Signal,
 ): Promise<ChangesPage> {
   const purpose = "list changes";
   const answer = await google({
@@ -155,11 +169,12 @@ export async function listChanges(
     api: "drive",
     path: "/drive/v3/changes",
     query: {
+      ...logOf(query),
       pageToken: query.pageToken,
       pageSize: String(query.pageSize),
       includeRemoved: "true",
       spaces: "drive",
-      fields: `nextPageToken,newStartPageToken,changes(changeType,removed,fileId,time,file(${fields}))`,
+      fields: `nextPageToken,newStartPageToken,changes(changeType,removed,fileId,driveId,time,file(${fields}))`,
       ...itemsOfAllDrives,
     },
     // Tokens do not expire, by the documentation; others have seen it otherwise.
@@ -175,10 +190,10 @@ export async function listChanges(
   };
 }
 
-/** Opens a channel for one file, or for all that changes after a token. Google caps their lives: a day, and a week. */
+/** Opens a channel for one file, or for all that a log tells after a token. Google caps their lives: a day, and a week. */
 export async function watchDrive(
   google: GoogleRequest,
-  watched: { fileId: string } | { pageToken: string },
+  watched: { fileId: string } | ({ pageToken: string } & Log),
   channel: NewChannel,
 ): Promise<Channel> {
   const target =
@@ -186,7 +201,7 @@ export async function watchDrive(
       ? { path: `${pathOf(watched.fileId)}/watch`, query: allDrives }
       : {
           path: "/drive/v3/changes/watch",
-          query: { pageToken: watched.pageToken, ...itemsOfAllDrives },
+          query: { ...logOf(watched), pageToken: watched.pageToken, ...itemsOfAllDrives },
         };
   return openChannel(google, { api: "drive", cost: costs.channel, ...target }, channel);
 }
@@ -304,17 +319,18 @@ const Changes = z.object({
   nextPageToken: textOrNull,
   newStartPageToken: textOrNull,
 });
-const Change = z.looseObject({
+const Entry = z.looseObject({
   changeType: orNull(z.string()),
   removed: flag,
   fileId: orNull(Id),
+  driveId: orNull(Id),
   time: instant,
   file: z.unknown().optional(),
 });
-function changeOf(item: unknown): FileChange[] {
-  const { data } = Change.safeParse(item);
-  // What is told of a shared drive itself concerns no file.
-  if (data?.changeType === "drive") return [];
+function changeOf(item: unknown): Change[] {
+  const { data } = Entry.safeParse(item);
+  if (data?.changeType === "drive")
+    return data.driveId ? [{ type: "drive", driveId: data.driveId }] : [];
   if (data?.removed && data.fileId)
     return [{ type: "removed", fileId: data.fileId, at: data.time, isCertain: true }];
   const change = fileChangeOf(data?.file, data?.time ?? null);
