@@ -43,7 +43,7 @@ export async function keepLinks(
 }
 
 type Follow = (userId: string, wish: FileWish) => Promise<WatchedFile>;
-type Waiting = { document_id: string; user_id: string; file_id: string };
+type Waiting = { document_id: string; user_id: string; file_id: string; updated_at: Date };
 type Outcome = { state: "found" | "unseen"; target_id: string | null; reason: string | null };
 
 /**
@@ -59,7 +59,7 @@ export async function followLinks(
 ): Promise<Record<Outcome["state"], number>> {
   const links = await app.db
     .selectFrom("document_links")
-    .select(["document_id", "user_id", "file_id"])
+    .select(["document_id", "user_id", "file_id", "updated_at"])
     .where("document_id", "=", documentId)
     .where("state", "=", "waiting")
     .execute();
@@ -92,7 +92,7 @@ async function lookFor(follow: Follow, { user_id, file_id }: Waiting): Promise<O
 
 async function keepOutcome(
   app: Pick<App, "db" | "clock">,
-  { document_id, user_id, file_id }: Waiting,
+  { document_id, user_id, file_id, updated_at }: Waiting,
   outcome: Outcome,
 ): Promise<void> {
   await app.db.transaction().execute(async (tx) => {
@@ -101,6 +101,8 @@ async function keepOutcome(
       .set({ ...outcome, updated_at: app.clock.now() })
       .where("document_id", "=", document_id)
       .where("file_id", "=", file_id)
+      // A Drive that was connected since may see it, and its job looks once more.
+      .$if(outcome.state === "unseen", (query) => query.where("updated_at", "=", updated_at))
       .execute();
     await tellOwner(tx, user_id, document_id);
   });

@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { addFault } from "../../sandbox/google/faults.ts";
 import type { Outgoing } from "../../sandbox/google/gmail/deliver.ts";
+import { followLinks, seekLinksAgain } from "../../src/documents/mail-links.ts";
+import { AppError } from "../../src/lib/errors.ts";
 import { enqueue } from "../../src/queue/queue.ts";
 import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
 import {
@@ -228,4 +230,24 @@ test("without Drive the links say so, and are followed once it is connected; tho
   await t.idle();
   assert.deepEqual(await titlesOf(again), ["Notes", "Plan.txt"]);
   assert.equal((await documentOf(again, "Notes")).links[0].title, "Plan.txt");
+});
+
+test("a Drive that is connected while a link is looked for is not missed", async () => {
+  await using opened = new AsyncDisposableStack();
+  const t = opened.use(await openTestApp());
+  const visitor = await t.signIn(ana, { untick: [driveOnly] });
+  await chooseName(visitor, "ana");
+  await t.idle();
+  await send(t, { subject: "Notes", text: linkTo(t.google.drive.addFile(ana, { name: "a.txt" })) });
+  const { id } = await documentOf(visitor, "Notes");
+  const seekAgain = () =>
+    t.app.db.transaction().execute((tx) => seekLinksAgain(t.app, tx, visitor.userId));
+  await seekAgain();
+  const follow = async () => {
+    t.clock.advance(1_000);
+    await seekAgain();
+    throw new AppError("not_found", "Google Drive is not connected");
+  };
+  await followLinks(t.app, { documentId: id }, { follow, signal: AbortSignal.timeout(60_000) });
+  assert.equal((await documentOf(visitor, "Notes")).links[0].state, "waiting");
 });
