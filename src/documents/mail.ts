@@ -263,7 +263,8 @@ async function noteActivity(app: Pick<App, "clock">, tx: Tx, userIds: string[]):
 /**
  * Reads a mail that was taken and makes its document: body, attachments by name, the files it links to, and the way on to
  * classification. One document for each decision, however often this runs; where it was read in another user's mailbox,
- * and now in one that is to be believed, it is written over. A mail that was deleted before it could be read is logged.
+ * and now in one that is to be believed, it is written over. A mail that was deleted before it could be read is logged, as
+ * is one whose mailbox was disconnected.
  *
  * @throws {ProviderError} to be tried again
  */
@@ -274,19 +275,23 @@ export async function takeMail(
 ): Promise<{ documents: number }> {
   const decision = await app.db
     .selectFrom("mail_decisions")
-    .innerJoin("feeds", "feeds.id", "mail_decisions.feed_id")
-    .innerJoin("connections", "connections.id", "feeds.connection_id")
+    .leftJoin("feeds", "feeds.id", "mail_decisions.feed_id")
+    .leftJoin("connections", "connections.id", "feeds.connection_id")
     .leftJoin("documents", "documents.id", "mail_decisions.document_id")
-    .select(["mail_decisions.id", "gmail_message_id", "connection_id", "connections.email"])
+    .select(["gmail_message_id", "connection_id", "connections.email"])
     .where("mail_decisions.id", "=", decisionId)
     .where("decision", "=", "taken")
     .where(isUnread)
     .executeTakeFirst();
   if (!decision) return { documents: 0 };
+  if (decision.connection_id === null) {
+    await logUnread(app, decisionId, "The mailbox was disconnected before it could be read");
+    return { documents: 0 };
+  }
   const google = openGoogleAccess(app, decision.connection_id).request;
   const mail = await getMail(google, decision.gmail_message_id, { signal });
   if (!mail) {
-    await logUnread(app, decisionId);
+    await logUnread(app, decisionId, "The mail was deleted before it could be read");
     return { documents: 0 };
   }
   const bodies = await fetchBodies(google, mail, signal);
@@ -427,11 +432,14 @@ async function writeDocument(
   return id;
 }
 
-async function logUnread(app: Pick<App, "db" | "clock">, decisionId: string): Promise<void> {
+async function logUnread(
+  app: Pick<App, "db" | "clock">,
+  decisionId: string,
+  reason: string,
+): Promise<void> {
   await sql`
     update email_processing_logs as log
-    set status = 'failed', processed_at = ${app.clock.now()},
-      error_message = 'The mail was deleted before it could be read'
+    set status = 'failed', processed_at = ${app.clock.now()}, error_message = ${reason}
     from mail_decisions as decision
     where decision.id = ${decisionId} and log.message_key = decision.message_key
       and log.inbound_address = decision.virtual_email and log.document_id is null
@@ -448,7 +456,7 @@ export async function decideHeld(
   await app.db.transaction().execute(async (tx) => {
     const held = await tx
       .selectFrom("mail_decisions")
-      .select(["id", "decision", "rule", "message_key", "virtual_email"])
+      .select(["decision", "message_key", "virtual_email", "feed_id"])
       .where("id", "=", decisionId)
       .where("user_id", "=", userId)
       .forUpdate()
@@ -457,6 +465,10 @@ export async function decideHeld(
     if (held.decision === decision) return;
     if (held.decision !== "held") {
       throw new AppError("conflict", `This mail was ${held.decision} already`);
+    }
+    if (decision === "taken" && held.feed_id === null) {
+      const text = "It cannot be taken: the mailbox that it was found in is no longer connected";
+      throw new AppError("conflict", text);
     }
     const now = app.clock.now();
     const reason = decision === "taken" ? "The owner took it" : "The owner refused it";

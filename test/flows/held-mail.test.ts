@@ -89,6 +89,22 @@ describe("a mail from somebody whom its owner has not let", () => {
     assert.equal((await itemsOf(visitor, "email/detections")).length, 1);
   });
 
+  test("cannot be taken once the mailbox that it was found in is disconnected, and can be refused", async () => {
+    await using story = await anasMail();
+    const { t, visitor } = story;
+    const other = await t.signIn(jonas);
+    await t.idle();
+    await sendAndRead(t, { from: stranger, to: [jonas, anasAssistant], text: "Buy!" });
+    const [held] = await itemsOf(visitor, "email/held");
+    await other.call("POST", "/api/v1/auth/google/token/revoke", {});
+    const decide = (wish: string) => visitor.call("POST", `/api/v1/email/held/${held.id}/${wish}`);
+    const refusal = await decide("accept");
+    assert.equal(refusal.status, 409);
+    assert.match(refusal.body.detail, /no longer connected/);
+    assert.equal((await itemsOf(visitor, "email/held")).length, 1);
+    assert.equal((await decide("refuse")).status, 200);
+  });
+
   test("who says to be the owner without proof, is held; the owner is not", async () => {
     await using story = await anasMail({ withAssistant: true });
     const { t, visitor } = story;

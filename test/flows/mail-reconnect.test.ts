@@ -27,6 +27,23 @@ test("a mail that was taken, and not read before the grant died, is read once it
   );
 });
 
+test("a mail that was taken, and not read before its mailbox was disconnected, is logged as such", async () => {
+  await using story = await anasMail();
+  const { t, visitor } = story;
+  addFault(t.google.state, { endpoint: "gmail.messages.get.full", status: 503, times: null });
+  await sendAndRead(t, { from: jonas, to: [ana, anasAssistant], subject: "Notes", text: "x" });
+  clearFaults(t.google.state);
+  await visitor.call("POST", "/api/v1/auth/google/token/revoke", {});
+  await t.hurry("mail.take");
+  await t.idle();
+  const log = await t.app.db
+    .selectFrom("email_processing_logs")
+    .selectAll()
+    .executeTakeFirstOrThrow();
+  assert.equal(log.status, "failed");
+  assert.match(log.error_message ?? "", /disconnected before it could be read/);
+});
+
 test("a mailbox can be disconnected while a page of it is written that was read before", async () => {
   await using story = await anasMail();
   const { t, visitor } = story;
