@@ -35,11 +35,13 @@ export async function decideBots(
       coalesce(bots.is_over or bots.wish is null, false) as bot_is_over,
       coalesce(bots.wish = 'leave', false) as bot_is_leaving,
       -- One that is on its way or there need not be moved by a few minutes: it is where it should be, also once time is up.
-      -- And one that was there while the meeting ran was this meeting's, by whosever time it came.
+      -- And one that was there while the meeting ran was this meeting's, by whosever time it came; one that never set out
+      -- was not.
       case when bots.starts_at is null or (bots.state <> 'scheduled' and bots.wish = 'attend' and not bots.is_over
           and meeting.start_time < ${new Date(now.getTime() + nearMs)}
           and meeting.end_time > least(${now}::timestamptz, bots.starts_at))
-          or (bots.is_over and meeting.start_time < bots.over_at and meeting.end_time > bots.starts_at)
+          or (bots.state <> 'scheduled' and bots.is_over and meeting.start_time < bots.over_at
+            and meeting.end_time > bots.starts_at)
         then meeting.start_time else bots.starts_at end as bot_starts_at,
       coalesce(bot_preferences.all_meetings, false) as all_meetings,
       coalesce(event.is_own, meeting.google_calendar_event_id is null) as is_own,

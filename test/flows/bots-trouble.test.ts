@@ -134,6 +134,22 @@ describe("what goes wrong around a bot", () => {
     assert.equal((await documents()).length, before + 1);
   });
 
+  test("that never came is no reason for none to come once the meeting is moved to when it was given up", async () => {
+    t.attendee.settings.mostConcurrent = 0;
+    const event = await stage.invite(-55 * minutes);
+    await pass(t, 12 * minutes);
+    t.attendee.settings.mostConcurrent = 2_500;
+    assert.equal((await stage.botOf(event)).notice.code, "too_late");
+    const at = (inMs: number) => ({
+      dateTime: new Date(t.clock.now().getTime() + inMs).toISOString(),
+    });
+    const moved = { start: at(-20 * minutes), end: at(40 * minutes) };
+    t.google.calendar.patchEvent(ana, event, moved);
+    await t.idle();
+    assert.equal((await stage.why(event)).rule, "served");
+    assert.equal(liveBots(t).length, 1);
+  });
+
   test("does not cost what was heard, when somebody deletes the bot that is over", async () => {
     t.attendee.settings.transcriptLate = 20 * 3_600;
     const event = await stage.invite(-1 * minutes);
