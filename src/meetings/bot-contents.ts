@@ -17,7 +17,7 @@ import {
 } from "../providers/attendee.ts";
 import { patienceMs } from "./bot-pace.ts";
 import { conclude, writeTranscript } from "./bot-transcripts.ts";
-import { type BotRow, lockMeetings, tellSharers } from "./bots.ts";
+import { type BotRow, lockWithMeetings, tellSharers } from "./bots.ts";
 import { keyOfUtterance, transcriptOf } from "./transcript.ts";
 
 /**
@@ -185,7 +185,7 @@ export async function keepContents(
   const now = app.clock.now();
   const { isFinal, recording, hasMessages, hasPeople } = contents;
   await app.db.transaction().execute(async (tx) => {
-    await lockMeetings(tx, bot.id);
+    await lockWithMeetings(tx, bot.id);
     const { count, hasWords } = await keepUtterances(tx, bot, contents);
     await sql`
       update bots set transcript_state = ${isFinal ? "final" : count > 0 ? "growing" : "none"},

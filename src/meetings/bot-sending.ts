@@ -9,7 +9,7 @@ import { assignBot } from "./bot-assignment.ts";
 import { decideBots, sharersOf } from "./bot-plans.ts";
 import { again } from "./bot-states.ts";
 import { tendBotNow } from "./bot-tending.ts";
-import { lockBot, lockMeetings } from "./bots.ts";
+import { lockWithMeetings } from "./bots.ts";
 import { isAttendeeJoinable, isSameMeeting, normaliseMeetingUrl, placeOf } from "./meeting-url.ts";
 
 type Part = Pick<App, "db" | "clock" | "queue" | "config" | "log">;
@@ -107,8 +107,7 @@ async function sendAgain(app: Part, tx: Tx, meetingId: string): Promise<boolean>
   `.execute(tx);
   if (!rows[0]) return false;
   const { bot_id: botId, end_time } = rows[0];
-  await lockMeetings(tx, botId);
-  const bot = await lockBot(tx, botId);
+  const bot = (await lockWithMeetings(tx, botId))?.bot;
   if (!bot) return false;
   if (!bot.is_over) {
     if (bot.wish !== "leave" && !/^(leaving|post_processing)$/.test(bot.state ?? "")) return false;

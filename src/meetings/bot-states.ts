@@ -17,8 +17,7 @@ import {
 import {
   type BotRow,
   isStillOn,
-  lockBot,
-  lockMeetings,
+  lockWithMeetings,
   noteEvent,
   tellSharers,
   tendJob,
@@ -211,10 +210,9 @@ async function withBot<Result>(
   act: (tx: Tx, bot: BotRow) => Promise<Result>,
 ): Promise<Result> {
   return app.db.transaction().execute(async (tx) => {
-    await lockMeetings(tx, botId);
-    const bot = await lockBot(tx, botId);
-    if (!bot) throw new Error(`Bot ${botId} was deleted`);
-    return act(tx, bot);
+    const locked = await lockWithMeetings(tx, botId);
+    if (!locked) throw new Error(`Bot ${botId} was deleted`);
+    return act(tx, locked.bot);
   });
 }
 

@@ -21,8 +21,7 @@ import { applySnapshot, giveUp, startAgain } from "./bot-states.ts";
 import {
   type BotRow,
   isStillOn,
-  lockBot,
-  lockMeetings,
+  lockWithMeetings,
   noteEvent,
   type Sent,
   tellSharers,
@@ -281,9 +280,9 @@ function isMisplaced(bot: BotRow, now: Date): boolean {
 async function replace(app: Part, botId: string): Promise<void> {
   const now = app.clock.now();
   await app.db.transaction().execute(async (tx) => {
-    const meetings = await lockMeetings(tx, botId);
-    const bot = await lockBot(tx, botId);
-    if (bot?.wish !== "attend" || !isMisplaced(bot, now)) return;
+    const locked = await lockWithMeetings(tx, botId);
+    if (locked?.bot.wish !== "attend" || !isMisplaced(locked.bot, now)) return;
+    const { bot, meetingIds } = locked;
     await sql`
       update bots set wish = 'leave', occurrence_key = null, due_at = ${now} where id = ${botId}
     `.execute(tx);
@@ -298,7 +297,7 @@ async function replace(app: Part, botId: string): Promise<void> {
     const id = rows[0]?.id ?? "";
     await sql`
       update meetings set bot_id = ${id}, bot_status = 'pending', updated_at = ${now}
-      where id = any(${meetings}::uuid[])
+      where id = any(${meetingIds}::uuid[])
     `.execute(tx);
     await noteEvent(tx, botId, "replaced", now);
     await noteEvent(tx, id, "planned", now);

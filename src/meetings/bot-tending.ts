@@ -10,7 +10,7 @@ import { fetchContents, keepContents, nothingMore } from "./bot-contents.ts";
 import { nextLook } from "./bot-pace.ts";
 import { applySnapshot, giveUp, isKnown, startAgain } from "./bot-states.ts";
 import { bring, steer, type Work } from "./bot-steering.ts";
-import { type BotRow, isStillOn, lockBot, lockMeetings, tendJob } from "./bots.ts";
+import { type BotRow, isStillOn, lockWithMeetings, tendJob } from "./bots.ts";
 
 type Part = Pick<App, "db" | "clock" | "queue" | "config" | "log">;
 
@@ -123,8 +123,7 @@ type End = { owner: string; error?: unknown; isAgain?: boolean };
 async function letGo(app: Part, before: BotRow, { owner, error, isAgain }: End): Promise<void> {
   const now = app.clock.now();
   await app.db.transaction().execute(async (tx) => {
-    await lockMeetings(tx, before.id);
-    const bot = await lockBot(tx, before.id);
+    const bot = (await lockWithMeetings(tx, before.id))?.bot;
     if (bot?.lease_owner !== owner) return;
     const failures = error ? bot.failures + 1 : isAgain ? bot.failures : 0;
     const text =

@@ -43,12 +43,26 @@ export async function tellSharers(
   `.execute(tx);
 }
 
-/** Locks the meetings of a bot, which everybody locks before the bot itself. */
-export async function lockMeetings(tx: Tx, botId: string): Promise<string[]> {
-  const { rows } = await sql<{ id: string }>`
-    select id from meetings where bot_id = ${botId} order by id for update
-  `.execute(tx);
-  return rows.map(({ id }) => id);
+/** Locks the meetings of a bot, and then, as everybody does, the bot itself. Null where there is none. */
+export async function lockWithMeetings(
+  tx: Tx,
+  botId: string,
+): Promise<{ bot: BotRow; meetingIds: string[] } | null> {
+  await sql`savepoint before_meetings`.execute(tx);
+  for (;;) {
+    const { rows } = await sql<{ id: string }>`
+      select id from meetings where bot_id = ${botId} order by id for update
+    `.execute(tx);
+    const meetingIds = rows.map(({ id }) => id);
+    const bot = await lockBot(tx, botId);
+    if (!bot) return null;
+    const { rows: others } = await sql`
+      select from meetings where bot_id = ${botId} and id <> all(${meetingIds}::uuid[]) limit 1
+    `.execute(tx);
+    if (others.length === 0) return { bot, meetingIds };
+    // One came to the bot while we waited for it, and is to be locked before it too: all are let go.
+    await sql`rollback to savepoint before_meetings`.execute(tx);
+  }
 }
 
 /** Locks a bot, after its meetings. Not its key: what others note of it meanwhile points at it, and waits for no lock of ours. */

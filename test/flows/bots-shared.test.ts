@@ -2,7 +2,10 @@ import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { sql } from "kysely";
 import { hours, minutes } from "../../sandbox/google/clock.ts";
+import { startAgain } from "../../src/meetings/bot-states.ts";
+import { lockBot } from "../../src/meetings/bots.ts";
 import { forgetBots, liveBots, newLink, openStage, pass, signInWithAssistant } from "../bots.ts";
+import { untilItWaits } from "../database.ts";
 import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
 
 describe("two people in the same meeting", () => {
@@ -103,6 +106,25 @@ describe("two people in the same meeting", () => {
       liveBots(t).map(({ state }) => state),
       ["scheduled"],
     );
+  });
+
+  test("are not in its way where one comes to it while it is waited for, and leaves at once", async () => {
+    const bot = await hers.botOf(await hers.invite(3 * hours));
+    const { id } = await theirs.meetingOf(await theirs.invite(3 * hours));
+    const { db } = t.app;
+    const holds = await db.startTransaction().execute();
+    await lockBot(holds, bot.id);
+    const changes = startAgain(t.app, bot.id, "moved");
+    await untilItWaits(db, changes);
+    await sql`update meetings set bot_id = ${bot.id} where id = ${id}`.execute(db);
+    const leaves = db.transaction().execute(async (tx) => {
+      await sql`select from meetings where id = ${id} for update`.execute(tx);
+      await lockBot(tx, bot.id);
+    });
+    await untilItWaits(db, leaves, 2);
+    await holds.commit().execute();
+    await Promise.all([changes, leaves]);
+    await t.idle();
   });
 
   test("keep it through a breakdown when one of them leaves before it is back", async () => {
