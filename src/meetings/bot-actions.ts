@@ -16,7 +16,7 @@ import {
   sendChatMessage,
 } from "../providers/attendee.ts";
 import { enqueue } from "../queue/queue.ts";
-import { assignBot } from "./bot-assignment.ts";
+import { assignBots } from "./bot-assignment.ts";
 import { decideBots } from "./bot-plans.ts";
 import { applySnapshot } from "./bot-states.ts";
 import { attendeeAccess, tendBotNow } from "./bot-tending.ts";
@@ -87,7 +87,7 @@ export async function leave(app: Part, userId: string, botId: string): Promise<O
     `.execute(tx);
     await decideBots(tx, asking, now);
     await noteEvent(tx, bot.id, "asked_to_leave", now);
-    for (const id of asking) await enqueue(app, tx, await assignBot(app, tx, id));
+    await enqueue(app, tx, await assignBots(app, tx, asking));
   });
   await tendBotNow(app, bot.id);
   return getOwnBot(app, userId, bot.id).catch((error: unknown) => {

@@ -15,24 +15,40 @@ type Part = Pick<App, "db" | "clock" | "queue" | "config">;
 /** Gives one meeting the bot that it should have, as rows; what the provider must do for that is a job. Repeating it changes nothing. */
 export async function reconcileBot(app: Part, { meetingId }: { meetingId: string }): Promise<void> {
   await app.db.transaction().execute(async (tx) => {
-    await enqueue(app, tx, await assignBot(app, tx, meetingId));
+    await enqueue(app, tx, await assignBots(app, tx, [meetingId]));
   });
 }
 
-/** What {@link reconcileBot} does, in the caller's transaction. Returns the jobs that make it so at the provider. */
-export async function assignBot(
+/**
+ * What {@link reconcileBot} does, for some meetings by their ids and in the caller's transaction. Returns the jobs that
+ * make it so at the provider.
+ */
+export async function assignBots(
+  app: Pick<App, "clock" | "config">,
+  tx: Tx,
+  meetingIds: string[],
+): Promise<NewJob[]> {
+  const places = new Set<string>();
+  for (const id of meetingIds) {
+    const seen = await readMeeting(tx, id);
+    // By link, not by occurrence: who comes to it at another time may share a bot that is there.
+    for (const link of [seen?.bot_place, seen?.meeting_url]) if (link) places.add(placeOf(link));
+  }
+  for (const place of [...places].sort()) {
+    await sql`select pg_advisory_xact_lock(hashtextextended(${`bot:${place}`}, 0))`.execute(tx);
+  }
+  const jobs: NewJob[] = [];
+  for (const id of meetingIds) jobs.push(...(await assignBot(app, tx, id)));
+  return jobs;
+}
+
+// Within the locks of the places that are concerned.
+async function assignBot(
   app: Pick<App, "clock" | "config">,
   tx: Tx,
   meetingId: string,
 ): Promise<NewJob[]> {
   const now = app.clock.now();
-  const seen = await readMeeting(tx, meetingId);
-  if (!seen) return [];
-  // By link, not by occurrence: who comes to it at another time may share a bot that is there.
-  const places = [seen.bot_place, seen.meeting_url].flatMap((link) => (link ? placeOf(link) : []));
-  for (const place of [...new Set(places)].sort()) {
-    await sql`select pg_advisory_xact_lock(hashtextextended(${`bot:${place}`}, 0))`.execute(tx);
-  }
   const meeting = await readMeeting(tx, meetingId);
   const [plan] = await decideBots(tx, [meetingId], now);
   if (!meeting || !plan) return [];

@@ -5,7 +5,7 @@ import { AppError } from "../lib/errors.ts";
 import { inParallel } from "../lib/parallel.ts";
 import { enqueue } from "../queue/queue.ts";
 import { getOwnBot, invalid, type OwnBot, requireAccess } from "./bot-actions.ts";
-import { assignBot } from "./bot-assignment.ts";
+import { assignBots } from "./bot-assignment.ts";
 import { decideBots, sharersOf } from "./bot-plans.ts";
 import { again } from "./bot-states.ts";
 import { tendBotNow } from "./bot-tending.ts";
@@ -69,7 +69,7 @@ export async function sendBot(
       where id = ${id}
       returning exists (select from bots where bots.id = bot_id) as had
     `.execute(tx);
-    await enqueue(app, tx, await assignBot(app, tx, id));
+    await enqueue(app, tx, await assignBots(app, tx, [id]));
     return { meetingId: id, isNew: revived || rows[0]?.had !== true };
   });
   const bot = await botOfMeeting(app, userId, meetingId);
@@ -132,7 +132,7 @@ export async function autoSchedule(app: Part, userId: string) {
   `.execute(app.db);
   const results = await inParallel(rows, 8, async ({ id: meetingId, title }) => {
     await app.db.transaction().execute(async (tx) => {
-      await enqueue(app, tx, await assignBot(app, tx, meetingId));
+      await enqueue(app, tx, await assignBots(app, tx, [meetingId]));
     });
     const bot = await botOfMeeting(app, userId, meetingId);
     if (!bot) return [];

@@ -2,8 +2,10 @@ import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { sql } from "kysely";
 import { hours, minutes } from "../../sandbox/google/clock.ts";
+import type { Tx } from "../../src/db/connection.ts";
 import { startAgain } from "../../src/meetings/bot-states.ts";
 import { lockBot } from "../../src/meetings/bots.ts";
+import { placeOf } from "../../src/meetings/meeting-url.ts";
 import { forgetBots, liveBots, newLink, openStage, pass, signInWithAssistant } from "../bots.ts";
 import { untilItWaits } from "../database.ts";
 import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
@@ -87,6 +89,32 @@ describe("two people in the same meeting", () => {
     );
     t.attendee.settings.speed = 20;
     await pass(t, 2 * minutes);
+    assert.equal(liveBots(t).length, 0);
+  });
+
+  test("send it away from two meetings, one of which has moved elsewhere, and wait in no order of their own", async () => {
+    const [elsewhere, location] = [newLink(), newLink()];
+    const events = [
+      await hers.invite(3 * hours, { location }),
+      await hers.invite(3 * hours, { location }),
+    ];
+    const bot = await hers.botOf(events[0] ?? "");
+    const ids = await Promise.all(events.map(async (event) => (await hers.meetingOf(event)).id));
+    await sql`
+      update meetings set meeting_url = ${elsewhere} where id = ${ids.sort()[1]}
+    `.execute(t.app.db);
+    const lockPlace = (tx: Tx, link: string) =>
+      sql`select pg_advisory_xact_lock(hashtextextended(${`bot:${placeOf(link)}`}, 0))`.execute(tx);
+    const { leaves } = await t.app.db.transaction().execute(async (tx) => {
+      await lockPlace(tx, elsewhere);
+      const leaves = ana.call("POST", "/api/v1/attendee/leave", { bot_id: bot.id });
+      await untilItWaits(t.app.db, leaves);
+      await lockPlace(tx, location);
+      return { leaves };
+    });
+    const { status, body } = await leaves;
+    assert.equal(status, 200, JSON.stringify(body));
+    await t.idle();
     assert.equal(liveBots(t).length, 0);
   });
 
