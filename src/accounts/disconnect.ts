@@ -67,6 +67,8 @@ export async function deleteUser(
       where user_id = ${userId}
     `.execute(tx);
     await deriveForNamed(app, tx, userId);
+    // A project before its documents, as for whoever puts one into it.
+    await sql`select from projects where created_by = ${userId} order by id for update`.execute(tx);
     return deleteUserRows(tx, userId);
   });
 }

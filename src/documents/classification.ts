@@ -149,6 +149,13 @@ export async function applyClassification(
   const said = result.classifiedAt;
   const classifiedAt = said && said < now ? said : now;
   return app.db.transaction().execute(async (tx) => {
+    // A project before its documents, as for whoever deletes it.
+    await tx
+      .selectFrom("projects")
+      .select("id")
+      .where("id", "=", result.projectId)
+      .forNoKeyUpdate()
+      .execute();
     const document = await tx
       .selectFrom("documents")
       .select(["id", "created_by", "project_chosen_at", "classified_at"])

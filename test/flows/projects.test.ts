@@ -1,7 +1,12 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { sql } from "kysely";
+import { deleteUser } from "../../src/accounts/disconnect.ts";
 import { classifyHere } from "../../src/documents/built-in-classifier.ts";
+import { applyClassification } from "../../src/documents/classification.ts";
+import { lockProject } from "../../src/projects/projects.ts";
 import { eventIn } from "../calendars.ts";
+import { untilItWaits } from "../database.ts";
 import type { TestApp, Visitor } from "../harness.ts";
 import { ana, anasAssistant, anasMail, documentsOf, itemsOf, sendAndRead } from "../mails.ts";
 
@@ -32,6 +37,11 @@ describe("projects", () => {
   };
   const send = (method: string, id: string, body?: object, who = visitor) =>
     who.call(method, `/api/v1/projects/${id}`, body);
+  const find = (documentId: string, projectId: string) =>
+    applyClassification(t.app, {
+      ...{ documentId, projectId, confidence: 1, tags: [], reason: null },
+      classifiedAt: t.clock.now(),
+    });
 
   test("with the longest names are listed in pages too", async () => {
     const names = ["日".repeat(200), '"'.repeat(200), "\u0001".repeat(200)];
@@ -98,6 +108,47 @@ describe("projects", () => {
       .where("project_id", "=", id)
       .executeTakeFirstOrThrow();
     assert.deepEqual([copy.normalized_tags, copy.notes], [["launch"], "By hand"]);
+  });
+
+  test("can be deleted while one of their documents is found to belong to them once more", async () => {
+    const { id } = await create({ name: "Short-lived" });
+    await sendAndRead(t, { from: ana, to: anasAssistant, subject: "Twice", text: "x" });
+    const [document] = await documentsOf(visitor);
+    assert.equal(await find(document.id, id), "applied");
+    const { both } = await t.app.db.transaction().execute(async (tx) => {
+      await lockProject(tx, visitor.userId, id);
+      const deleted = send("DELETE", id);
+      await untilItWaits(t.app.db, deleted);
+      const found = find(document.id, id).catch((error: Error) => error.message);
+      const both = Promise.all([deleted, found]);
+      await untilItWaits(t.app.db, both, 2);
+      return { both };
+    });
+    const [{ status, body }, found] = await both;
+    assert.deepEqual([status, found], [204, "No such project"], JSON.stringify(body));
+    assert.equal((await documentsOf(visitor))[0].project_id, null);
+  });
+
+  test("go with their owner, also while a document is found to belong to one of them", async () => {
+    const zoe = await t.signIn("zoe.lindqvist@example.org");
+    await t.idle();
+    const { body: project } = await zoe.call("POST", "/api/v1/projects", { name: "Hers" });
+    const { rows } = await sql<{ id: string }>`
+      insert into documents (created_by, type, source, title) values (${zoe.userId}, 'email', 'gmail', 'Hers')
+      returning id
+    `.execute(t.app.db);
+    const documentId = rows[0]?.id ?? "";
+    const { both } = await t.app.db.transaction().execute(async (tx) => {
+      await sql`select from documents where id = ${documentId} for update`.execute(tx);
+      const deleted = deleteUser(t.app, zoe.userId);
+      await untilItWaits(t.app.db, deleted);
+      const found = find(documentId, project.id).catch((error: Error) => error.message);
+      const both = Promise.all([deleted, found]);
+      await untilItWaits(t.app.db, both, 2);
+      return { both };
+    });
+    assert.equal((await both)[1], `No document ${documentId}`);
+    await t.idle();
   });
 
   test("that are deleted leave their documents and meetings behind, in no project", async () => {
