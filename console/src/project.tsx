@@ -25,9 +25,15 @@ import { Failure } from "./waiting.tsx";
 const silentForMs = 35 * 60_000;
 
 const isEnded = ({ state }: Onboarding) => state === "stored" || state === "failed";
-const isSilent = ({ updated_at }: Onboarding) => Date.now() - Date.parse(updated_at) > silentForMs;
-const isUnderWay = (onboarding: Onboarding | null) =>
-  onboarding !== null && !isEnded(onboarding) && !isSilent(onboarding);
+
+type Answer = { data: WholeProject | undefined; dataUpdatedAt: number };
+
+// As of the latest answer: each draws the page anew, also one that says the same as before, after too long a silence.
+function isUnderWay({ data, dataUpdatedAt }: Answer): boolean {
+  const onboarding = data?.onboarding ?? null;
+  if (onboarding === null || isEnded(onboarding)) return false;
+  return dataUpdatedAt - Date.parse(onboarding.updated_at) <= silentForMs;
+}
 
 /** One project: what it is known by, how its onboarding goes, and what lies in it. */
 export function ProjectPage({ id }: { id: string }) {
@@ -35,7 +41,7 @@ export function ProjectPage({ id }: { id: string }) {
     queryKey: ["projects", id],
     queryFn: () => fetchProject(id),
     // The server tells of each step; this is for when it cannot.
-    refetchInterval: ({ state }) => (isUnderWay(state.data?.onboarding ?? null) ? 3_000 : false),
+    refetchInterval: ({ state }) => (isUnderWay(state) ? 3_000 : false),
   });
   if (project.isPending) return <div className="skeleton card" aria-busy="true" />;
   if (project.data === undefined) {
@@ -47,6 +53,7 @@ export function ProjectPage({ id }: { id: string }) {
     );
   }
   const { name, status, onboarding } = project.data;
+  const isDrafting = isUnderWay(project);
   return (
     <>
       <BackToProjects />
@@ -55,8 +62,8 @@ export function ProjectPage({ id }: { id: string }) {
         <h1>{name}</h1>
         {status === "archived" && <span className="badge">archived</span>}
       </div>
-      {onboarding && <Progress onboarding={onboarding} />}
-      <KnownBy project={project.data} />
+      {onboarding && <Progress onboarding={onboarding} isDrafting={isDrafting} />}
+      <KnownBy project={project.data} isDrafting={isDrafting} />
       <h2 className="over-list">Documents</h2>
       <DocumentList filter={{ q: "", project: id, classification: "" }}>
         None yet. A mail to your assistant that speaks of it comes here.
@@ -74,7 +81,7 @@ const steps = [
   { state: "stored", name: "Stored" },
 ];
 
-function Progress({ onboarding }: { onboarding: Onboarding }) {
+function Progress({ onboarding, isDrafting }: { onboarding: Onboarding; isDrafting: boolean }) {
   const { state, error } = onboarding;
   const current = steps.findIndex((step) => step.state === state);
   if (state === "failed") {
@@ -85,7 +92,7 @@ function Progress({ onboarding }: { onboarding: Onboarding }) {
     );
   }
   if (state === "stored") return null;
-  if (!isUnderWay(onboarding)) {
+  if (!isDrafting) {
     return (
       <Notice tone="warn">
         <span>Nothing was heard of the draft for a while. Describe the project anew.</span>
@@ -115,7 +122,7 @@ function Progress({ onboarding }: { onboarding: Onboarding }) {
 
 type Mode = "shown" | "edited" | "described";
 
-function KnownBy({ project }: { project: WholeProject }) {
+function KnownBy({ project, isDrafting }: { project: WholeProject; isDrafting: boolean }) {
   const [mode, setMode] = useState<Mode>("shown");
   const section = useRef<HTMLElement>(null);
   const { onboarding } = project;
@@ -152,7 +159,7 @@ function KnownBy({ project }: { project: WholeProject }) {
             <button type="button" onClick={() => turnTo("edited")}>
               Edit
             </button>
-            <Button isOff={isUnderWay(onboarding)} onClick={() => turnTo("described")}>
+            <Button isOff={isDrafting} onClick={() => turnTo("described")}>
               {onboarding ? "Describe it anew" : "Describe it"}
             </Button>
             <Archive project={project} />

@@ -167,6 +167,24 @@ describe("the console's projects", () => {
       await page.getByText("How it was drafted").waitFor();
     }));
 
+  test("a draft that falls silent while one looks on is said so too", () =>
+    visit(async (page) => {
+      await signIn(page, ana);
+      await sql`
+        update onboardings set state = 'drafting', updated_at = ${new Date()}
+        where summary ->> 'project_name' = 'Left behind'
+      `.execute(t.app.db);
+      await page.clock.install();
+      await page.getByRole("link", { name: "Projects" }).click();
+      await page.getByRole("link", { name: "Left behind" }).click();
+      await page.locator("[aria-current=step]", { hasText: "A model drafts it" }).waitFor();
+      await page.clock.fastForward("36:00");
+      await page
+        .getByRole("alert")
+        .getByText(/Nothing was heard of the draft/)
+        .waitFor();
+    }));
+
   test("the longest name of a project pushes no page sideways", () =>
     visit(
       async (page) => {
