@@ -21,6 +21,8 @@ const texts = new Map(
       "This sign-in was begun elsewhere, took too long, or was used already. Begin once more.",
     account_taken:
       "Somebody else uses this Google account or its address here. Choose another; or, if that is you by the older sign-in, sign in there and connect this account.",
+    not_the_mailbox:
+      "This is not the assistant’s mailbox, so nothing was connected. Open the link once more, and choose the assistant’s own account.",
     email_unverified:
       "Google has not verified this account's address. Verify it at Google, then try again.",
     code_refused: "Google did not accept this sign-in any more. Begin once more.",

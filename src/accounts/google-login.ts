@@ -93,6 +93,13 @@ export type Completed =
   /** Google remembered an old consent and sent no refresh token, and we have none: ask once more. */
   | { outcome: "consent_needed"; url: string };
 
+/** The account that was chosen for the assistant's mailbox is another one. */
+export class ForeignMailboxError extends AppError {
+  constructor(message: string) {
+    super("conflict", message);
+  }
+}
+
 /**
  * Redeems what Google sent back. Each attempt counts once, within its time, in the browser that began it.
  *
@@ -225,11 +232,11 @@ async function connect(
 ): Promise<string> {
   return app.db.transaction().execute(async (tx) => {
     await oneAtATime(tx, identity);
+    await refuseForeignMailbox(app, tx, userId, identity);
     const owner = await findUserBySubject(tx, identity);
     if (owner !== null && owner !== userId) {
       throw new AppError("conflict", "Somebody else signs in with this Google account");
     }
-    await refuseForeignMailbox(app, tx, userId, identity);
     const request = {
       userId,
       identity,
@@ -248,7 +255,7 @@ async function connect(
 async function refuseForeignMailbox(app: Part, tx: Tx, userId: string, identity: Identity) {
   const address = app.config.virtualEmailAddress;
   if (identity.email.toLowerCase() === address || !(await isAssistant(tx, userId))) return;
-  throw new AppError("conflict", `${identity.email} is not the assistant's mailbox, ${address}`);
+  throw new ForeignMailboxError(`${identity.email} is not the assistant's mailbox, ${address}`);
 }
 
 // Two sign-ins of one new person at once must not both make a user.

@@ -8,6 +8,7 @@ import {
   beginGoogleConsent,
   completeGoogleConsent,
   connectWithCode,
+  ForeignMailboxError,
 } from "../accounts/google-login.ts";
 import { renewAccessToken } from "../accounts/google-tokens.ts";
 import { openSession, revokeSession } from "../accounts/sessions.ts";
@@ -422,6 +423,7 @@ const signInErrors: Partial<Record<ErrorCode, string>> = {
 // What the console explains, by the word in `sign_in_error`; null for what nobody expected.
 function reasonOf(failure: unknown): string | null {
   if (failure instanceof SignInError) return failure.message;
+  if (failure instanceof ForeignMailboxError) return "not_the_mailbox";
   if (failure instanceof AppError) {
     return signInErrors[failure.code] ?? failure.code;
   }

@@ -67,6 +67,15 @@ describe("the console", () => {
       { width: 360 },
     ));
 
+  test("who chose another account than the assistant's for its mailbox is told to choose that", () =>
+    visit(async (page) => {
+      await page.goto(`${t.url}/?sign_in_error=not_the_mailbox`);
+      await page
+        .getByRole("alert")
+        .getByText(/choose the assistant’s own account/)
+        .waitFor();
+    }));
+
   test("whoever is known by the older sign-in alone is told to connect their account there", () =>
     visit(async (page) => {
       const id = randomUUID();
