@@ -13,6 +13,7 @@ import {
   type WholeDocument,
 } from "./api.ts";
 import { Button } from "./button.tsx";
+import { counted } from "./counted.ts";
 import { Say } from "./message.tsx";
 import { Moment } from "./moment.tsx";
 import { Place } from "./place.tsx";
@@ -250,10 +251,10 @@ function DeliveryRow({ delivery }: { delivery: Delivery }) {
     <li>
       <p className={`state ${{ delivered: "good", waiting: "ended", dead: "warn" }[state]}`}>
         {state === "delivered" && `Delivered at try ${tries}.`}
-        {state === "dead" && `Given up after ${tries} ${tries === 1 ? "try" : "tries"}.`}
+        {state === "dead" && `Given up after ${counted(tries, "try", "tries")}.`}
         {state === "waiting" && (
           <span>
-            {tries === 0 ? "On its way." : `Tried ${tries} ${tries === 1 ? "time" : "times"}.`}
+            {tries === 0 ? "On its way." : `Tried ${counted(tries, "time", "times")}.`}
             {next_try_at && tries > 0 && (
               <>
                 {" "}

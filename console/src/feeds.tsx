@@ -2,6 +2,7 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useContext } from "react";
 import { type Feed, fetchFeeds, followFeed, syncFeed } from "./api.ts";
 import { Button } from "./button.tsx";
+import { counted } from "./counted.ts";
 import { Say } from "./message.tsx";
 import { Moment } from "./moment.tsx";
 import { Failure } from "./waiting.tsx";
@@ -65,7 +66,7 @@ function FeedRow({ feed }: { feed: Feed }) {
       )}
       <p className="faint">
         {feed.last_full_count !== null &&
-          `${feed.last_full_count.toLocaleString()} entries at the latest whole reading. `}
+          `${counted(feed.last_full_count, "entry", "entries")} at the latest whole reading. `}
         {isFollowed && feed.last_success_at && (
           <>
             Read <Moment at={feed.last_success_at} />.{" "}
@@ -77,7 +78,7 @@ function FeedRow({ feed }: { feed: Feed }) {
           </>
         )}
         {feed.why}. {isFollowed && `${feed.push.text}.`}
-        {feed.push.missed > 0 && ` It missed ${feed.push.missed} changes.`}
+        {feed.push.missed > 0 && ` It missed ${counted(feed.push.missed, "change", "changes")}.`}
       </p>
       {feed.last_error && <p className="state warn">{feed.last_error}</p>}
       <div className="actions">
