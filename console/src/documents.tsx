@@ -156,7 +156,7 @@ function Row({ document }: { document: Document }) {
           <Link href={`/documents?id=${document.id}`}>{document.title || "Without a title"}</Link>
         </h2>
         <p className="faint">
-          <span>{document.author}</span>
+          {document.author && <span>{document.author}</span>}
           {at && <Moment at={at} />}
         </p>
         {document.summary && <p className="summary">{document.summary}</p>}
