@@ -83,7 +83,9 @@ export async function recordFileChanges(
   );
   const added = await followNew(app, tx, account, strangers);
   const facts = changed.flatMap(factOf);
-  const hasMoved = rows.some(({ row, file }) => file && file.driveId !== row.drive_id);
+  const isElsewhere =
+    rows.some(({ row, file }) => file && file.driveId !== row.drive_id) ||
+    (added.length > 0 && strangers.some(({ driveId }) => driveId !== null));
   return {
     created: added.length,
     updated: changed.filter(({ news }) => news.state === "active").length,
@@ -91,9 +93,7 @@ export async function recordFileChanges(
     changedAt: changed.map(({ at, file }) => at ?? file?.modifiedAt ?? app.clock.now()),
     jobs: [
       ...(await startDeliveries(app, tx, facts)),
-      ...(hasMoved || (added.length > 0 && strangers.some(({ driveId }) => driveId !== null))
-        ? [drivesJob(account.feedId)]
-        : []),
+      ...(isElsewhere ? [drivesJob(account.feedId)] : []),
       ...changed.flatMap(({ row, news }) => (news.readsContent ? [readJob(row.id)] : [])),
       ...added.map(({ id, isFolder }) => (isFolder ? listFolderJob(id) : readJob(id))),
     ],
@@ -288,9 +288,9 @@ export async function addWatched(
   }>`
     with given as (
       select * from jsonb_to_recordset(${JSON.stringify(rows)}::jsonb) as given (id uuid, user_id uuid, feed_id uuid,
-        file_id text, drive_id text, document_id uuid, new_document uuid, origin text, folder_id uuid, depth int, is_folder boolean,
-        name text, mimetype text, url text, size bigint, owner text, is_own boolean, parents text[], version bigint,
-        modified_at timestamptz, content_key text, type text)
+        file_id text, drive_id text, document_id uuid, new_document uuid, origin text, folder_id uuid, depth int,
+        is_folder boolean, name text, mimetype text, url text, size bigint, owner text, is_own boolean, parents text[],
+        version bigint, modified_at timestamptz, content_key text, type text)
     ),
     added as (
       insert into watched_files (id, user_id, feed_id, file_id, drive_id, document_id, origin, folder_id, depth, is_folder,
