@@ -1,11 +1,13 @@
 import { sql } from "kysely";
+import { openGoogleAccess } from "../accounts/google-access.ts";
 import { connectServiceDrive, openServiceDrive } from "../accounts/service-drive.ts";
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
 import type { WatchedFile } from "../documents/file-news.ts";
 import { type DriveReader, type FileWish, subscribeFile } from "../documents/file-subscriptions.ts";
 import { AppError, ProviderError } from "../lib/errors.ts";
-import { getFile } from "../providers/google/drive.ts";
+import { inParallel } from "../lib/parallel.ts";
+import { getDriveName, getFile } from "../providers/google/drive.ts";
 import type { GoogleRequest } from "../providers/google/request.ts";
 import type { JobPayload } from "../queue/catalog.ts";
 import { enqueue } from "../queue/queue.ts";
@@ -124,12 +126,12 @@ const followedStates = sql`('active', 'trashed', 'lost')`;
  * stop, and what a log tells of one that moved end here. A drive that was stopped, or `told` of, begins anew.
  */
 export async function followDrives(
-  app: Part,
+  app: App,
   { feedId, told }: JobPayload<"feeds.follow_drives">,
 ): Promise<{ followed: number; ended: number }> {
   const now = app.clock.now();
-  return app.db.transaction().execute(async (tx) => {
-    const { rows: followed } = await sql<{ id: string }>`
+  const { followed, ended } = await app.db.transaction().execute(async (tx) => {
+    const { rows: followed } = await sql<Pick<Feed, "id" | "connection_id" | "resource">>`
       insert into feeds as kept (user_id, connection_id, kind, resource, title, due_at, watch_due_at)
       select distinct log.user_id, log.connection_id, 'drive', ${drivesFolder} || file.drive_id,
         'Shared drive ' || file.drive_id, ${now}::timestamptz, ${now}::timestamptz
@@ -140,7 +142,7 @@ export async function followDrives(
       set state = 'active', state_reason = null, is_full_wanted = true, retry_at = null, due_at = excluded.due_at,
         watch_due_at = excluded.watch_due_at
       where kept.state = 'stopped' or kept.resource = any(${told.map((id) => drivesFolder + id)})
-      returning id
+      returning id, connection_id, resource
     `.execute(tx);
     const { rows: ended } = await sql<{ id: string }>`
       update feeds set state = 'stopped', state_reason = 'not_wanted', due_at = null, watch_due_at = null,
@@ -160,8 +162,24 @@ export async function followDrives(
         { reason: "person", now },
       )),
     ]);
-    return { followed: followed.length, ended: ended.length };
+    return { followed, ended };
   });
+  await inParallel(followed, 4, (feed) => nameDrive(app, feed));
+  return { followed: followed.length, ended: ended.length };
+}
+
+// For people alone: without an answer it goes by its id.
+async function nameDrive(
+  app: App,
+  { id, connection_id, resource }: Pick<Feed, "id" | "connection_id" | "resource">,
+): Promise<void> {
+  try {
+    const { request } = openGoogleAccess(app, connection_id);
+    const title = await getDriveName(request, resource.slice(drivesFolder.length));
+    await app.db.updateTable("feeds").set({ title }).where("id", "=", id).execute();
+  } catch (error) {
+    if (!(error instanceof ProviderError)) throw error;
+  }
 }
 
 /** Ends the feeds that follow one file alone and that nobody needs any more, and closes their watches. */

@@ -553,7 +553,7 @@ describe("what else Drive brings", () => {
     const feedOf = ({ t, driveId }: Story) =>
       t.app.db
         .selectFrom("feeds")
-        .select(["id", "state", "state_reason", "cursor"])
+        .select(["state", "state_reason", "title"])
         .where("resource", "=", `drives/${driveId}`)
         .executeTakeFirst();
     const textOf = async ({ visitor, fileId }: Story) => (await documentOf(visitor, fileId)).text;
@@ -565,7 +565,8 @@ describe("what else Drive brings", () => {
       t.google.drive.edit(fileId, "2");
       await t.idle();
       assert.equal(await textOf(story), "2");
-      assert.equal((await feedOf(story))?.state, "active");
+      const { state, title } = (await feedOf(story))!;
+      assert.deepEqual([state, title], ["active", "Team"]);
     });
 
     test("is so without push, by looking at the drive's log", async () => {

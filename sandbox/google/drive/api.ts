@@ -5,7 +5,16 @@ import type { Channels } from "../channels.ts";
 import { type Answer, addEndpoint } from "../endpoints.ts";
 import { GoogleError } from "../errors.ts";
 import { listChanges, listFiles, type Pages, sequenceOf } from "./listing.ts";
-import { type File, findFile, isEditorType, logOf, notFound, type Store, sees } from "./store.ts";
+import {
+  type File,
+  findDrive,
+  findFile,
+  isEditorType,
+  logOf,
+  notFound,
+  type Store,
+  sees,
+} from "./store.ts";
 import { masked, permissionsOf, resourceOf } from "./view.ts";
 
 /** What of a Drive can be watched: one file, or the log of an account or of a shared drive. */
@@ -101,6 +110,14 @@ export function addDriveApi(server: FastifyInstance, { store, pages, channels }:
     answer: async (call) => ({
       body: await channels.open(call.account, { file: seen(call) }, call.request.body),
     }),
+  });
+  endpoint("drives.get", "GET", "drives/:driveId", {
+    cost: costs.read,
+    answer: (call) => {
+      const { driveId } = z.object({ driveId: z.string() }).parse(call.request.params);
+      const { id, name } = findDrive(store, call.account, driveId);
+      return { body: masked({ kind: "drive#drive", id, name }, fieldsOf(call) ?? "kind,id,name") };
+    },
   });
   endpoint("changes.getStartPageToken", "GET", "changes/startPageToken", {
     cost: costs.read,

@@ -179,11 +179,16 @@ export function changeMembers(store: Store, driveId: string, members: string[]):
   for (const tell of store.onChange) tell(null, changed, { state: "update" });
 }
 
+/** A shared drive, for a member. @throws {GoogleError} 404 */
+export function findDrive(store: Store, account: string, driveId: string): SharedDrive {
+  const drive = store.drives.get(driveId);
+  if (!drive?.members.has(account)) throw driveNotFound(driveId);
+  return drive;
+}
+
 /** Whose log is meant: the account's own, or that of a shared drive that it is a member of. @throws {GoogleError} 404 */
 export function logOf(store: Store, account: string, driveId: string | undefined): string {
-  if (driveId === undefined) return account;
-  if (!isMember(store, account, driveId)) throw driveNotFound(driveId);
-  return driveId;
+  return driveId === undefined ? account : findDrive(store, account, driveId).id;
 }
 
 function driveNotFound(id: string): GoogleError {

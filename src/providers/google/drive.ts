@@ -90,6 +90,20 @@ export async function getFile(
   return expectAnswer(File, answer, purpose);
 }
 
+/** What a shared drive is called. @throws {ProviderError} `not_found` where this account is no member of it. */
+export async function getDriveName(google: GoogleRequest, driveId: string): Promise<string> {
+  const purpose = "read a shared drive's name";
+  const path = `/drive/v3/drives/${encodeURIComponent(driveId)}`;
+  const answer = await google({
+    purpose,
+    api: "drive",
+    path,
+    query: { fields: "name" },
+    cost: costs.read,
+  });
+  return expectAnswer(z.object({ name: Text }), answer, purpose).name;
+}
+
 /**
  * A page of the files that an account sees, those of shared drives and the trash included.
  *
