@@ -76,6 +76,16 @@ export type Visitor = {
   connect(person: string, query?: string, choices?: Omit<Choices, "person">): Promise<string>;
 };
 
+/** A page of whatever changed, as a source is given it. */
+export const delta = {
+  mode: "delta" as const,
+  name: "changes",
+  from: { cursor: "any" },
+  pageToken: null,
+  generation: 1,
+  seen: 0,
+};
+
 // Tests call faster than people; the one about limits brings its own.
 const generous = { user: 100_000, address: 100_000, signIn: 100_000, webhook: 100_000 };
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, describe, test } from "node:test";
 import { sql } from "kysely";
-import type { Page } from "playwright-core";
+import type { BrowserContext, Page } from "playwright-core";
 import { openTestApp, type TestApp } from "../harness.ts";
 import {
   assertNoSidewaysScroll,
@@ -209,15 +209,19 @@ describe("the console, when things go otherwise", () => {
       assert.ok(await page.getByRole("link", { name: "Sign in with Google" }).isVisible());
     }));
 
+  const loseHalfWritten = async (page: Page, context: BrowserContext) => {
+    await page.goto(`${t.url}/projects?new`);
+    await page.getByLabel("Name").fill("Lighthouse");
+    await page.getByLabel("What it is about").fill("A film about lighthouses.");
+    await context.clearCookies();
+    await page.getByRole("button", { name: "Only create it" }).click();
+    await page.getByText("Your session has ended").waitFor();
+  };
+
   test("what was written when the session ended is still there, signed in again", () =>
     visit(async (page, context) => {
       await signIn(page, "ana@example.com");
-      await page.goto(`${t.url}/projects?new`);
-      await page.getByLabel("Name").fill("Lighthouse");
-      await page.getByLabel("What it is about").fill("A film about lighthouses.");
-      await context.clearCookies();
-      await page.getByRole("button", { name: "Only create it" }).click();
-      await page.getByText("Your session has ended").waitFor();
+      await loseHalfWritten(page, context);
       await page.getByRole("link", { name: "Sign in with Google" }).click();
       await consent(page, "ana@example.com");
       await page.getByRole("button", { name: "Only create it" }).waitFor();
@@ -247,12 +251,7 @@ describe("the console, when things go otherwise", () => {
     test(`nothing is left of what was half written where its writer ${what}`, () =>
       visit(async (page, context) => {
         await signIn(page, "ana@example.com");
-        await page.goto(`${t.url}/projects?new`);
-        await page.getByLabel("Name").fill("Lighthouse");
-        await page.getByLabel("What it is about").fill("A film about lighthouses.");
-        await context.clearCookies();
-        await page.getByRole("button", { name: "Only create it" }).click();
-        await page.getByText("Your session has ended").waitFor();
+        await loseHalfWritten(page, context);
         assert.equal(await page.evaluate("sessionStorage.length"), 1);
         await page.goto(t.url);
         await leave(page);

@@ -7,7 +7,7 @@ import { enqueue } from "../../src/queue/queue.ts";
 import { calendarSource } from "../../src/sync/calendar.ts";
 import { getFeed, syncJob } from "../../src/sync/feeds.ts";
 import { assertSameAsGoogle, eventIn, keptEvents, keptMeetings } from "../calendars.ts";
-import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
+import { delta, openTestApp, type TestApp, type Visitor } from "../harness.ts";
 import { until, waitingFor } from "../timing.ts";
 
 const meet = { location: "https://meet.google.com/abc-defg-hij" };
@@ -42,15 +42,6 @@ async function addCalendar({ t, visitor }: Awaited<ReturnType<typeof signedIn>>,
 /** What writes a person's meetings waits until this transaction ends. */
 const lockMeetings = (tx: Tx, userId: string) =>
   sql`select pg_advisory_xact_lock(hashtextextended(${`meetings:${userId}`}, 0))`.execute(tx);
-
-const delta = {
-  mode: "delta" as const,
-  name: "changes",
-  from: { cursor: "any" },
-  pageToken: null,
-  generation: 1,
-  seen: 0,
-};
 
 describe("a calendar", () => {
   test("is there in full after signing in, and follows what is added, changed and deleted", async () => {

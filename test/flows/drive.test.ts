@@ -7,20 +7,11 @@ import { getFile } from "../../src/providers/google/drive.ts";
 import { driveSource } from "../../src/sync/drive.ts";
 import { getFeed, lockFeed } from "../../src/sync/feeds.ts";
 import { untilItWaits } from "../database.ts";
-import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
+import { delta, openTestApp, type TestApp, type Visitor } from "../harness.ts";
 import { ana, chooseName, documentsOf, itemsOf, jonas } from "../mails.ts";
 
 const editor = "application/vnd.google-apps";
 const docType = `${editor}.document`;
-
-const delta = {
-  mode: "delta" as const,
-  name: "changes",
-  from: { cursor: "any" },
-  pageToken: null,
-  generation: 1,
-  seen: 0,
-};
 
 /** Ana has connected her Drive, and nothing in it is followed yet. */
 async function anasDrive(options: Parameters<typeof openTestApp>[0] = {}) {

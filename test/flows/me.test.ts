@@ -16,7 +16,7 @@ import { enqueue } from "../../src/queue/queue.ts";
 import { type Feed, listFeeds, lockFeed } from "../../src/sync/feeds.ts";
 import { sourceOf } from "../../src/sync/sources.ts";
 import { eventIn } from "../calendars.ts";
-import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
+import { delta, openTestApp, type TestApp, type Visitor } from "../harness.ts";
 import { anasAssistant, anasMail, jonas, sendAndRead } from "../mails.ts";
 import { until, waitingFor } from "../timing.ts";
 
@@ -231,14 +231,6 @@ describe("an account of which something is being written", () => {
       return { type: "head", head: await getHead(google, ids["ana@example.com"]!) };
     },
   };
-  const position = {
-    mode: "delta" as const,
-    name: "changes",
-    from: {},
-    pageToken: null,
-    generation: 0,
-    seen: 0,
-  };
   const feedsOf = async ({ t, visitor }: Story) => {
     const feeds = await listFeeds(t.app, visitor.userId);
     return Object.fromEntries(feeds.map((feed) => [feed.kind, feed])) as Record<Feed["kind"], Feed>;
@@ -281,7 +273,7 @@ describe("an account of which something is being written", () => {
       test(`${way} while a page of ${kind} is written`, async () => {
         await using story = await anasMail();
         const { [kind]: feed } = await feedsOf(story);
-        const page = { changes: [await changes[kind](story, feed)], position };
+        const page = { changes: [await changes[kind](story, feed)], position: delta };
         const { answer } = await meanwhile(
           story,
           (tx) => sourceOf(kind).apply(story.t.app, tx, feed, page),
@@ -355,7 +347,7 @@ describe("an account of which something is being written", () => {
     const { calendar_list: feed } = await feedsOf(story);
     await sql`delete from feeds where kind = 'calendar'`.execute(t.app.db);
     const google = openGoogleAccess(t.app, feed.connection_id).request;
-    const page = { changes: (await listCalendars(google, {})).changes, position };
+    const page = { changes: (await listCalendars(google, {})).changes, position: delta };
     const { answer } = await meanwhile(
       story,
       (tx) => sourceOf("calendar_list").apply(t.app, tx, feed, page),
