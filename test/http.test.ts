@@ -4,6 +4,7 @@ import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import { sql } from "kysely";
+import { glossary } from "../src/api/glossary.ts";
 import { openTestApp, type TestApp } from "./harness.ts";
 import { until } from "./timing.ts";
 
@@ -62,6 +63,17 @@ describe("the API over HTTP", () => {
           assert.ok(codes.includes("4XX"), at);
         }
       }
+    });
+
+    test("says of every property and parameter what it is, by its own sentence or the glossary's", async () => {
+      const document = JSON.parse((await get("/openapi.json")).text);
+      const described = [...propertiesOf(document), ...parametersOf(document)];
+      const nameless = described.filter(({ description }) => !description).map(({ at }) => at);
+      assert.deepEqual(nameless, []);
+      const isUsed = ([name, sentence]: [string, string]) =>
+        described.some((one) => one.name === name && one.description === sentence);
+      const unused = Object.entries(glossary).filter((entry) => !isUsed(entry));
+      assert.deepEqual(unused, []);
     });
 
     test("says what is plain text, and what has no body", async () => {
@@ -376,8 +388,32 @@ type Described = {
   summary?: string;
   security?: unknown[];
   tags?: string[];
+  parameters?: { name: string; description?: string }[];
   responses: Record<string, { content: Record<string, { schema: { $ref?: string } }> }>;
 };
+
+type Named = { at: string; name: string; description?: string };
+
+/** Every property of every schema in a document, with the way that leads to it. */
+function propertiesOf(part: unknown, at = ""): Named[] {
+  if (typeof part !== "object" || part === null) return [];
+  const { properties = {} } = part as { properties?: Record<string, { description?: string }> };
+  const own = Object.entries(properties).map(([name, { description }]) => ({
+    at: `${at}.${name}`,
+    name,
+    ...(description ? { description } : {}),
+  }));
+  const inner = Object.entries(part).flatMap(([key, value]) => propertiesOf(value, `${at}.${key}`));
+  return [...own, ...inner];
+}
+
+function parametersOf({ paths }: { paths: Record<string, Record<string, Described>> }): Named[] {
+  return Object.entries(paths).flatMap(([path, methods]) =>
+    Object.entries(methods).flatMap(([method, { parameters = [] }]) =>
+      parameters.map((one) => ({ ...one, at: `${method} ${path} ${one.name}` })),
+    ),
+  );
+}
 
 /** A cursor as ours are made, of whatever it should not be made of. */
 function of(key: unknown): string {

@@ -18,6 +18,9 @@ import { userOf } from "./session.ts";
 
 const waitMs = 30_000;
 
+const Form = ProjectSummary.describe("What a person says of the project");
+const Begun = OnboardingAnswer.describe("How far it is");
+
 /** Metadata of projects, drafted by a model and checked here. */
 export const aiRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { app }) => {
   server.post(
@@ -30,10 +33,16 @@ export const aiRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { ap
           "Goes on in the background; `onboarding.changed` of `GET /events` tells how far it is. The same form twice is one onboarding.",
         tags: ["projects"],
         querystring: Wait,
-        body: z.strictObject({ project_id: z.guid(), summary: ProjectSummary }),
+        body: z.strictObject({
+          project_id: z.guid().describe("The project to draft metadata for"),
+          summary: Form,
+        }),
         response: {
-          200: z.object({ onboarding: OnboardingAnswer, project: ProjectAnswer }),
-          202: z.object({ job_id: z.guid(), onboarding: OnboardingAnswer }),
+          200: z.object({ onboarding: Begun, project: ProjectAnswer }),
+          202: z.object({
+            job_id: z.guid().describe("The same as the onboarding's id"),
+            onboarding: Begun,
+          }),
         },
       },
     },
@@ -76,10 +85,10 @@ export const aiRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { ap
       schema: {
         summary: "Draft a project's metadata from a form, and store nothing",
         tags: ["projects"],
-        body: z.strictObject({ summary: ProjectSummary }),
+        body: z.strictObject({ summary: Form }),
         response: {
           200: z.object({
-            metadata: ProjectMetadata,
+            metadata: ProjectMetadata.describe("The draft, checked"),
             corrections: z.array(z.string()),
             usage: z.object({
               model: z.string(),
@@ -125,11 +134,20 @@ export const aiRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { ap
       schema: {
         summary: "What is wrong with metadata, field by field",
         tags: ["projects"],
-        body: z.strictObject({ metadata: z.looseObject({}) }),
+        body: z.strictObject({
+          metadata: z.looseObject({}).describe("What to check, whatever it holds"),
+        }),
         response: {
           200: z.object({
-            valid: z.boolean(),
-            errors: z.array(z.object({ path: z.string(), message: z.string() })),
+            valid: z.boolean().describe("Whether it could be stored"),
+            errors: z
+              .array(
+                z.object({
+                  path: z.string(),
+                  message: z.string().describe("What is wrong with it, in words"),
+                }),
+              )
+              .describe("What is wrong, field by field, 100 at most"),
           }),
         },
       },
@@ -148,7 +166,9 @@ export const aiRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { ap
         summary: "Check metadata, and store it for a project",
         tags: ["projects"],
         params: z.strictObject({ project_id: z.guid().describe("The project") }),
-        body: z.strictObject({ metadata: ProjectMetadata }),
+        body: z.strictObject({
+          metadata: ProjectMetadata.describe("What to store, in place of what is there"),
+        }),
         response: { 200: ProjectAnswer },
       },
     },

@@ -13,21 +13,28 @@ import { Moment, Time } from "./times.ts";
 
 export const BotId = z.string().min(1).max(200).describe("Our id of the bot, or the provider's");
 const BotAnswer = z.object({
-  id: z.guid(),
+  id: z.guid().describe("Our id of the bot"),
   meeting_id: z.guid(),
   provider_bot_id: z.string().nullable(),
-  name: z.string(),
+  name: z.string().describe("What it is called in the meeting"),
   meeting_url: z.string().nullable(),
-  status: z.enum(botStatuses),
-  state: z.string().nullable().describe("The provider's own word"),
-  sub_state: z.string().nullable().describe("The reason of the last event, in the provider's word"),
+  status: z
+    .enum(botStatuses)
+    .describe(
+      "How far it is: `pending` until sent, `bot_joined` in the meeting, `transcribing` as it records",
+    ),
+  state: z.string().nullable().describe("The provider's own word; null before it has said one"),
+  sub_state: z
+    .string()
+    .nullable()
+    .describe("The reason of the last event, in the provider's word; null where it gave none"),
   wish: z.enum(["attend", "leave"]).nullable(),
   join_at: Time.nullable(),
   attempt: z.number(),
   is_over: z.boolean(),
   is_recording_paused: z.boolean(),
   recording_state: z.string().nullable(),
-  notice: BotNotice.nullable().describe("What a person should know, and can do"),
+  notice: BotNotice.nullable().describe("What a person should know, and can do; null for nothing"),
   last_error: z.string().nullable(),
   next_poll_at: Time.nullable(),
 });
@@ -35,11 +42,19 @@ const BotAnswer = z.object({
 const Preferences = z.strictObject({
   all_meetings: z
     .boolean()
-    .describe("Own meetings with others that are neither private nor declined"),
+    .describe(
+      "Whether bots come to all own meetings with others, but for private and declined ones",
+    ),
   bot_name: meetingText(100).min(1).nullable(),
-  greeting: meetingText(2_000).nullable().describe("Empty for none; null for the usual one"),
-  language: Language.nullable(),
-  recording: Recording.nullable(),
+  greeting: meetingText(2_000)
+    .nullable()
+    .describe(
+      "What they write into the chat when they come; empty for nothing, null for the usual",
+    ),
+  language: Language.nullable().describe(
+    "What is spoken, as a tag such as en-US; null leaves it to the meeting",
+  ),
+  recording: Recording.nullable().describe("What is recorded; null for the usual, which is video"),
 });
 
 /** Meeting bots: sent, steered and followed. */
@@ -53,17 +68,21 @@ export const attendeeRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
         tags: ["bots"],
         response: {
           200: z.object({
-            results: z.array(
-              z.object({
-                bot_id: z.guid(),
-                meeting_ids: z.array(z.guid()),
-                status: z.string(),
-                state: z.string().nullable(),
-                has_transcript: z.boolean(),
-                changed: z.boolean(),
-                error: z.string().nullable(),
-              }),
-            ),
+            results: z
+              .array(
+                z.object({
+                  bot_id: z.guid(),
+                  meeting_ids: z.array(z.guid()),
+                  status: z.string().describe("How far it is: one of the statuses of a bot"),
+                  state: z.string().nullable().describe("The provider's own word; null before one"),
+                  has_transcript: z
+                    .boolean()
+                    .describe("Whether its transcript is final, also where nothing was heard"),
+                  changed: z.boolean(),
+                  error: z.string().nullable(),
+                }),
+              )
+              .describe("The bots that were due, one by one"),
           }),
         },
       },
@@ -82,8 +101,19 @@ export const attendeeRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
         tags: ["bots"],
         body: z
           .strictObject({
-            meeting_url: z.string().trim().min(1).max(2048).optional(),
-            meeting_id: z.guid().optional(),
+            meeting_url: z
+              .string()
+              .trim()
+              .min(1)
+              .max(2048)
+              .optional()
+              .describe("The link to send it to, where no `meeting_id` names a meeting"),
+            meeting_id: z
+              .guid()
+              .optional()
+              .describe(
+                "A meeting of the caller's: its own link counts, whatever `meeting_url` says",
+              ),
             bot_name: meetingText(255).min(1).optional(),
             bot_chat_message: meetingText(10_000).optional(),
             join_at: Moment.optional().describe(
@@ -125,14 +155,18 @@ export const attendeeRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
         params: z.strictObject({ bot_id: BotId }),
         response: {
           200: BotAnswer.extend({
-            events: z.array(
-              z.object({
-                type: z.string(),
-                sub_type: z.string().nullable(),
-                by: z.enum(["attendee", "daybook"]),
-                at: Time,
-              }),
-            ),
+            events: z
+              .array(
+                z.object({
+                  type: z.string().describe("What happened, in Attendee's word or ours"),
+                  sub_type: z.string().nullable(),
+                  by: z
+                    .enum(["attendee", "daybook"])
+                    .describe("Who tells of it: its provider, or we"),
+                  at: Time,
+                }),
+              )
+              .describe("All that happened to it, oldest first"),
           }),
         },
       },
@@ -161,16 +195,18 @@ export const attendeeRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
         tags: ["bots"],
         response: {
           200: z.object({
-            results: z.array(
-              z.object({
-                meeting_id: z.guid(),
-                title: z.string(),
-                bot_id: z.guid(),
-                join_at: Time.nullable(),
-                success: z.boolean(),
-                error: z.string().nullable(),
-              }),
-            ),
+            results: z
+              .array(
+                z.object({
+                  meeting_id: z.guid(),
+                  title: z.string().describe("The meeting's title"),
+                  bot_id: z.guid(),
+                  join_at: Time.nullable(),
+                  success: z.boolean().describe("Whether nothing has gone wrong with it so far"),
+                  error: z.string().nullable(),
+                }),
+              )
+              .describe("The meetings that got a bot, one by one"),
           }),
         },
       },
@@ -199,7 +235,7 @@ export const attendeeRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
         tags: ["bots"],
         body: z.strictObject({
           bot_id: BotId,
-          message: meetingText(10_000).min(1),
+          message: meetingText(10_000).min(1).describe("What to write; emoji are refused"),
           to: z
             .string()
             .min(1)
@@ -207,7 +243,11 @@ export const attendeeRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
             .default("everyone")
             .describe("`everyone`, `everyone_but_host`, `host`, or a participant's uuid"),
         }),
-        response: { 202: z.object({ queued: z.literal(true) }) },
+        response: {
+          202: z.object({
+            queued: z.literal(true).describe("Always true: the provider took it"),
+          }),
+        },
       },
     },
     async (request, reply) => {
@@ -246,7 +286,12 @@ export const attendeeRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
         description: "Others who share the bot keep it.",
         tags: ["bots"],
         body: z.strictObject({ bot_id: BotId }),
-        response: { 200: z.object({ left: z.literal(true), bot: BotAnswer.nullable() }) },
+        response: {
+          200: z.object({
+            left: z.literal(true).describe("Always true: it leaves, or does not come"),
+            bot: BotAnswer.nullable(),
+          }),
+        },
       },
     },
     async (request) => {

@@ -34,13 +34,20 @@ const ReturnTo = z
   .max(500)
   .regex(/^\/(?![/\\])[^\s\\]*$/, "must be a path on this server");
 
-const SessionAnswer = z.object({ token: z.string(), expires_at: Time });
+const SessionAnswer = z.object({
+  token: z.string(),
+  expires_at: Time.describe("When the session ends unless it is used before"),
+});
 const TokenState = z.object({
-  connection_id: z.guid(),
+  connection_id: z.guid().describe("The account whose token it is"),
   expires_in: z.number().int(),
   scopes: z.array(z.string()),
 });
-const ConnectionChoice = z.strictObject({ connection_id: z.guid().optional() });
+const connectionChoice = z
+  .guid()
+  .optional()
+  .describe("Which account; without it the one to sign in with, or else the first");
+const ConnectionChoice = z.strictObject({ connection_id: connectionChoice });
 
 /** Signing in with Google, sessions, and the Google accounts of the signed-in user. No answer carries a Google token. */
 export const authRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { app }) => {
@@ -164,10 +171,17 @@ export const authRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
       schema: {
         summary: "Redeem the code that Google gave to a web app of yours",
         tags: ["auth"],
-        body: z.strictObject({ code: Code, state: State }),
+        body: z.strictObject({
+          code: Code.describe("What Google gave, to be redeemed once"),
+          state: State.describe("What the sign-in began with"),
+        }),
         response: {
           200: z.object({
-            user: z.object({ id: z.guid(), email: z.string(), name: z.string().nullable() }),
+            user: z.object({
+              id: z.guid().describe("The user"),
+              email: z.string().describe("The user's address"),
+              name: z.string().nullable().describe("The user's name; null where it is not known"),
+            }),
             session: SessionAnswer.nullable(),
           }),
           409: z
@@ -211,7 +225,13 @@ export const authRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
         summary: "Refresh the stored Google access token of a user now",
         tags: ["auth"],
         body: z
-          .strictObject({ user_id: z.guid().optional(), connection_id: z.guid().optional() })
+          .strictObject({
+            user_id: z
+              .guid()
+              .optional()
+              .describe("Whose token; without it the caller's. The service has to name one"),
+            connection_id: connectionChoice,
+          })
           .optional(),
         response: { 200: TokenState },
       },
@@ -230,10 +250,10 @@ export const authRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
         querystring: ConnectionChoice,
         response: {
           200: z.object({
-            connection_id: z.guid(),
+            connection_id: z.guid().describe("The account that this is of"),
             sub: z.string().nullable(),
-            email: z.string().nullable(),
-            name: z.string().nullable(),
+            email: z.string().nullable().describe("The account's address; null where not known"),
+            name: z.string().nullable().describe("Whose account it is; null where not known"),
           }),
         },
       },
@@ -259,17 +279,17 @@ export const authRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
           "session may bring a code of a consent that it began itself.",
         tags: ["auth"],
         body: z.strictObject({
-          code: Code,
+          code: Code.describe("What Google gave, to be redeemed once"),
           redirect_uri: z
             .url({ protocol: /^https?$/ })
             .max(2000)
             .optional(),
-          state: State.optional(),
+          state: State.optional().describe("What the consent began with, where it began here"),
         }),
         response: {
           200: z.object({
-            connection_id: z.guid(),
-            email: z.string().nullable(),
+            connection_id: z.guid().describe("The account that was connected"),
+            email: z.string().nullable().describe("The account's address; null where not known"),
             missing_scopes: z.array(z.string()),
           }),
         },
@@ -303,7 +323,9 @@ export const authRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
         body: ConnectionChoice.optional(),
         response: {
           200: z.object({
-            valid: z.boolean(),
+            valid: z
+              .boolean()
+              .describe("Whether the account is connected, and its token has not ended"),
             expires_in: z.number().int(),
             scopes: z.array(z.string()),
             missing_scopes: z.array(z.string()),
@@ -328,7 +350,12 @@ export const authRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
           "Disconnect a Google account: revoke the grant, close its channels, delete its tokens",
         tags: ["auth"],
         body: ConnectionChoice.optional(),
-        response: { 200: z.object({ disconnected: z.literal(true), connection_id: z.guid() }) },
+        response: {
+          200: z.object({
+            disconnected: z.literal(true),
+            connection_id: z.guid().describe("The account that was disconnected"),
+          }),
+        },
       },
     },
     async (request) => {
@@ -361,9 +388,9 @@ export const authRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
         tags: ["auth"],
         response: {
           200: z.object({
-            user_id: z.guid(),
+            user_id: z.guid().describe("The signed-in user"),
             via: z.enum(["cookie", "bearer", "supabase"]),
-            connections: z.number().int(),
+            connections: z.number().int().describe("How many Google accounts the user has here"),
           }),
         },
       },

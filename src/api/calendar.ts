@@ -16,22 +16,25 @@ import { Moment, Time, TimeKey } from "./times.ts";
 const Person = z.looseObject({});
 
 const EventAnswer = z.object({
-  id: z.guid(),
-  event_id: z.string(),
+  id: z.guid().describe("Our id of the event"),
+  event_id: z.string().describe("Google's id of the event"),
   calendar_id: z.string(),
   calendar_title: z.string().nullable(),
   feed_id: z.guid().nullable(),
   recurring_event_id: z.string().nullable(),
   title: z.string(),
-  description: z.string().nullable(),
-  location: z.string().nullable(),
+  description: z
+    .string()
+    .nullable()
+    .describe("As Google gives it, which may be HTML; null for none"),
+  location: z.string().nullable().describe("Where it is, in any words; null where nothing is said"),
   start_time: Time,
   end_time: Time,
   all_day: z.boolean(),
   start_date: z.string().nullable(),
   end_date: z.string().nullable(),
   time_zone: z.string().nullable(),
-  status: z.string().nullable(),
+  status: z.string().nullable().describe("Google's word: confirmed or tentative"),
   event_type: z.string(),
   visibility: z.string(),
   transparency: z.string().nullable(),
@@ -56,7 +59,10 @@ export const calendarRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
         params: UserId,
         querystring: WaitsAnyway,
         response: {
-          200: SyncAnswer.extend({ polled: z.boolean(), reason: z.string() }),
+          200: SyncAnswer.extend({
+            polled: z.boolean(),
+            reason: z.string().describe("Why it was polled or not, in words"),
+          }),
         },
       },
     },
@@ -97,7 +103,9 @@ export const calendarRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
   );
 
   const Outcome = z.object({
-    action: z.enum(["created", "updated", "deleted", "none"]),
+    action: z
+      .enum(["created", "updated", "deleted", "none"])
+      .describe("What became of the event here; `none` where nothing changed"),
     meeting_ids: z.array(z.string()),
   });
 
@@ -109,8 +117,10 @@ export const calendarRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
         summary: "Apply one of Google's events as a sync would",
         tags: ["calendar"],
         body: z.strictObject({
-          user_id: z.guid(),
-          event: z.looseObject({ id: z.string().min(1).max(1024) }).describe("As Google sends it"),
+          user_id: z.guid().describe("Whose calendar"),
+          event: z
+            .looseObject({ id: z.string().min(1).max(1024).describe("Google's id of the event") })
+            .describe("As Google sends it"),
         }),
         response: { 200: Outcome },
       },
@@ -132,7 +142,10 @@ export const calendarRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
       schema: {
         summary: "Treat an event as deleted",
         tags: ["calendar"],
-        body: z.strictObject({ user_id: z.guid(), event_id: z.string().min(1).max(1024) }),
+        body: z.strictObject({
+          user_id: z.guid().describe("Whose calendars"),
+          event_id: z.string().min(1).max(1024).describe("Google's id of the event"),
+        }),
         response: { 200: Outcome },
       },
     },
@@ -150,7 +163,7 @@ export const calendarRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
         calendar_id: z.string(),
         channel_id: z.guid(),
         resource_id: z.string().nullable(),
-        expires_at: Time,
+        expires_at: Time.describe("When the channel ends; it is replaced before"),
       }),
     ),
   });
@@ -203,7 +216,10 @@ export const calendarRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
           ...listQuery,
           from: Moment.optional().describe("Only what ends after this"),
           to: Moment.optional().describe("Only what begins before this"),
-          status: z.enum(["confirmed", "tentative"]).optional(),
+          status: z
+            .enum(["confirmed", "tentative"])
+            .optional()
+            .describe("Only those that Google calls so"),
           has_bot: z.stringbool().optional().describe("Only those with, or without, a bot"),
           calendar_id: z.string().max(1000).optional().describe("Only those of this calendar"),
         }),

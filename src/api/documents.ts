@@ -16,16 +16,22 @@ import { userOf } from "./session.ts";
 import { Time, TimeKey } from "./times.ts";
 
 const DocumentAnswer = z.object({
-  id: z.guid(),
+  id: z.guid().describe("The document"),
   title: z.string().nullable(),
   author: z.string().nullable(),
-  summary: z.string().nullable(),
-  type: z.string().nullable(),
-  source: z.string().nullable(),
+  summary: z.string().nullable().describe("How it begins; null where nothing could be read"),
+  type: z
+    .string()
+    .nullable()
+    .describe("email, meeting_transcript, or what a file is, such as document or spreadsheet"),
+  source: z.string().nullable().describe("Where it comes from: gmail, drive or attendee_bot"),
   source_id: z.string().nullable(),
   source_url: z.string().nullable(),
   mimetype: z.string().nullable(),
-  status: z.string().nullable(),
+  status: z
+    .string()
+    .nullable()
+    .describe("active, updated, deleted (at its source), or error (its file is found no longer)"),
   file_id: z.string().nullable(),
   meeting_id: z.guid().nullable(),
   project_id: z.guid().nullable(),
@@ -35,14 +41,18 @@ const DocumentAnswer = z.object({
   classification_source: z.string().nullable(),
   classification_confidence: z.number().nullable(),
   is_project_chosen: z.boolean(),
-  classified_at: Time.nullable(),
-  received_at: Time.nullable(),
+  classified_at: Time.nullable().describe(
+    "When the classification was made; null while none counts",
+  ),
+  received_at: Time.nullable().describe(
+    "When a mail came, a file was last modified before it came here, a transcript was written",
+  ),
   created_at: Time.nullable(),
   updated_at: Time.nullable(),
 });
 
 const WholeDocument = DocumentAnswer.extend({
-  text: z.string().nullable(),
+  text: z.string().nullable().describe("What it says; null where that was not read"),
   quoted: z.string().nullable(),
   signature: z.string().nullable(),
   cut: z.string().nullable(),
@@ -56,33 +66,35 @@ const WholeDocument = DocumentAnswer.extend({
         state: z
           .enum(["waiting", "followed", "unseen", "stopped"])
           .describe(
-            "`unseen`: none of the caller's accounts sees it; once it is shared it is followed",
+            "`waiting` to be looked for; `unseen` by the caller's accounts, and followed once it is shared",
           ),
-        reason: z.string().nullable(),
+        reason: z.string().nullable().describe("Why that is so, in words; null for nothing to say"),
         document_id: z.guid().nullable().describe("The file's own document; folders have none"),
-        title: z.string().nullable(),
+        title: z.string().nullable().describe("The document's title; null while it is not known"),
       }),
     )
     .describe("The files of Google Drive that a mail links to"),
 });
 
 const Try = z.object({
-  number: z.int(),
-  host: z.string(),
+  number: z.int().describe("Which try it was, from 1"),
+  host: z.string().describe("Where it was sent to; `(none)` where no workflow was configured"),
   started_at: z.string(),
   duration_ms: z.int(),
-  status: z.int().nullable(),
-  outcome: z.string(),
+  status: z.int().nullable().describe("The HTTP status of the workflow's answer; null for none"),
+  outcome: z.string().describe("accepted, retried (later, by itself) or given_up"),
   error: z.string().nullable(),
 });
 
 const DeliveryAnswer = z.object({
-  id: z.guid(),
+  id: z.guid().describe("The delivery"),
   document_id: z.guid().nullable(),
-  title: z.string().nullable(),
-  kind: z.string(),
-  event_id: z.string(),
-  state: z.enum(["waiting", "delivered", "dead"]),
+  title: z.string().nullable().describe("The document's title; null where it has none or is gone"),
+  kind: z.string().describe("`classification` of a document, or `drive_sync`: news of a file"),
+  event_id: z.string().describe("What the workflow knows it by: the same on every try"),
+  state: z
+    .enum(["waiting", "delivered", "dead"])
+    .describe("`dead` was given up, and can be sent once more"),
   tries: z.int(),
   next_try_at: Time.nullable(),
   last_error: z.string().nullable(),
@@ -168,7 +180,9 @@ export const documentRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
         description: "A person's choice; no workflow overwrites it.",
         tags: ["documents"],
         params: Id,
-        body: z.strictObject({ project_id: z.guid().nullable() }),
+        body: z.strictObject({
+          project_id: z.guid().nullable().describe("The project to put it into; null for none"),
+        }),
         response: { 200: WholeDocument },
       },
     },
@@ -211,28 +225,37 @@ export const documentRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
             taken: z
               .object({
                 rule: z.string(),
-                reason: z.string(),
+                reason: z.string().describe("The decision in words"),
                 inputs: z.looseObject({}),
                 decided_at: Time,
               })
               .nullable(),
-            project: z.object({
-              decision: z.string(),
-              reason: z.string(),
-              confidence: z.number().nullable(),
-              tags: z.array(z.string()),
-              decided_at: Time.nullable(),
-            }),
-            results: z.array(
-              z.object({
-                project_id: z.guid().nullable(),
+            project: z
+              .object({
+                decision: z.string().describe("Which project it is in, in words"),
+                reason: z.string().describe("Why, in words"),
                 confidence: z.number().nullable(),
                 tags: z.array(z.string()),
-                outcome: z.string(),
-                classified_at: Time,
-                received_at: Time,
-              }),
-            ),
+                decided_at: Time.nullable(),
+              })
+              .describe("Why it is in its project, or in none"),
+            results: z
+              .array(
+                z.object({
+                  project_id: z
+                    .guid()
+                    .nullable()
+                    .describe("The project that it says; null where it found none"),
+                  confidence: z.number().nullable(),
+                  tags: z.array(z.string()),
+                  outcome: z
+                    .string()
+                    .describe("applied, late (a newer one counts) or person_decided (it stays so)"),
+                  classified_at: Time.describe("When it was decided"),
+                  received_at: Time.describe("When it came here"),
+                }),
+              )
+              .describe("The latest 20 results of classification, the last first"),
           }),
         },
       },
@@ -322,10 +345,10 @@ export const documentRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
         params: DeliveryId,
         response: {
           200: z.object({
-            decision: z.string(),
-            reason: z.string(),
+            decision: z.string().describe("How it stands, in words"),
+            reason: z.string().describe("What went wrong at the last try, in words"),
             next_try_at: Time.nullable(),
-            decided_at: Time,
+            decided_at: Time.describe("When it ended; before that, when it came to be"),
             log: z.array(Try),
           }),
         },

@@ -24,22 +24,24 @@ const FileId = z
 const State = z.enum(["active", "trashed", "removed", "lost", "stopped"]);
 
 const File = z.object({
-  id: z.guid(),
+  id: z.guid().describe("Our id of what is followed"),
   file_id: z.string(),
   document_id: z.guid().nullable(),
   project_id: z.guid().nullable(),
-  name: z.string(),
+  name: z.string().describe("The file's name at Google"),
   mimetype: z.string(),
-  url: z.string().nullable(),
+  url: z.string().nullable().describe("Where it opens at Google; null where Google does not say"),
   size: z.int().nullable(),
   owner: z.string().nullable(),
   account: z.string().nullable(),
   origin: z.enum(["subscribed", "folder", "shared", "linked"]),
   is_folder: z.boolean(),
-  state: State,
-  state_reason: z.string().nullable(),
+  state: State.describe(
+    "`trashed`, `removed` for good, `lost` (Google finds it no longer), or `stopped` by a person",
+  ),
+  state_reason: z.string().nullable().describe("More about the state, in words; null for nothing"),
   is_pushed: z.boolean(),
-  version: z.string().nullable(),
+  version: z.string().nullable().describe("Google's number of it, which rises with any change"),
   modified_at: Time.nullable(),
   last_changed_at: Time.nullable(),
   last_checked_at: Time.nullable(),
@@ -64,8 +66,10 @@ const Metadata = File.pick({
 const actions = ["updated", "deleted", "restored", "none"] as const;
 const Checked = z.object({
   changed: z.boolean(),
-  action: z.enum(actions),
-  metadata: Metadata,
+  action: z
+    .enum(actions)
+    .describe("What was found; `updated` is another text, name, owner or folder"),
+  metadata: Metadata.describe("The file as it is now"),
 });
 const Named = z.strictObject({ document_id: z.guid(), file_id: FileId });
 
@@ -81,7 +85,10 @@ export const driveRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, {
           "The file becomes the document's; without a document it gets its own. 404 where none of the caller's accounts sees it, 409 where it is followed already.",
         tags: ["drive"],
         body: z.strictObject({
-          document_id: z.guid().optional(),
+          document_id: z
+            .guid()
+            .optional()
+            .describe("A document of the caller's that becomes the file's"),
           file_id: FileId,
           own_channel: z
             .boolean()
@@ -129,7 +136,12 @@ export const driveRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, {
         summary: "Look for changes of a file, unless push is healthy and recent",
         tags: ["drive"],
         params: z.strictObject({ file_id: FileId }),
-        response: { 200: Checked.extend({ polled: z.boolean(), reason: z.string() }) },
+        response: {
+          200: Checked.extend({
+            polled: z.boolean(),
+            reason: z.string().describe("Why it was polled or not, in words"),
+          }),
+        },
       },
     },
     async (request) => {
@@ -167,7 +179,12 @@ export const driveRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, {
         summary: "Say that a file was deleted: it is looked at, and what is found counts",
         tags: ["drive"],
         body: Named,
-        response: { 200: z.object({ deleted: z.boolean(), metadata: Metadata }) },
+        response: {
+          200: z.object({
+            deleted: z.boolean().describe("Whether it is in the trash, or gone for good"),
+            metadata: Metadata.describe("The file as it is now"),
+          }),
+        },
       },
     },
     async (request) => {
@@ -187,9 +204,14 @@ export const driveRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, {
         summary: "Hand a file to the workflow again",
         tags: ["drive"],
         body: Named.extend({
-          action: z.enum(["updated", "deleted", "restored", "sync"]).default("sync"),
+          action: z
+            .enum(["updated", "deleted", "restored", "sync"])
+            .default("sync")
+            .describe("What the workflow is told of the file; `sync`: as it is"),
         }),
-        response: { 202: z.object({ queued: z.int() }) },
+        response: {
+          202: z.object({ queued: z.int().describe("How many deliveries are on their way") }),
+        },
       },
     },
     async (request, reply) => {

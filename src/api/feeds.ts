@@ -15,52 +15,78 @@ import { userOf } from "./session.ts";
 import { Time } from "./times.ts";
 
 const Push = z.object({
-  state: z.enum(["open", "unconfirmed", "none", "not_offered", "not_wanted", "not_configured"]),
-  text: z.string(),
-  expires_at: Time.nullable(),
+  state: z
+    .enum(["open", "unconfirmed", "none", "not_offered", "not_wanted", "not_configured"])
+    .describe(
+      "`unconfirmed`: a channel is open and has said nothing yet; `none`: no channel is open",
+    ),
+  text: z.string().describe("The state in words"),
+  expires_at: Time.nullable().describe("When the open channel ends; null where none is open"),
   last_notified_at: Time.nullable(),
   delivered: z.int(),
   missed: z.int(),
 });
 
 const FeedAnswer = z.object({
-  id: z.guid(),
-  connection_id: z.guid(),
+  id: z.guid().describe("The feed"),
+  connection_id: z.guid().describe("The Google account that it is of"),
   account: z.string().nullable(),
-  kind: z.enum(["calendar_list", "calendar", "gmail", "drive"]),
+  kind: z
+    .enum(["calendar_list", "calendar", "gmail", "drive"])
+    .describe("What is followed; `calendar_list` tells which calendars there are"),
   resource: z.string(),
   title: z.string().nullable(),
   is_primary: z.boolean(),
   is_wanted: z.boolean().nullable(),
-  state: z.enum(["active", "paused", "stopped"]),
-  state_reason: z.string().nullable(),
+  state: z
+    .enum(["active", "paused", "stopped"])
+    .describe("`paused` goes on once its account is connected again; `stopped` is not followed"),
+  state_reason: z
+    .string()
+    .nullable()
+    .describe(
+      "Why it is not active: reconnect_needed, scope_missing, not_wanted or gone; null while it is",
+    ),
   is_reading: z.boolean(),
   reading: z
-    .object({ name: z.string(), seen: z.int().describe("How many entries so far") })
+    .object({
+      name: z.string().describe("What is read, such as all events"),
+      seen: z.int().describe("How many entries so far"),
+    })
     .nullable(),
-  last_full_count: z.int().nullable().describe("How many entries the latest whole reading found"),
-  last_success_at: Time.nullable(),
+  last_full_count: z
+    .int()
+    .nullable()
+    .describe("How many entries the latest whole reading found; null before one"),
+  last_success_at: Time.nullable().describe("When it was last read to the end; null before that"),
   last_change_at: Time.nullable(),
   last_full_at: Time.nullable(),
   staleness_seconds: z.int().nullable(),
   next_at: Time.nullable(),
-  why: z.string(),
-  failures: z.int(),
+  why: z.string().describe("Why it is looked at then, or is not, in words"),
+  failures: z.int().describe("How many runs have failed since one succeeded"),
   last_error: z.string().nullable(),
   push: Push,
 });
 
 const RunAnswer = z.object({
-  id: z.guid(),
-  reason: z.string(),
-  mode: z.string().nullable(),
-  outcome: z.string().nullable(),
+  id: z.guid().describe("The run"),
+  reason: z
+    .string()
+    .describe(
+      "Why it began: `start` the first, `poll` it was due, `push` told of news, `person` asked",
+    ),
+  mode: z
+    .string()
+    .nullable()
+    .describe("`full` read everything, `delta` what was new; null where it did not come to either"),
+  outcome: z.string().nullable().describe("succeeded, failed or interrupted"),
   started_at: Time,
   duration_ms: z.int().nullable(),
   processed: z.int(),
   created: z.int(),
   updated: z.int(),
-  deleted: z.int(),
+  deleted: z.int().describe("How many are gone here"),
   skipped: z.int(),
   pages: z.int(),
   provider_calls: z.int(),
@@ -161,11 +187,11 @@ export const feedRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
         response: {
           200: z.object({
             next_at: Time.nullable(),
-            decision: z.string(),
+            decision: z.string().describe("Whether it is looked at again, and when, in words"),
             rule: z.string(),
-            reason: z.string(),
+            reason: z.string().describe("Why then, in words"),
             inputs: z.looseObject({}),
-            decided_at: Time.nullable(),
+            decided_at: Time.nullable().describe("When it was last looked at; null before that"),
             push: Push,
           }),
         },

@@ -23,7 +23,13 @@ export const jobRoutes: FastifyPluginAsyncZod<{ app: App; schedules: Schedules<A
         description: `One of: ${Object.keys(schedules).join(", ")}.`,
         tags: ["operations"],
         params: z.strictObject({ name: z.string().max(100).describe("Which schedule") }),
-        response: { 200: z.object({ name: z.string(), duration_ms: z.int(), counts: Counts }) },
+        response: {
+          200: z.object({
+            name: z.string().describe("The schedule"),
+            duration_ms: z.int(),
+            counts: Counts,
+          }),
+        },
       },
     },
     async (request) => {
@@ -55,8 +61,8 @@ export const jobRoutes: FastifyPluginAsyncZod<{ app: App; schedules: Schedules<A
         response: {
           200: listOf(
             z.object({
-              id: z.guid(),
-              name: z.string(),
+              id: z.guid().describe("The run"),
+              name: z.string().describe("The schedule"),
               started_at: Time,
               finished_at: Time.nullable(),
               duration_ms: z.int().nullable(),
@@ -93,9 +99,12 @@ export const jobRoutes: FastifyPluginAsyncZod<{ app: App; schedules: Schedules<A
           200: z.object({
             items: z.array(
               z.object({
-                id: z.guid(),
-                name: z.string(),
-                key: z.string().nullable(),
+                id: z.guid().describe("The job, as `ids` of `resend` takes it"),
+                name: z.string().describe("Which kind of work"),
+                key: z
+                  .string()
+                  .nullable()
+                  .describe("Of one key only one job of a kind waits; null where any number may"),
                 payload: z.unknown(),
                 error: z.string(),
                 attempts: z.int(),

@@ -30,20 +30,30 @@ import { feedsAnswer, SyncAnswer, WaitsAnyway } from "./runs.ts";
 import { userOf, userOrNull } from "./session.ts";
 import { Time, TimeKey } from "./times.ts";
 
-const Header = z.strictObject({ name: z.string().max(200), value: z.string().max(100_000) });
+const Header = z.strictObject({
+  name: z.string().max(200).describe("The header's name"),
+  value: z.string().max(100_000).describe("What it says, raw"),
+});
 const Values = z.array(z.string().max(100_000)).max(100);
-const Mailbox = z.object({ name: z.string().nullable(), address: z.string() });
+const Mailbox = z.object({
+  name: z.string().nullable().describe("The name beside the address; null without one"),
+  address: z.string(),
+});
+
+const DecisionWord = z
+  .enum(["taken", "held", "refused"])
+  .describe("`taken` becomes a document, `held` waits for the owner, who `refused` it otherwise");
 
 const Decision = z.object({
-  id: z.guid(),
+  id: z.guid().describe("The decision"),
   message_id: z.string(),
   virtual_email: z.string(),
   email_type: z.enum(["to", "cc", "bcc"]),
-  decision: z.enum(["taken", "held", "refused"]),
-  reason: z.string(),
+  decision: DecisionWord,
+  reason: z.string().describe("The decision in words"),
   subject: z.string().nullable(),
   sender: z.string().nullable(),
-  received_at: Time.nullable(),
+  received_at: Time.nullable().describe("When Gmail got the mail"),
   decided_at: Time,
   document_id: z.guid().nullable(),
 });
@@ -51,12 +61,10 @@ const Decision = z.object({
 const TrustBody = z.strictObject({
   mode: z
     .enum(["only_me", "my_domain", "list", "anyone"])
-    .describe("Whose mail is taken, besides what is in the user's own mailbox"),
-  senders: z
-    .array(z.string().min(3).max(320))
-    .max(500)
-    .default([])
-    .describe("Addresses, and domains with an @ before them; they count with mode `list`"),
+    .describe(
+      "Whose mail is taken besides that in one's own mailbox: one's own, one's domain's, that of `senders`, anybody's",
+    ),
+  senders: z.array(z.string().min(3).max(320)).max(500).default([]),
 });
 
 const DecisionId = z.strictObject({ id: z.guid().describe("The held mail") });
@@ -70,10 +78,15 @@ export const mailRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
       schema: {
         summary: "Choose the caller's username, once, and with it their assistant's address",
         tags: ["mail"],
-        body: z.strictObject({ username: z.string().max(200) }),
+        body: z.strictObject({
+          username: z
+            .string()
+            .max(200)
+            .describe("3 to 30 letters and digits, a letter first; it cannot be changed"),
+        }),
         response: {
           200: z.object({
-            username: z.string(),
+            username: z.string().describe("The username that was chosen"),
             virtual_address: z.string().nullable(),
             email_address: z.string().nullable(),
           }),
@@ -95,7 +108,15 @@ export const mailRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
         summary: "Whether a username can be chosen",
         tags: ["mail"],
         querystring: z.strictObject({ username: z.string().max(200).describe("The wished name") }),
-        response: { 200: z.object({ available: z.boolean(), reason: z.string().nullable() }) },
+        response: {
+          200: z.object({
+            available: z.boolean(),
+            reason: z
+              .string()
+              .nullable()
+              .describe("Why it is not available, in words; null if it is"),
+          }),
+        },
       },
     },
     async (request) => {
@@ -116,7 +137,12 @@ export const mailRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
         tags: ["mail"],
         params: z.strictObject({ user_email: z.string().max(320).describe("The mailbox") }),
         querystring: WaitsAnyway,
-        response: { 200: SyncAnswer.extend({ polled: z.boolean(), reason: z.string() }) },
+        response: {
+          200: SyncAnswer.extend({
+            polled: z.boolean(),
+            reason: z.string().describe("Why it was polled or not, in words"),
+          }),
+        },
       },
     },
     async (request) => {
@@ -159,7 +185,7 @@ export const mailRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
         summary: "Which assistants' addresses raw header values name",
         tags: ["mail"],
         body: z.strictObject({
-          to: Values.default([]),
+          to: Values.default([]).describe("Raw values of To headers"),
           cc: Values.default([]),
           bcc: Values.default([]),
         }),
@@ -168,9 +194,9 @@ export const mailRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
             detections: z.array(
               z.object({
                 virtual_email: z.string(),
-                username: z.string(),
+                username: z.string().describe("The name in that address"),
                 email_type: z.enum(["to", "cc", "bcc"]),
-                known: z.boolean(),
+                known: z.boolean().describe("Whether that is somebody's username here"),
                 is_you: z.boolean(),
               }),
             ),
@@ -242,9 +268,9 @@ export const mailRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
         response: {
           200: listOf(
             z.object({
-              id: z.guid(),
+              id: z.guid().describe("The detection"),
               virtual_email: z.string(),
-              username: z.string(),
+              username: z.string().describe("The name in that address"),
               email_type: z.string(),
               gmail_message_id: z.string(),
               detected_at: Time.nullable(),
@@ -336,9 +362,9 @@ export const mailRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
         }),
         response: {
           200: z.object({
-            decision: z.enum(["taken", "held", "refused"]),
+            decision: DecisionWord,
             rule: z.string(),
-            reason: z.string(),
+            reason: z.string().describe("The decision in words"),
             inputs: z.looseObject({}),
             decided_at: Time,
           }),
@@ -388,10 +414,14 @@ export const mailRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
 
 const WatchAnswer = z.object({
   mailbox: z.string().nullable(),
-  state: z.string(),
-  text: z.string(),
+  state: z
+    .string()
+    .describe(
+      "open, unconfirmed (nothing came yet), none, not_offered, not_wanted or not_configured",
+    ),
+  text: z.string().describe("The state in words"),
   history_id: z.string().nullable(),
-  expires_at: Time.nullable(),
+  expires_at: Time.nullable().describe("When push ends, if not renewed; null where it is not on"),
   last_notified_at: Time.nullable(),
 });
 

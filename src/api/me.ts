@@ -15,19 +15,26 @@ import { Time } from "./times.ts";
 const Scopes = z.array(z.string());
 
 const ConnectionAnswer = z.object({
-  id: z.guid(),
+  id: z.guid().describe("The connection"),
   provider: z.literal("google"),
-  email: z.string().nullable(),
-  name: z.string().nullable(),
+  email: z.string().nullable().describe("The account's address; null where Google did not say"),
+  name: z.string().nullable().describe("Whose account it is; null where Google did not say"),
   is_sign_in: z.boolean(),
-  state: z.enum(["active", "reconnect_needed"]),
-  state_reason: z.enum(["grant_dead", "disconnected", "no_refresh_token"]).nullable(),
+  state: z
+    .enum(["active", "reconnect_needed"])
+    .describe("`reconnect_needed`: nothing of it is followed until it is connected again"),
+  state_reason: z
+    .enum(["grant_dead", "disconnected", "no_refresh_token"])
+    .nullable()
+    .describe(
+      "Why: Google ended the grant, the user did, or it was never lasting; null while active",
+    ),
   state_text: z.string(),
   scopes: Scopes,
   missing_scopes: Scopes,
   capabilities: z.array(
     z.object({
-      name: z.enum(["calendar", "gmail", "drive"]),
+      name: z.enum(["calendar", "gmail", "drive"]).describe("What could be followed"),
       granted: z.boolean(),
       missing_scopes: Scopes,
     }),
@@ -55,15 +62,23 @@ export const meRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { ap
         response: {
           200: z.object({
             user: z.object({
-              id: z.guid(),
-              email: z.string(),
-              name: z.string().nullable(),
-              username: z.string().nullable(),
+              id: z.guid().describe("The user"),
+              email: z.string().describe("The user's address"),
+              name: z.string().nullable().describe("The user's name; null where it is not known"),
+              username: z
+                .string()
+                .nullable()
+                .describe("The name in the assistant's address; null until it is chosen"),
               virtual_address: z.string().nullable(),
               created_at: Time.nullable(),
             }),
-            connections: z.array(ConnectionAnswer),
-            notices: z.array(z.object({ code: z.string(), text: z.string() })),
+            connections: z.array(ConnectionAnswer).describe("The user's Google accounts"),
+            notices: z.array(
+              z.object({
+                code: z.string().describe("testing_client or many_grants_ended"),
+                text: z.string().describe("What is wrong, and what to do"),
+              }),
+            ),
           }),
         },
       },

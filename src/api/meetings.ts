@@ -12,16 +12,21 @@ import { Moment, Time, TimeKey } from "./times.ts";
 const Attendees = z.array(z.looseObject({}));
 
 const MeetingAnswer = z.object({
-  id: z.guid(),
+  id: z.guid().describe("The meeting"),
   title: z.string(),
-  description: z.string().nullable(),
+  description: z
+    .string()
+    .nullable()
+    .describe("The event's description as plain text; null for none"),
   meeting_url: z.string().nullable(),
   meeting_provider: z.string().nullable(),
   start_time: Time,
   end_time: Time,
   time_zone: z.string().nullable(),
   all_day: z.boolean(),
-  status: z.enum(["upcoming", "running", "over", "cancelled"]),
+  status: z
+    .enum(["upcoming", "running", "over", "cancelled"])
+    .describe("How it stands now, by its times and its event"),
   event_status: z.string().nullable(),
   google_calendar_event_id: z.string().nullable(),
   html_link: z.string().nullable(),
@@ -31,7 +36,10 @@ const MeetingAnswer = z.object({
   wants_bot: z.boolean().nullable(),
   has_bot: z.boolean(),
   bot_id: z.guid().nullable(),
-  bot_status: z.string().nullable(),
+  bot_status: z
+    .string()
+    .nullable()
+    .describe("How far its bot is, `pending` without one; one of the statuses of a bot"),
   bot_name: z.string().nullable(),
   bot_chat_message: z.string().nullable(),
   bot_configuration: z.looseObject({}).nullable(),
@@ -119,7 +127,7 @@ export const meetingRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server,
         body: z
           .strictObject({
             project_id: z.guid().nullable().optional(),
-            wants_bot: z.boolean().nullable().optional().describe("Null leaves it to the rules"),
+            wants_bot: z.boolean().nullable().optional(),
             bot_name: meetingText(200).min(1).optional(),
             bot_chat_message: meetingText(2000).optional(),
             bot_configuration: BotConfiguration.nullable()
@@ -147,14 +155,21 @@ export const meetingRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server,
         params: Id,
         response: {
           200: z.object({
-            decision: z.enum(["none", "send", "move", "cancel"]),
+            decision: z
+              .enum(["none", "send", "move", "cancel"])
+              .describe("What is done about a bot; `none` leaves things as they are"),
             rule: z.string(),
-            reason: z.string(),
+            reason: z.string().describe("The decision in words"),
             inputs: z.looseObject({}),
             decided_at: Time,
-            bot_id: z.guid().nullable().describe("The bot that it has, or had"),
-            bot_status: z.enum(botStatuses).nullable(),
-            notice: BotNotice.nullable().describe("What became of that bot, where one should know"),
+            bot_id: z.guid().nullable().describe("The bot that it has, or had; null for none"),
+            bot_status: z
+              .enum(botStatuses)
+              .nullable()
+              .describe("How far that bot is; null for none"),
+            notice: BotNotice.nullable().describe(
+              "What became of that bot; null where there is nothing that one should know",
+            ),
           }),
         },
       },

@@ -7,6 +7,7 @@ import {
 } from "fastify-type-provider-zod";
 import { z } from "zod";
 import packageJson from "../../package.json" with { type: "json" };
+import { glossary } from "./glossary.ts";
 import { Problem } from "./problems.ts";
 import type { Audience } from "./session.ts";
 
@@ -178,7 +179,23 @@ function tidied(description: Description, optionalBodies: Set<string>): Descript
   for (const name of Object.keys(components.schemas ?? {})) {
     if (!text.includes(`"#/components/schemas/${name}"`)) delete components.schemas?.[name];
   }
+  explain(paths);
+  explain(components.schemas);
   return description;
+}
+
+// A property that does not say itself what it is, is what the glossary says.
+function explain(part: unknown): void {
+  if (!isObject(part)) return;
+  for (const [name, property] of Object.entries(isObject(part.properties) ? part.properties : {})) {
+    if (isObject(property) && Object.hasOwn(glossary, name))
+      property.description ??= glossary[name];
+  }
+  for (const inner of Object.values(part)) explain(inner);
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null;
 }
 
 const emptyBody = JSON.stringify({

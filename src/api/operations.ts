@@ -10,9 +10,11 @@ import type { Metrics } from "./metrics.ts";
 import { Time } from "./times.ts";
 
 const Service = z.object({
-  status: z.enum(["ok", "failing", "not_configured"]),
+  status: z
+    .enum(["ok", "failing", "not_configured"])
+    .describe("`not_configured` also where nothing is followed yet"),
   latency_ms: z.int().nullable(),
-  detail: z.string(),
+  detail: z.string().describe("More of it, in words"),
 });
 
 type Service = z.infer<typeof Service>;
@@ -23,9 +25,9 @@ export const operationsRoutes: FastifyPluginAsyncZod<{ app: App; metrics: Metric
   { app, metrics },
 ) => {
   const Health = z.object({
-    status: z.enum(["ok", "failing"]),
-    time: Time,
-    services: z.record(z.string(), Service),
+    status: z.enum(["ok", "failing"]).describe("`failing` where Daybook cannot serve"),
+    time: Time.describe("When this was answered, by Daybook's clock"),
+    services: z.record(z.string(), Service).describe("How each part stands, by its name"),
   });
 
   server.get(
@@ -95,7 +97,13 @@ export const operationsRoutes: FastifyPluginAsyncZod<{ app: App; metrics: Metric
       schema: {
         summary: "Which Daybook this is",
         tags: ["operations"],
-        response: { 200: z.object({ name: z.string(), version: z.string(), node: z.string() }) },
+        response: {
+          200: z.object({
+            name: z.string().describe("The name of the program"),
+            version: z.string().describe("The version of Daybook"),
+            node: z.string(),
+          }),
+        },
       },
     },
     async () => ({

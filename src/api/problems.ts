@@ -10,11 +10,19 @@ import { AppError, type ErrorCode, type FieldError, ProviderError } from "../lib
 export const Problem = z
   .object({
     type: z.string().meta({ description: "Names the kind of problem" }),
-    title: z.string(),
-    status: z.int(),
-    detail: z.string(),
+    title: z.string().meta({ description: "The kind in words" }),
+    status: z.int().meta({ description: "The HTTP status" }),
+    detail: z.string().meta({ description: "What went wrong this time, for people to read" }),
     request_id: z.string(),
-    errors: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
+    errors: z
+      .array(
+        z.object({
+          path: z.string(),
+          message: z.string().meta({ description: "What is wrong with it, in words" }),
+        }),
+      )
+      .optional()
+      .meta({ description: "Which fields cannot be taken; left out where it is none" }),
   })
   .meta({ id: "Problem", description: "What went wrong, and what to do" });
 

@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import type { App } from "../app.ts";
-import { ProjectSummary } from "../projects/metadata.ts";
+import { ProjectSummary, projectTexts } from "../projects/metadata.ts";
 import { findOnboarding, type Onboarding } from "../projects/onboarding.ts";
 import {
   changeProject,
@@ -20,11 +20,11 @@ const Json = z.looseObject({}).nullable();
 
 /** A project, in every answer. */
 export const ProjectAnswer = z.object({
-  id: z.guid(),
-  name: z.string(),
-  description: z.string().nullable(),
-  status: z.string().nullable(),
-  notes: z.string().nullable(),
+  id: z.guid().describe("The project"),
+  name: z.string().describe(projectTexts.name),
+  description: z.string().nullable().describe(projectTexts.description),
+  status: z.string().nullable().describe(projectTexts.status),
+  notes: z.string().nullable().describe(projectTexts.notes),
   normalized_tags: z.array(z.string()),
   categories: z.array(z.string()),
   reference_keywords: z.array(z.string()),
@@ -39,17 +39,22 @@ const Stage = z.enum(["waiting", "drafting", "checking", "stored", "failed"]);
 
 /** How far an onboarding is, and what it took. */
 export const OnboardingAnswer = z.object({
-  id: z.guid(),
-  project_id: z.guid(),
-  state: Stage,
-  summary: ProjectSummary,
+  id: z.guid().describe("The onboarding"),
+  project_id: z.guid().describe("The project whose metadata is drafted"),
+  state: Stage.describe(
+    "How far it is; `stored` in the project, or `failed`, and `error` says why",
+  ),
+  summary: ProjectSummary.describe("The form as it was sent"),
   corrections: z.array(z.string()),
   error: z.string().nullable(),
   model: z.string().nullable(),
   input_tokens: z.int(),
   output_tokens: z.int(),
   model_calls: z.int(),
-  duration_ms: z.int().nullable(),
+  duration_ms: z
+    .int()
+    .nullable()
+    .describe("How long the draft that was stored took, in milliseconds; null before one was"),
   created_at: Time,
   updated_at: Time,
 });
@@ -57,10 +62,13 @@ export const OnboardingAnswer = z.object({
 const WholeProject = ProjectAnswer.extend({ onboarding: OnboardingAnswer.nullable() });
 
 const ProjectBody = z.strictObject({
-  name: z.string().trim().min(1).max(200),
-  description: z.string().max(10_000).nullable().optional(),
-  status: z.enum(["active", "in_progress", "archived"]).optional(),
-  notes: z.string().max(20_000).nullable().optional(),
+  name: z.string().trim().min(1).max(200).describe(projectTexts.name),
+  description: z.string().max(10_000).nullable().optional().describe(projectTexts.description),
+  status: z
+    .enum(["active", "in_progress", "archived"])
+    .optional()
+    .describe(`${projectTexts.status}; a new one is \`active\` by itself`),
+  notes: z.string().max(20_000).nullable().optional().describe(projectTexts.notes),
   normalized_tags: Words.optional(),
   categories: Words.optional(),
   reference_keywords: Words.optional(),

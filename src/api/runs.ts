@@ -15,7 +15,10 @@ export const Wait = z.strictObject({
 });
 
 /** Work that goes on: the jobs to ask about. */
-export const JobsAnswer = z.object({ job_id: z.string().nullable(), job_ids: z.array(z.string()) });
+export const JobsAnswer = z.object({
+  job_id: z.string().nullable().describe("The first of `job_ids`; null where there is none"),
+  job_ids: z.array(z.string()),
+});
 
 /** For calls that wait in any case: who asks for it is not refused. */
 export const WaitsAnyway = z.strictObject({
@@ -31,7 +34,7 @@ export const SyncAnswer = z.object({
   processed: z.int(),
   created: z.int(),
   updated: z.int(),
-  deleted: z.int(),
+  deleted: z.int().describe("How many are gone here"),
   skipped: z.int(),
   virtual_emails_detected: z.int(),
   auto_scheduled_meetings: z.int(),

@@ -30,7 +30,10 @@ export const syncRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
           .strictObject({ force: z.boolean().optional(), activity_type: Activity.optional() })
           .optional(),
         response: {
-          200: z.object({ results: z.array(Result), next_sync_in_ms: z.int().nullable() }),
+          200: z.object({
+            results: z.array(Result).describe("One for each service"),
+            next_sync_in_ms: z.int().nullable(),
+          }),
         },
       },
     },
@@ -92,11 +95,13 @@ export const syncRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
 
   const Next = z.object({
     feed_id: z.guid(),
-    kind: z.string(),
+    kind: z.string().describe("What it follows: calendar_list, calendar, gmail or drive"),
     title: z.string().nullable(),
     due_at: Time.nullable(),
     interval_ms: z.int().nullable(),
-    why: z.looseObject({}),
+    why: z
+      .looseObject({})
+      .describe("Why then: `rule` for programs, `text` in words, and what they were reckoned from"),
   });
 
   server.get(
@@ -107,7 +112,13 @@ export const syncRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
         summary: "When each feed of a user is looked at next, and why then",
         tags: ["sync"],
         params: UserId,
-        response: { 200: z.object({ services: z.record(Service, z.array(Next)) }) },
+        response: {
+          200: z.object({
+            services: z
+              .record(Service, z.array(Next))
+              .describe("The active feeds of each service; bots have none"),
+          }),
+        },
       },
     },
     async (request) => {
@@ -144,9 +155,11 @@ export const syncRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
     service: Service,
     is_connected: z.boolean(),
     feeds: z.int(),
-    last_success_at: Time.nullable(),
+    last_success_at: Time.nullable().describe(
+      "When the feed that was read longest ago was read to the end; null where one never was",
+    ),
     staleness_seconds: z.int().nullable(),
-    failures: z.int(),
+    failures: z.int().describe("How many runs have failed since one succeeded, over all feeds"),
     last_error: z.string().nullable(),
     channels: z.int(),
     channel_expires_at: Time.nullable(),
@@ -159,7 +172,7 @@ export const syncRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
       schema: {
         summary: "How current each service of the caller is",
         tags: ["sync"],
-        response: { 200: z.object({ services: z.array(Status) }) },
+        response: { 200: z.object({ services: z.array(Status).describe("One for each service") }) },
       },
     },
     async (request) => {

@@ -19,15 +19,15 @@ const TranscriptAnswer = z.object({
   meeting_id: z.guid(),
   final: z.boolean(),
   is_empty: z.boolean(),
-  text: z.string(),
-  summary: z.string().nullable(),
+  text: z.string().describe("All of it, a line each: `[time] speaker: words`"),
+  summary: z.string().nullable().describe("Its first words; null where nothing was said yet"),
   segments: z.array(
     z.object({
       speaker: z.string(),
       start: z.number().describe("Seconds since the first word"),
-      end: z.number(),
-      text: z.string(),
-      at: z.string().nullable(),
+      end: z.number().describe("Seconds since the first word"),
+      text: z.string().describe("The words"),
+      at: z.string().nullable().describe("When it began; null where the provider does not say"),
     }),
   ),
   participants: z.array(z.string()),
@@ -35,11 +35,11 @@ const TranscriptAnswer = z.object({
   word_count: z.number(),
   duration_seconds: z.number(),
   speaking_seconds: z.number(),
-  language: z.string().nullable(),
+  language: z.string().nullable().describe("What was spoken, or set; null where not known"),
   recording_url: z
     .string()
     .nullable()
-    .describe("Opens for 20 minutes at least; ask again for another"),
+    .describe("Opens for 20 minutes at least; ask again for another; null without a recording"),
   retrieved_at: Time.nullable(),
   document_id: z.guid().nullable(),
 });
@@ -63,7 +63,10 @@ export const transcriptRoutes: FastifyPluginAsyncZod<{ app: App }> = async (serv
         tags: ["bots"],
         params: Params,
         querystring: z.strictObject({
-          format: z.enum(["json", "text", "vtt", "srt"]).default("json"),
+          format: z
+            .enum(["json", "text", "vtt", "srt"])
+            .default("json")
+            .describe("`text`: a line each; `vtt` and `srt`: subtitles"),
         }),
         response: {
           200: {
@@ -129,11 +132,11 @@ export const transcriptRoutes: FastifyPluginAsyncZod<{ app: App }> = async (serv
         response: {
           200: listOf(
             z.object({
-              id: z.string(),
+              id: z.string().describe("The provider's id of the message"),
               sender_name: z.string().nullable(),
               sender_uuid: z.string().nullable(),
-              to: z.string(),
-              text: z.string(),
+              to: z.string().describe("To whom, in the provider's word, such as everyone"),
+              text: z.string().describe("What was written"),
               at: Time,
             }),
           ),
@@ -166,8 +169,10 @@ export const transcriptRoutes: FastifyPluginAsyncZod<{ app: App }> = async (serv
         response: {
           200: listOf(
             z.object({
-              id: z.string(),
-              type: z.string(),
+              id: z.string().describe("The provider's id of the event"),
+              type: z
+                .string()
+                .describe("What happened, in the provider's word, such as join or leave"),
               participant_name: z.string().nullable(),
               participant_uuid: z.string(),
               is_host: z.boolean(),

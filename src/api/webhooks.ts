@@ -27,8 +27,8 @@ export const ChannelHeaders = z.looseObject({
     .string()
     .regex(/^\d{1,18}$/)
     .describe("Rises with each message, with gaps"),
-  "x-goog-resource-id": z.string().max(300).optional(),
-  "x-goog-resource-uri": z.string().max(2000).optional(),
+  "x-goog-resource-id": z.string().max(300).optional().describe("Google's id of what is watched"),
+  "x-goog-resource-uri": z.string().max(2000).optional().describe("Google's address of that"),
 });
 
 /** Where providers tell us that something changed. Each proves itself, and is committed before it is answered. */
@@ -128,7 +128,11 @@ export const webhookRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server,
         tags: ["webhooks"],
         body: ClassificationBody,
         response: {
-          200: z.object({ outcome: z.enum(["applied", "late", "person_decided", "duplicate"]) }),
+          200: z.object({
+            outcome: z
+              .enum(["applied", "late", "person_decided", "duplicate"])
+              .describe("`late`: a newer result counts; `person_decided`: a person's choice does"),
+          }),
         },
       },
     },
@@ -175,8 +179,12 @@ export const PlainText = {
 
 /** What Pub/Sub posts. Source: Pub/Sub's guide to push subscriptions. */
 export const PushEnvelope = z.looseObject({
-  message: PubSubMessage,
-  subscription: z.string().max(500).optional(),
+  message: PubSubMessage.describe("The message itself"),
+  subscription: z
+    .string()
+    .max(500)
+    .optional()
+    .describe("The Pub/Sub subscription that it came through"),
 });
 
 /** Proves a push, and takes what it says. Taken is also what cannot be read: it would come again for days. */
@@ -204,8 +212,11 @@ function numberOf(value: unknown): unknown {
 
 // n8n's own words differ from workflow to workflow: what is not needed is ignored.
 const ClassificationBody = z.looseObject({
-  document_id: z.guid(),
-  project_id: z.preprocess(emptyIsNull, z.guid().nullish()).transform((id) => id ?? null),
+  document_id: z.guid().describe("The document that it is about, as it was sent"),
+  project_id: z
+    .preprocess(emptyIsNull, z.guid().nullish())
+    .transform((id) => id ?? null)
+    .describe("The project that was found; null, empty or left out for none"),
   confidence: z
     .preprocess(numberOf, z.number().min(0).max(1).nullish())
     .transform((value) => value ?? null),
@@ -217,11 +228,13 @@ const ClassificationBody = z.looseObject({
   reason: z
     .string()
     .nullish()
-    .transform((text) => text?.slice(0, 2_000).toWellFormed() ?? null),
+    .transform((text) => text?.slice(0, 2_000).toWellFormed() ?? null)
+    .describe("Why, in words; it is shown to the document's owner"),
   classified_at: z.iso
     .datetime({ offset: true })
     .nullish()
-    .transform((at) => (at ? new Date(at) : null)),
+    .transform((at) => (at ? new Date(at) : null))
+    .describe("When it was decided; without it, when it comes"),
 });
 
 /** What may be echoed: nothing that a browser could take for more than text. */

@@ -20,7 +20,15 @@ import { answerCron } from "./crons.ts";
 import { oldAddress, oldPost } from "./old-address.ts";
 import { chatOf, participantEventsOf, providerViewOf } from "./provider-shapes.ts";
 
-const Query = z.looseObject({ bot_id: z.string().min(1).max(200).optional().catch(undefined) });
+const Query = z.looseObject({
+  bot_id: z
+    .string()
+    .min(1)
+    .max(200)
+    .optional()
+    .catch(undefined)
+    .describe("Our id of the bot, or the provider's"),
+});
 const BotBody = z.looseObject({ bot_id: z.string().min(1).max(200) });
 const Sending = z.looseObject({
   meeting_url: z.string().min(1).max(2048),

@@ -26,7 +26,9 @@ export const calendarChannelGateway: FastifyPluginAsyncZod<{ app: App }> = async
       config: { who: "user" },
       schema: oldAddress("stop, recreate, verify or test the push channels", {
         body: z.looseObject({}).optional(),
-        querystring: z.looseObject({ action: z.string().optional() }),
+        querystring: z.looseObject({
+          action: z.string().optional().describe("stop, recreate, verify or test"),
+        }),
       }),
     },
     async (request, reply) => {

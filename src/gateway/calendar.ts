@@ -82,7 +82,9 @@ export const calendarGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
         schema: {
           summary: "Old address: echo a challenge",
           tags: ["gateway"],
-          querystring: z.looseObject({ challenge: z.string().optional() }),
+          querystring: z.looseObject({
+            challenge: z.string().optional().describe("The text to echo"),
+          }),
           response: { 200: PlainText, "4xx": { ...PlainText, description: "No challenge" } },
         },
       },
@@ -101,7 +103,12 @@ export const calendarGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
           summary: "Old address: a notification, or a wish to sync",
           tags: ["gateway"],
           body: z.unknown().optional(),
-          querystring: z.looseObject({ userId: z.string().optional() }),
+          querystring: z.looseObject({
+            userId: z
+              .string()
+              .optional()
+              .describe("Whose calendars to sync; the caller's own may be left out"),
+          }),
           response: { "2xx": z.unknown(), "4xx": z.looseObject({ error: z.string().optional() }) },
         },
       },

@@ -16,10 +16,12 @@ const mostMeetings = 2_000;
 const dayMs = 86_400_000;
 
 const days = z.coerce.number().int().min(0).max(3_660);
-const Project = z.looseObject({ project_id: z.guid().optional() });
+const Project = z.looseObject({
+  project_id: z.guid().optional().describe("The project of the meetings"),
+});
 const spanOfDays = (past: number, future: number) => ({
-  days_past: days.default(past),
-  days_future: days.default(future),
+  days_past: days.default(past).describe("How many days back"),
+  days_future: days.default(future).describe("How many days ahead"),
 });
 
 type Span = { from: Date; to: Date };

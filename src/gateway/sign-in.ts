@@ -11,7 +11,12 @@ import type { App } from "../app.ts";
 import { AppError, ProviderError } from "../lib/errors.ts";
 import { oldAddress } from "./old-address.ts";
 
-const Code = z.looseObject({ code: z.unknown(), state: z.unknown() }).partial();
+const Code = z
+  .looseObject({
+    code: z.unknown().describe("What Google gave, to be redeemed once"),
+    state: z.unknown().describe("What the consent began with"),
+  })
+  .partial();
 
 /**
  * The old addresses of sign-in: same fields, same shapes of success and failure. What they left open is closed: a code

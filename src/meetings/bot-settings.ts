@@ -30,16 +30,23 @@ export const Recording = z.enum(["video", "audio", "none"]);
 
 const fields = {
   bot_name: meetingText(255).min(1).nullish(),
-  bot_chat_message: z.union([Greeting, z.looseObject({ message: Greeting })]).nullish(),
-  language: Language.nullish(),
-  recording: Recording.nullish(),
-  share: z.boolean().nullish().describe("False asks for a bot of one's own"),
+  bot_chat_message: z
+    .union([Greeting, z.looseObject({ message: Greeting.describe("What it writes") })])
+    .nullish(),
+  language: Language.nullish().describe(
+    "What is spoken, as a tag such as en-US; null for what holds for all meetings",
+  ),
+  recording: Recording.nullish().describe("What is recorded; null for what holds for all meetings"),
+  share: z
+    .boolean()
+    .nullish()
+    .describe("False asks for a bot of one's own; otherwise one serves all who are in the meeting"),
   minutes_early: z
     .number()
     .min(-720)
     .max(60)
     .nullish()
-    .describe("How long before the start the bot comes: 2 by itself; negative for later"),
+    .describe("How many minutes before the start the bot comes: 2 by itself; negative for later"),
   // The older product's words for the same.
   transcription_language: Language.nullish(),
   recording_enabled: z.boolean().nullish(),

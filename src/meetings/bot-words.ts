@@ -41,8 +41,8 @@ export function statusAfter(current: BotStatus, state: string): BotStatus {
 
 /** Something that a person should know about a bot: what happened, what they can do, and whose turn it is. */
 export const BotNotice = z.object({
-  code: z.string(),
-  text: z.string(),
+  code: z.string().describe("What happened, as one word for programs"),
+  text: z.string().describe("What happened, in words"),
   cure: z.string().nullable(),
   fault: z.enum(["nobody", "host", "organiser", "settings", "operator", "attendee"]),
 });

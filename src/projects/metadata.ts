@@ -1,9 +1,17 @@
 import { z } from "zod";
 import { fold } from "../lib/text.ts";
 
+/** What its own fields are to a project, wherever they are described. */
+export const projectTexts = {
+  name: "What the project is called",
+  description: "What the project is about",
+  status: "Only what is `active` or `in_progress` gets documents by classification",
+  notes: "What else is known of it; in a draft deliverables, dates, place and contacts together",
+};
+
 /** What a person says of a project in the onboarding form. Every word of it is data. */
 export const ProjectSummary = z.strictObject({
-  project_name: z.string().trim().min(1).max(200),
+  project_name: z.string().trim().min(1).max(200).describe(projectTexts.name),
   overview: z.string().trim().min(1).max(10_000),
   keywords: z.array(z.string().trim().min(1).max(100)).max(100).default([]),
   deliverables: z.string().trim().max(10_000).default(""),
@@ -15,7 +23,7 @@ export const ProjectSummary = z.strictObject({
     })
     .default({ internal_lead: "", agency_lead: "", client_lead: "" }),
   shoot_date: z.string().trim().max(200).default(""),
-  location: z.string().trim().max(500).default(""),
+  location: z.string().trim().max(500).default("").describe("Where it takes place, in any words"),
   references: z.string().trim().max(5_000).default(""),
 });
 
@@ -27,7 +35,7 @@ const words = (most: number, longest = 100) =>
 const date = z.iso.date();
 
 const Thresholds = z.strictObject({
-  email: z.strictObject({ subject_match: share, content_match: share }),
+  email: z.strictObject({ subject_match: share, content_match: share }).describe("For mails"),
   gdrive: z.strictObject({ filename_match: share, content_match: share }),
 });
 
@@ -36,10 +44,13 @@ export type Thresholds = z.infer<typeof Thresholds>;
 
 /** What classification works from, in the form that the tables keep. */
 export const ProjectMetadata = z.strictObject({
-  name: z.string().trim().min(1).max(200),
-  description: z.string().trim().max(10_000),
-  status: z.enum(["active", "in_progress", "archived"]).default("in_progress"),
-  notes: z.string().trim().max(20_000),
+  name: z.string().trim().min(1).max(200).describe(projectTexts.name),
+  description: z.string().trim().max(10_000).describe(projectTexts.description),
+  status: z
+    .enum(["active", "in_progress", "archived"])
+    .default("in_progress")
+    .describe(projectTexts.status),
+  notes: z.string().trim().max(20_000).describe(projectTexts.notes),
   normalized_tags: z
     .array(
       z

@@ -9,9 +9,13 @@ export type MailboxMessage = { messageId: string; email: string; historyId: stri
 
 /** A Pub/Sub message, pushed or pulled. Source: Pub/Sub v1, `PubsubMessage`. */
 export const PubSubMessage = z.looseObject({
-  data: z.string().max(100_000).optional(),
+  data: z
+    .string()
+    .max(100_000)
+    .optional()
+    .describe("What Gmail says, as base64 of JSON: `emailAddress` and `historyId`"),
   messageId: z.string().max(200).optional(),
-  message_id: z.string().max(200).optional(),
+  message_id: z.string().max(200).optional().describe("The same as `messageId`"),
 });
 
 const Data = z.object({
