@@ -1,5 +1,6 @@
 import { sql } from "kysely";
 import type { App } from "../app.ts";
+import { hasBot } from "./meeting-list.ts";
 
 /** An entry of a calendar as its owner sees it. */
 export type ListedEvent = {
@@ -55,12 +56,7 @@ export async function listEvents(
     ...(to ? [sql`event.start_time < ${to}`] : []),
     ...(status ? [sql`event.status = ${status}`] : []),
     ...(calendarId ? [sql`event.calendar_id = ${calendarId}`] : []),
-    ...(filter.hasBot === undefined
-      ? []
-      : [
-          sql`coalesce(meeting.attendee_bot_id is not null
-            or coalesce(meeting.bot_status, 'pending') not in ('pending', 'failed'), false) = ${filter.hasBot}`,
-        ]),
+    ...(filter.hasBot === undefined ? [] : [sql`${hasBot("meeting")} = ${filter.hasBot}`]),
     ...(after ? [sql`(event.start_time, event.id) > (${after.startTime}, ${after.id}::uuid)`] : []),
   ];
   const { rows } = await sql<ListedEvent>`

@@ -51,7 +51,12 @@ export type MeetingFilter = {
   limit: number;
 };
 
-const hasBot = sql`(meetings.bot_id is not null or meetings.attendee_bot_id is not null or coalesce(meetings.bot_status, 'pending') not in ('pending', 'failed'))`;
+/** Whether a meeting, by its name in a statement, has a bot: one that is to come, is there, or was. */
+export function hasBot(meeting: "meetings" | "meeting") {
+  const its = (column: string) => sql.ref(`${meeting}.${column}`);
+  return sql<boolean>`(${its("bot_id")} is not null or ${its("attendee_bot_id")} is not null
+    or coalesce(${its("bot_status")}, 'pending') not in ('pending', 'failed'))`;
+}
 
 /**
  * A user's meetings by start, the earliest first unless asked otherwise; one is in a span of time when any part of it is.
@@ -72,7 +77,7 @@ export async function listMeetings(
     ...(from ? [sql`meetings.end_time > ${from}`] : []),
     ...(to ? [sql`meetings.start_time < ${to}`] : []),
     ...(status ? [statusIs(status, now)] : []),
-    ...(filter.hasBot === undefined ? [] : [sql`${hasBot} = ${filter.hasBot}`]),
+    ...(filter.hasBot === undefined ? [] : [sql`${hasBot("meetings")} = ${filter.hasBot}`]),
     ...(projectId ? [sql`meetings.project_id = ${projectId}`] : []),
     ...(after
       ? [sql`(meetings.start_time, meetings.id) ${beyond} (${after.startTime}, ${after.id}::uuid)`]
@@ -186,7 +191,7 @@ async function selectMeetings(
       meetings.cancelled_at, meetings.google_calendar_event_id, meetings.project_id, meetings.wants_bot,
       meetings.bot_id, meetings.bot_status, meetings.bot_name, meetings.bot_chat_message, meetings.bot_configuration,
       meetings.bot_deployment_method, coalesce(meetings.auto_scheduled_via_email, false) as auto_scheduled_via_email,
-      meetings.virtual_email_attendee, ${hasBot} as has_bot, coalesce(meetings.transcript, '') <> '' as has_transcript,
+      meetings.virtual_email_attendee, ${hasBot("meetings")} as has_bot, coalesce(meetings.transcript, '') <> '' as has_transcript,
       coalesce(event.attendees, '[]') as attendees, event.organiser, event.html_link,
       meetings.created_at, meetings.updated_at
     from (

@@ -265,6 +265,21 @@ describe("meetings", () => {
       withBot.body.items.map(({ id }: { id: string }) => id),
       [all[0].id],
     );
+    // One that is to come counts as well, in either list.
+    await sql`update meetings set bot_status = 'pending', attendee_bot_id = null where id = ${all[0].id}`.execute(
+      t.app.db,
+    );
+    await sql`
+      with planned as (
+        insert into bots (user_id, name, provider) values (${visitor.userId}, 'AI Assistant', 'attendee') returning id
+      )
+      update meetings set bot_id = planned.id from planned where meetings.id = ${all[0].id}
+    `.execute(t.app.db);
+    const events = await visitor.call("GET", "/api/v1/calendar/events?has_bot=true");
+    assert.deepEqual(
+      events.body.items.map(({ meeting_id }: { meeting_id: string }) => meeting_id),
+      [all[0].id],
+    );
     const jonas = await t.signIn("jonas.weber@example.com");
     for (const [method, body] of [["GET"], ["PATCH", { wants_bot: true }]] as const) {
       assert.equal((await jonas.call(method, `/api/v1/meetings/${all[0].id}`, body)).status, 404);
