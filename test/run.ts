@@ -49,7 +49,7 @@ async function main(): Promise<number> {
   };
   const patterns = isExternal ? askServers : [...askServers, ...askNone];
   const chosen = files.length > 0 ? files : patterns.flatMap((pattern) => globSync(pattern)).sort();
-  const flags = ["--test", "--test-concurrency=3", "--test-timeout=120000"];
+  const flags = ["--test", "--test-concurrency=3", "--test-timeout=300000"];
   // Awaited here: the server must outlive the run.
   return await run(process.execPath, [...flags, ...chosen], environment);
 }
