@@ -45,7 +45,7 @@ const FeedAnswer = z.object({
     .string()
     .nullable()
     .describe(
-      "Why it is not active: reconnect_needed, scope_missing, not_wanted or gone; null while it is",
+      "Why it is not active: reconnect_needed, scope_missing, not_wanted, gone or no_member; null while it is",
     ),
   is_reading: z.boolean(),
   reading: z
