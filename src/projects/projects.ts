@@ -138,13 +138,14 @@ export async function deleteProject(app: Part, userId: string, id: string): Prom
   });
 }
 
-/** Whether there is such a project and it is this user's. */
+/** Whether there is such a project and it is this user's. Within a transaction it stays until that ends. */
 export async function ownsProject(db: Db | Tx, userId: string, id: string): Promise<boolean> {
   const project = await db
     .selectFrom("projects")
     .select("id")
     .where("id", "=", id)
     .where("created_by", "=", userId)
+    .$if(db.isTransaction, (query) => query.forKeyShare())
     .executeTakeFirst();
   return project !== undefined;
 }

@@ -129,6 +129,25 @@ describe("projects", () => {
     assert.equal((await documentsOf(visitor))[0].project_id, null);
   });
 
+  test("that are being deleted take nothing more", async () => {
+    const { id } = await create({ name: "Going" });
+    const { rows } = await sql<{ id: string }>`
+      insert into documents (created_by, type, source, title) values (${visitor.userId}, 'email', 'gmail', 'Late')
+      returning id
+    `.execute(t.app.db);
+    const { all } = await t.app.db.transaction().execute(async (tx) => {
+      await lockProject(tx, visitor.userId, id);
+      const deleted = send("DELETE", id);
+      await untilItWaits(t.app.db, deleted);
+      const moved = visitor.call("PATCH", `/api/v1/documents/${rows[0]?.id}`, { project_id: id });
+      const all = Promise.all([deleted, moved]);
+      await untilItWaits(t.app.db, all, 2);
+      return { all };
+    });
+    const [deleted, moved] = await all;
+    assert.deepEqual([deleted.status, moved.status], [204, 422], JSON.stringify(moved.body));
+  });
+
   test("go with their owner, also while a document is found to belong to one of them", async () => {
     const zoe = await t.signIn("zoe.lindqvist@example.org");
     await t.idle();
