@@ -1,7 +1,7 @@
 import type { ComponentProps } from "react";
 
 type Props = ComponentProps<"button"> & {
-  /** It does nothing for now, such as while its wish is carried out. */
+  /** A click does nothing, such as while its wish is carried out. */
   isOff: boolean;
 };
 

@@ -136,7 +136,7 @@ export async function followDrives(
       select distinct log.user_id, log.connection_id, 'drive', ${drivesFolder} || file.drive_id,
         'Shared drive ' || file.drive_id, ${now}::timestamptz, ${now}::timestamptz
       from feeds as log join watched_files as file on file.feed_id = log.id
-      where log.id = ${feedId} and log.state = 'active' and file.drive_id is not null and file.state in ${followedStates}
+      where log.id = ${feedId} and log.state <> 'stopped' and file.drive_id is not null and file.state in ${followedStates}
       order by 4
       on conflict (connection_id, kind, resource) do update
       set state = 'active', state_reason = null, is_full_wanted = true, retry_at = null, due_at = excluded.due_at,
