@@ -76,8 +76,17 @@ export type Reason = {
 /** What is assumed before any feed has shown anything. */
 export const usualPrior: Prior = { push: usualPushPrior, ...usualCommon };
 
-const lowerBoundMs = 5_000;
-const boundsMs = { trusted: 6 * 3_600_000, polling: 3_600_000, active: 60_000 };
+const [secondMs, hourMs] = [1_000, 3_600_000];
+// How soon a feed of a kind may be looked at again, and how late at the latest: while its user is active, without push that is
+// trusted, and with it. What is promised whatever the estimates say. Source: the maths of the cadence, alike for all kinds so far.
+const boundsMs: Record<
+  LearntKind,
+  { lower: number; active: number; polling: number; trusted: number }
+> = {
+  calendar: { lower: 5 * secondMs, active: 60 * secondMs, polling: hourMs, trusted: 6 * hourMs },
+  gmail: { lower: 5 * secondMs, active: 60 * secondMs, polling: hourMs, trusted: 6 * hourMs },
+  drive: { lower: 5 * secondMs, active: 60 * secondMs, polling: hourMs, trusted: 6 * hourMs },
+};
 // How much more waiting weighs while somebody would notice.
 const activeWeight = 10;
 const trusted = 0.5;
@@ -129,7 +138,7 @@ export function afterLook(
 /**
  * When to look next: where one more moment of waiting would cost as much as a look does on average. The rule is the
  * square-root law for a steady feed without push, and follows habits, bursts and the silence of a channel without
- * special cases. Always between five seconds and the upper bound.
+ * special cases. Always between the bounds of its kind.
  */
 export function nextLook(
   kind: LearntKind,
@@ -140,7 +149,8 @@ export function nextLook(
   const { isActive, isPressing, offsetMs, prior = usualPrior } = circumstances;
   const { push, week } = prior;
   const isTrusted = state.channel.id !== null && state.channel.alive > trusted;
-  const upperBoundMs = isActive ? boundsMs.active : isTrusted ? boundsMs.trusted : boundsMs.polling;
+  const bounds = boundsMs[kind];
+  const upperBoundMs = bounds[isActive ? "active" : isTrusted ? "trusted" : "polling"];
   const price = circumstances.price / (isActive || isPressing ? activeWeight : 1);
   const ahead = outlook(kind, state.intensity, { offsetMs, ...prior });
   const wishedMs =
@@ -148,7 +158,7 @@ export function nextLook(
     bestInterval(ahead, state.channel, { price, pushPrior: push, limit: upperBoundMs / 1000 });
   // Feeds at the bound would otherwise march in step.
   const latestMs = upperBoundMs * (1 - 0.15 * random());
-  const intervalMs = Math.round(Math.max(Math.min(wishedMs, latestMs), lowerBoundMs));
+  const intervalMs = Math.round(Math.max(Math.min(wishedMs, latestMs), bounds.lower));
   const changesPerDay = levelPerDay(kind, state.intensity, week);
   const rule = ruleOf({
     isActive,
@@ -156,7 +166,7 @@ export function nextLook(
     isTrusted,
     isAtBound: wishedMs >= latestMs,
     hasChannel: state.channel.id !== null,
-    isAtFloor: wishedMs <= lowerBoundMs,
+    isAtFloor: wishedMs <= bounds.lower,
   });
   return {
     dueAt: new Date(state.intensity.at + intervalMs),
