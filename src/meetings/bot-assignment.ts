@@ -4,10 +4,11 @@ import { sql } from "kysely";
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
 import { enqueue, type NewJob } from "../queue/queue.ts";
-import { decideBots, nearMs, sharersOf } from "./bot-plans.ts";
+import { nearMs } from "./bot-pace.ts";
+import { decideBots, sharersOf } from "./bot-plans.ts";
 import { type BotSettings, type BotWishes, configurationOf, settingsOf } from "./bot-settings.ts";
 import type { BotStatus } from "./bot-words.ts";
-import { type BotRow, lockBot, noteEvent, tendJob } from "./bots.ts";
+import { type BotRow, isYetToJoin, lockBot, noteEvent, tendJob } from "./bots.ts";
 import { isSameMeeting, normaliseMeetingUrl, placeOf } from "./meeting-url.ts";
 
 type Part = Pick<App, "db" | "clock" | "queue" | "config">;
@@ -56,7 +57,9 @@ async function assignBot(
   if (plan.decision === "cancel") return current ? callOff(tx, meeting, current, now) : [];
   if (plan.decision === "none") {
     if (!current || current.is_over) return [];
-    if (!isForAnother(current, meeting)) return refresh(tx, meeting, current, now);
+    const isWrong =
+      isForAnother(current, meeting) || (await isForestalled(tx, meeting, current, now));
+    if (!isWrong) return refresh(tx, meeting, current, now);
   }
   // Without a key nobody can be sent; the plan says that one is wanted, and is found again once there is one.
   return app.config.attendee.apiKey ? give(tx, meeting, current, now) : [];
@@ -113,6 +116,18 @@ function isForAnother(bot: BotRow, meeting: MeetingRow): boolean {
   return bot.wish === "attend" && isEarly(bot) && bot.occurrence_key !== occurrenceOf(meeting);
 }
 
+// Another meeting by the same link, which began earlier, has its bot in the call.
+async function isForestalled(
+  tx: Tx,
+  meeting: MeetingRow,
+  bot: BotRow,
+  now: Date,
+): Promise<boolean> {
+  if (bot.wish !== "attend" || !isYetToJoin(bot)) return false;
+  const running = await runningBot(tx, meeting, now);
+  return running !== null && running.id !== bot.id;
+}
+
 async function give(
   tx: Tx,
   meeting: MeetingRow,
@@ -131,8 +146,8 @@ async function give(
   return [tendJob(bot.id), ...(isLeft ? await letGo(tx, current, now) : [])];
 }
 
-// The bot of the meeting's occurrence: the one that is there for it, the meeting's own one moved, or a new one. Where others
-// have one in the same meeting, by what they know of its time, it is that.
+// The bot of the meeting's occurrence: the one that is there for it, the meeting's own one moved, or a new one. Where one is
+// in the same call already, by another meeting's time, it is that.
 async function botFor(
   tx: Tx,
   meeting: MeetingRow,
@@ -142,11 +157,12 @@ async function botFor(
   const key = occurrenceOf(meeting);
   const there = await tx
     .selectFrom("bots")
-    .select(["id", "status"])
+    .select(["id", "status", "state"])
     .where("occurrence_key", "=", key)
     .forNoKeyUpdate()
     .executeTakeFirst();
-  const found = there ?? (await runningBot(tx, meeting, now));
+  const running = there && !isYetToJoin(there) ? null : await runningBot(tx, meeting, now);
+  const found = running && running.id !== current?.id ? running : (there ?? running);
   const isTheirs = found !== null && found.id !== current?.id;
   if (isTheirs) {
     await sql`

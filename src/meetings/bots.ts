@@ -29,6 +29,10 @@ export function tendJob(botId: string): NewJob {
 /** Whether a bot's meeting has not ended by plan. */
 export const isStillOn = (bot: BotRow, now: Date) => bot.ends_at !== null && now < bot.ends_at;
 
+/** Whether a bot has not asked to be let in yet. */
+export const isYetToJoin = ({ state }: Pick<BotRow, "state">) =>
+  state === null || state === "scheduled" || state === "staged";
+
 /** Tells the open pages of everybody who shares a bot that something about it changed. */
 export async function tellSharers(
   tx: Tx,

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { sql } from "kysely";
-import { hours, minutes } from "../../sandbox/google/clock.ts";
+import { hours, minutes, seconds } from "../../sandbox/google/clock.ts";
 import type { Tx } from "../../src/db/connection.ts";
 import { startAgain } from "../../src/meetings/bot-states.ts";
 import { lockBot } from "../../src/meetings/bots.ts";
@@ -219,6 +219,44 @@ describe("two people in the same meeting", () => {
       assert.equal(first.body.id, second.body.id);
     }
     assert.equal(t.attendee.bots.size, 4);
+  });
+
+  test("who come to one call by meetings that overlap have one bot in it, planned ahead for both", async () => {
+    t.attendee.settings.speed = 0.01;
+    const location = newLink();
+    const early = await hers.invite(hours, { location });
+    const late = await hers.invite(1.5 * hours, { location });
+    const another = await theirs.invite(1.5 * hours, { location: `${location}?authuser=1` });
+    assert.equal(liveBots(t).length, 2, "either may be called off until then");
+    await pass(t, 95 * minutes, minutes);
+    const inCall = liveBots(t).map(({ state }) => state);
+    assert.deepEqual(inCall, ["joined_recording"]);
+    const bot = await hers.botOf(early);
+    assert.equal((await hers.botOf(late)).id, bot.id);
+    assert.equal((await theirs.botOf(another)).id, bot.id);
+    for (const why of [await hers.why(early), await hers.why(late), await theirs.why(another)]) {
+      assert.deepEqual([why.decision, why.rule], ["none", "served"]);
+    }
+    const came = [...t.attendee.bots.values()].filter(({ events }) => events.length > 0);
+    assert.equal(came.length, 1, "nobody saw the other");
+  });
+
+  test("who come to one call minutes apart have one bot there in the end", async () => {
+    t.attendee.settings.speed = 0.02;
+    const location = newLink();
+    const early = await hers.invite(30 * minutes, { location });
+    const late = await theirs.invite(32 * minutes, { location });
+    await pass(t, 36 * minutes, 30 * seconds);
+    assert.equal((await theirs.botOf(late)).id, (await hers.botOf(early)).id);
+    assert.equal(liveBots(t).filter(({ state }) => state.startsWith("joined_")).length, 1);
+  });
+
+  test("have one each by one link where one meeting is over when the other begins", async () => {
+    const location = newLink();
+    const early = await hers.invite(hours, { location });
+    const late = await hers.invite(2 * hours, { location });
+    await pass(t, 130 * minutes, minutes);
+    assert.notEqual((await hers.botOf(late)).id, (await hers.botOf(early)).id);
   });
 
   const askedFor = async (share: boolean, isAtOnce = false) => {
