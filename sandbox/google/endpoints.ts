@@ -87,6 +87,7 @@ async function serve(
           spendQuotas(state, { endpoint: name, user, cost: endpoint.cost ?? 1 }),
         )
       : failing(endpoint.errors, fault.status, fault);
+  if (fault?.holdMs) await wait(fault.holdMs, undefined, { ref: false });
   if (fault?.reset === "after") return cut(reply);
   const { reset, paddingBytes = 0 } = fault ?? {};
   return send(reply, answer, { entry, isCutMidway: reset === "mid-body", paddingBytes });

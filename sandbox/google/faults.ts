@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { z } from "zod";
 import type { State } from "./state.ts";
 
-/** What can be asked to go wrong. At least one of `status`, `delayMs`, `reset` and `paddingBytes`. */
+/** What can be asked to go wrong. At least one of `status`, `delayMs`, `holdMs`, `reset` and `paddingBytes`. */
 export const FaultSettings = z
   .strictObject({
     /** A name such as `oauth.token.refresh` or `calendar.*`, or a path such as `/calendar/v3/*`. */
@@ -17,8 +17,10 @@ export const FaultSettings = z
     html: z.boolean().optional(),
     /** Seconds, or a date as HTTP writes it. */
     retryAfter: z.union([z.number().int().min(0), z.string().min(1)]).optional(),
-    /** Real milliseconds before the answer. */
+    /** Real milliseconds before anything happens. */
     delayMs: z.number().int().min(0).max(600_000).optional(),
+    /** Real milliseconds after it happened, before the answer. */
+    holdMs: z.number().int().min(0).max(600_000).optional(),
     /** Cut the connection: before anything happened, after it happened, or in the middle of the answer. */
     reset: z.enum(["before", "after", "mid-body"]).optional(),
     /** White space before the body, as JSON allows it: an answer that is larger than its reader takes. */
@@ -29,9 +31,9 @@ export const FaultSettings = z
     skip: z.number().int().min(0).default(0),
   })
   .refine(
-    ({ status, delayMs, reset, paddingBytes }) =>
-      [status, delayMs, reset, paddingBytes].some((what) => what !== undefined),
-    { error: "says nothing to do: give status, delayMs, reset or paddingBytes" },
+    ({ status, delayMs, holdMs, reset, paddingBytes }) =>
+      [status, delayMs, holdMs, reset, paddingBytes].some((what) => what !== undefined),
+    { error: "says nothing to do: give status, delayMs, holdMs, reset or paddingBytes" },
   );
 
 export type Fault = z.infer<typeof FaultSettings> & {

@@ -21,8 +21,8 @@ export function indexPage(state: State, neighbours: Neighbour[]): string {
 <td>${scopes.map((scope) => html`<code>${shortName(scope)}</code><br>`)}</td></tr>`,
   );
   const faults = state.faults.map(
-    ({ id, endpoint, status, reset, delayMs, times, hits }) =>
-      html`<tr><td><code>${endpoint}</code></td><td>${status ?? reset ?? `${delayMs} ms late`}</td>
+    ({ id, endpoint, status, reset, delayMs, holdMs, times, hits }) =>
+      html`<tr><td><code>${endpoint}</code></td><td>${status ?? reset ?? `${delayMs ?? holdMs} ms late`}</td>
 <td>${hits} of ${times ?? "any number"}</td><td><code>${id}</code></td></tr>`,
   );
   const requests = state.requests

@@ -1,6 +1,6 @@
 import { sql } from "kysely";
 import type { App } from "../app.ts";
-import { type Tx, transactAnew } from "../db/connection.ts";
+import { type Db, type Tx, transactAnew } from "../db/connection.ts";
 import { AppError, ProviderError } from "../lib/errors.ts";
 import { unseal } from "../lib/secrets.ts";
 import { stopChannel } from "../providers/google/calendar.ts";
@@ -9,13 +9,16 @@ import { stopMailbox } from "../providers/google/gmail.ts";
 import { refreshGrant, revokeGrant } from "../providers/google/oauth.ts";
 import { openGoogleRequest } from "../providers/google/request.ts";
 import type { JobPayload } from "../queue/catalog.ts";
-import { enqueue } from "../queue/queue.ts";
+import { enqueue, type NewJob } from "../queue/queue.ts";
 import { audit } from "./audit-trail.ts";
 import { boundTo, type ReconnectReason } from "./connections.ts";
 import { tellUser } from "./tell-user.ts";
 import { deleteUserRows } from "./user-data.ts";
 
 type Part = Pick<App, "db" | "clock" | "queue" | "log">;
+
+/** Whoever has been opening a watch for longer than this has died. */
+export const openingMs = 2 * 60_000;
 
 /**
  * Disconnects a Google account: its tokens are gone from here at once, and a job of the same transaction stops its
@@ -73,28 +76,76 @@ export async function deleteUser(
   });
 }
 
-async function revokeLater(
-  app: Part,
-  tx: Tx,
-  connection: {
-    id: string;
-    subject: string | null;
-    refresh_token: string | null;
-    access_token: string | null;
-  },
-): Promise<void> {
-  const { id, subject, refresh_token, access_token } = connection;
+type Tokens = {
+  id: string;
+  subject: string | null;
+  refresh_token: string | null;
+  access_token: string | null;
+};
+
+/** A grant of a connection, sealed, by which something can be stopped when the connection is gone. */
+export type SealedGrant = Pick<
+  JobPayload<"grants.revoke">,
+  "sealedToken" | "boundTo" | "isRefreshToken" | "subject"
+>;
+
+/** Null where the connection has no grant, or is gone. */
+export async function findGrant(db: Db, connectionId: string): Promise<SealedGrant | null> {
+  const tokens = await db
+    .selectFrom("connections")
+    .select(["id", "subject", "refresh_token", "access_token"])
+    .where("id", "=", connectionId)
+    .executeTakeFirst();
+  return tokens ? grantOf(tokens) : null;
+}
+
+function grantOf({ id, subject, refresh_token, access_token }: Tokens): SealedGrant | null {
   const sealedToken = refresh_token ?? access_token;
-  if (!sealedToken) return;
-  const payload = {
+  if (!sealedToken) return null;
+  const column = refresh_token ? "refresh_token" : "access_token";
+  return {
     sealedToken,
-    boundTo: boundTo(id, refresh_token ? "refresh_token" : "access_token"),
+    boundTo: boundTo(id, column),
     isRefreshToken: refresh_token !== null,
     subject,
-    channels: await listChannels(tx, id),
-    stopsMailbox: await isMailboxWatched(tx, id),
   };
-  await enqueue(app, tx, { name: "grants.revoke", payload });
+}
+
+/** A wish to stop what was opened by a grant whose connection is gone: channels, or the watch of its mailbox. */
+export function stopJob(
+  grant: SealedGrant,
+  what: Partial<Pick<JobPayload<"grants.revoke">, "channels" | "stopsMailbox">>,
+): NewJob {
+  const nothing = { channels: [], stopsMailbox: false };
+  return { name: "grants.revoke", payload: { ...grant, ...nothing, ...what, keepsGrant: true } };
+}
+
+async function revokeLater(app: Part, tx: Tx, connection: Tokens): Promise<void> {
+  const grant = grantOf(connection);
+  if (!grant) return;
+  const payload = {
+    ...grant,
+    channels: await listChannels(tx, connection.id),
+    stopsMailbox: await isMailboxWatched(tx, connection.id),
+  };
+  // Whoever is opening a channel has to stop it, which only a grant that lives allows.
+  const now = app.clock.now().getTime();
+  const isOpening = await isWatchOpening(tx, connection.id, new Date(now - openingMs));
+  const startAfter = new Date(now + (isOpening ? openingMs : 0));
+  await enqueue(app, tx, { name: "grants.revoke", payload, startAfter });
+}
+
+async function isWatchOpening(tx: Tx, connectionId: string, since: Date): Promise<boolean> {
+  const opening = await tx
+    .selectFrom("watches")
+    .innerJoin("feeds", "feeds.id", "watches.feed_id")
+    .select("watches.id")
+    .where("feeds.connection_id", "=", connectionId)
+    .where("watches.state", "in", ["opening", "closing"])
+    .where("watches.opened_at", "is", null)
+    .where("watches.requested_at", ">", since)
+    .executeTakeFirst();
+  return opening !== undefined;
 }
 
 async function listChannels(tx: Tx, connectionId: string) {

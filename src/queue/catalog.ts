@@ -93,7 +93,7 @@ export const catalog = {
       isRefreshToken: z.boolean(),
       /** Whose grant it is, by Google's id of the account. */
       subject: z.string().nullable().default(null),
-      /** Of a job from a version that named no account: another connection lived on the grant. */
+      /** Only what is named is stopped; or, of a job from a version that named no account, another connection lived on the grant. */
       keepsGrant: z.boolean().optional(),
       /** Channels to stop while the token still opens something. */
       channels: z

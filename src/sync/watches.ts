@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { sql } from "kysely";
+import { findGrant, openingMs, type SealedGrant, stopJob } from "../accounts/disconnect.ts";
 import { openGoogleAccess } from "../accounts/google-access.ts";
 import type { App } from "../app.ts";
 import type { Db, Tx } from "../db/connection.ts";
@@ -15,8 +16,6 @@ import { pushedKinds, sourceOf } from "./sources.ts";
 import type { Run, SyncApp } from "./sync.ts";
 
 const minuteMs = 60_000;
-// A watch that is being opened for longer than this belongs to a process that died.
-const openingMs = 2 * minuteMs;
 // Google's messages are late at times; what is older than this and was not told of was missed.
 const lateMs = minuteMs;
 // Of what has no cadence to judge by, a watch that missed as many changes is replaced.
@@ -30,7 +29,8 @@ type WatchReason = JobPayload<"watches.open">["reason"];
 /**
  * Opens a watch for a feed, and closes those that it replaces only after it works, so that there is no gap. It is a row
  * before Google is asked for its channel: the first message can be faster than the answer. Google renews nothing; each
- * has an id and a secret of its own. Where nothing can reach us there is no push, and nothing is done.
+ * has an id and a secret of its own. Where nothing can reach us there is no push, and nothing is done. One that was opened
+ * for an account that was disconnected meanwhile is stopped.
  *
  * @returns the id of the watch, null where none was opened. What Google refuses is kept in the feed's row, with the
  *   time of the next try.
@@ -48,6 +48,7 @@ export async function openWatch(
   const expiresAt = new Date(app.clock.now().getTime() + channel.lifeMs);
   const watchId = await beginWatch(app, feed, { reason, token, expiresAt });
   if (!watchId) return null;
+  const grant = await findGrant(app.db, feed.connection_id);
   const google = openGoogleAccess(app, feed.connection_id).request;
   try {
     const opened = await channel.open(google, feed, {
@@ -56,7 +57,8 @@ export async function openWatch(
       target,
       expiresAt,
     });
-    const isKept = await keepOpened(app, feed, { watchId, reason, ...opened, asked: expiresAt });
+    const asked = { reason, grant, asked: expiresAt };
+    const isKept = await keepOpened(app, feed, { watchId, ...asked, ...opened });
     return isKept ? watchId : null;
   } catch (error) {
     if (!(error instanceof ProviderError)) throw error;
@@ -172,6 +174,7 @@ async function keepOpened(
   opened: {
     watchId: string;
     reason: string;
+    grant: SealedGrant | null;
     resourceId: string;
     expiresAt: Date | null;
     asked: Date;
@@ -194,7 +197,7 @@ async function keepOpened(
       .returning("id")
       .executeTakeFirst();
     if (!kept) {
-      await tx
+      const closing = await tx
         .updateTable("watches")
         .set((row) => ({
           ...given,
@@ -203,8 +206,11 @@ async function keepOpened(
           close_due_at: now,
         }))
         .where("id", "=", opened.watchId)
-        .execute();
-      await enqueue(app, tx, closeJob(opened.watchId));
+        .returning("id")
+        .executeTakeFirst();
+      if (closing) await enqueue(app, tx, closeJob(closing.id));
+      // Its row went with its account.
+      else if (opened.grant) await enqueue(app, tx, stopOpened(feed, opened.grant, opened));
       return false;
     }
     const replaced = await tx
@@ -232,6 +238,15 @@ async function keepOpened(
     ]);
     return true;
   });
+}
+
+function stopOpened(
+  { kind }: Feed,
+  grant: SealedGrant,
+  { watchId: channelId, resourceId }: { watchId: string; resourceId: string },
+): NewJob {
+  if (kind === "gmail") return stopJob(grant, { stopsMailbox: true });
+  return stopJob(grant, { channels: [{ channelId, resourceId, isDrives: kind === "drive" }] });
 }
 
 async function keepRefused(

@@ -402,6 +402,35 @@ describe("push", () => {
     }
   });
 
+  test("that ends with its account while a channel is being opened has that channel closed before the grant ends", async () => {
+    const ends = {
+      disconnected: async (visitor: Visitor) => {
+        const { body } = await visitor.call("GET", "/api/v1/me");
+        const [{ id }] = body.connections;
+        return visitor.call("POST", "/api/v1/auth/google/token/revoke", { connection_id: id });
+      },
+      deleted: (visitor: Visitor) => visitor.call("DELETE", "/api/v1/me"),
+    };
+    for (const [how, end] of Object.entries(ends)) {
+      await using story = await pushed();
+      const { t, visitor } = story;
+      const { feedId } = await addTeam(story);
+      const before = t.google.calendar.channels().length;
+      // What the channel says first would name it before the answer does.
+      t.google.calendar.push.dropShare = 1;
+      addFault(t.google.state, { endpoint: "calendar.events.watch", holdMs: 1_000 });
+      const opening = openWatch(t.app, { feedId, reason: "person" });
+      await until(() => t.google.calendar.channels().length > before);
+      await end(visitor);
+      assert.equal(await opening, null, how);
+      await t.idle();
+      await skipWaiting(t.app);
+      await t.idle();
+      assert.deepEqual(t.google.calendar.channels(), [], how);
+      assert.equal(t.google.state.grants.size, 0, how);
+    }
+  });
+
   test("that ended before a channel was asked for opens none", async () => {
     await using story = await pushed();
     const { t } = story;
