@@ -38,7 +38,7 @@ export async function disconnect(app: Part, userId: string, connectionId: string
       .executeTakeFirst();
     if (!connection) throw new AppError("not_found", `No connection ${connectionId}`);
     await revokeLater(app, tx, connection);
-    await forgetFeeds(app, tx, userId, connectionId);
+    await forgetFeeds(app, tx, userId, connection);
     await (connection.is_sign_in
       ? stripTokens(app, tx, connectionId)
       : tx.deleteFrom("connections").where("id", "=", connectionId).execute());
@@ -195,7 +195,12 @@ async function lockFeedsOf(tx: Tx, column: "user_id" | "connection_id", id: stri
 }
 
 // What was read through an account goes with it; meetings that came of it are looked at again.
-async function forgetFeeds(app: Part, tx: Tx, userId: string, connectionId: string): Promise<void> {
+async function forgetFeeds(
+  app: Part,
+  tx: Tx,
+  userId: string,
+  { id: connectionId, subject }: Pick<Tokens, "id" | "subject">,
+): Promise<void> {
   await lockFeedsOf(tx, "connection_id", connectionId);
   const events = await tx
     .deleteFrom("calendar_events")
@@ -219,6 +224,10 @@ async function forgetFeeds(app: Part, tx: Tx, userId: string, connectionId: stri
         .$narrowType<{ document_id: string }>(),
     )
     .execute();
+  await sql`
+    update mail_decisions set feed_id = null, left_user_id = ${userId}, left_subject = ${subject}
+    from feeds where feeds.id = feed_id and connection_id = ${connectionId}
+  `.execute(tx);
   await tx.deleteFrom("feeds").where("connection_id", "=", connectionId).execute();
   // Where one named somebody's assistant, that somebody's meetings are looked at through it.
   const counted = events.filter((one) => one.is_meeting || one.virtual_usernames.length > 0);

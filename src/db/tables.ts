@@ -474,6 +474,8 @@ export type Tables = {
     received_at: Time;
     document_id: Text;
     decided_at: Date;
+    left_user_id: Text;
+    left_subject: Text;
   };
   mail_trust: {
     user_id: string;

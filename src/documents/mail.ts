@@ -493,6 +493,29 @@ export async function decideHeld(
   });
 }
 
+/** Holds the mails that an account's mailbox left behind when the same user disconnected it. Returns their ids. */
+export async function lockLeftMails(
+  tx: Tx,
+  { user_id, subject }: { user_id: string; subject: string | null },
+): Promise<string[]> {
+  const { rows } = await sql<{ id: string }>`
+    select id from mail_decisions
+    where left_user_id = ${user_id} and left_subject = ${subject} and feed_id is null
+    order by user_id, message_key for update
+  `.execute(tx);
+  return rows.map(({ id }) => id);
+}
+
+/** Has mails found in a connection's mailbox from now on. */
+export async function moveMails(tx: Tx, ids: string[], connectionId: string): Promise<void> {
+  if (ids.length === 0) return;
+  await sql`
+    update mail_decisions set feed_id = feeds.id, left_user_id = null, left_subject = null
+    from feeds
+    where mail_decisions.id = any(${ids}) and connection_id = ${connectionId} and kind = 'gmail'
+  `.execute(tx);
+}
+
 /** The jobs for mails of a connection's mailbox that were taken, and could not be read while its grant was dead. */
 export async function unreadMails(tx: Tx, connectionId: string): Promise<NewJob[]> {
   const unread = await tx

@@ -5,7 +5,7 @@ import type { App } from "../app.ts";
 import type { Db, Tx } from "../db/connection.ts";
 import type { Tables } from "../db/tables.ts";
 import { unreadFiles } from "../documents/file-reading.ts";
-import { unreadMails } from "../documents/mail.ts";
+import { lockLeftMails, moveMails, unreadMails } from "../documents/mail.ts";
 import { seekLinksAgain } from "../documents/mail-links.ts";
 import { AppError } from "../lib/errors.ts";
 import { capabilities } from "../providers/google/scopes.ts";
@@ -280,12 +280,13 @@ export async function startFeeds(app: Part, connectionId: string): Promise<{ sta
   return app.db.transaction().execute(async (tx) => {
     const connection = await tx
       .selectFrom("connections")
-      .select(["id", "user_id", "email", "scopes", "state"])
+      .select(["id", "user_id", "email", "subject", "scopes", "state"])
       .where("id", "=", connectionId)
       // Not its key: a reading of the calendars may make feeds of it meanwhile, with others in its hands.
       .forNoKeyUpdate()
       .executeTakeFirst();
     if (!connection) return { started: 0 };
+    const leftMails = await lockLeftMails(tx, connection);
     const feeds = await tx
       .selectFrom("feeds")
       .select("id")
@@ -334,6 +335,7 @@ export async function startFeeds(app: Part, connectionId: string): Promise<{ sta
     );
     const isDriveWoken = woken.some(({ kind }) => kind === "drive");
     const follows = new Set(kinds.map(({ kind }) => kind));
+    await moveMails(tx, leftMails, connectionId);
     await enqueue(app, tx, [
       ...woken.map(({ id }) => syncJob(id, "start")),
       ...(isDriveWoken ? await seekLinksAgain(app, tx, connection.user_id) : []),

@@ -6,7 +6,26 @@ import { getHead } from "../../src/providers/google/gmail.ts";
 import { getFeed, lockFeed } from "../../src/sync/feeds.ts";
 import { gmailSource } from "../../src/sync/gmail.ts";
 import { untilItWaits } from "../database.ts";
-import { ana, anasAssistant, anasMail, documentsOf, jonas, sendAndRead } from "../mails.ts";
+import type { Visitor } from "../harness.ts";
+import {
+  ana,
+  anasAssistant,
+  anasMail,
+  documentsOf,
+  itemsOf,
+  jonas,
+  onlyDocument,
+  sendAndRead,
+} from "../mails.ts";
+
+const zoe = "zoe.lindqvist@example.org";
+
+async function disconnect(visitor: Visitor, account: string): Promise<void> {
+  const { body } = await visitor.call("GET", "/api/v1/me");
+  const { id } = body.connections.find((one: { email: string }) => one.email === account);
+  const path = "/api/v1/auth/google/token/revoke";
+  assert.equal((await visitor.call("POST", path, { connection_id: id })).status, 200);
+}
 
 test("a mail that was taken, and not read before the grant died, is read once its owner has signed in again", async () => {
   await using story = await anasMail();
@@ -42,6 +61,47 @@ test("a mail that was taken, and not read before its mailbox was disconnected, i
     .executeTakeFirstOrThrow();
   assert.equal(log.status, "failed");
   assert.match(log.error_message ?? "", /disconnected before it could be read/);
+});
+
+for (const account of [ana, zoe]) {
+  test(`a mail that was taken, and not read before its mailbox was disconnected, is read once ${account} is connected again`, async () => {
+    await using story = await anasMail();
+    const { t, visitor } = story;
+    await visitor.connect(zoe);
+    await t.idle();
+    addFault(t.google.state, { endpoint: "gmail.messages.get.full", status: 503, times: null });
+    await sendAndRead(t, {
+      from: jonas,
+      to: [account, anasAssistant],
+      subject: "Notes",
+      text: "x",
+    });
+    clearFaults(t.google.state);
+    await disconnect(visitor, account);
+    await t.hurry("mail.take");
+    await t.idle();
+    assert.deepEqual(await documentsOf(visitor), []);
+    await visitor.connect(account);
+    await t.idle();
+    assert.equal((await onlyDocument(visitor)).title, "Notes");
+  });
+}
+
+test("a mail that is held can be taken once the mailbox that it was found in is connected again", async () => {
+  await using story = await anasMail();
+  const { t, visitor } = story;
+  const other = await t.signIn(jonas);
+  await t.idle();
+  await sendAndRead(t, { from: zoe, to: [jonas, anasAssistant], subject: "Offer", text: "x" });
+  const [held] = await itemsOf(visitor, "email/held");
+  const accept = () => visitor.call("POST", `/api/v1/email/held/${held.id}/accept`);
+  await disconnect(other, jonas);
+  assert.equal((await accept()).status, 409);
+  await other.connect(jonas);
+  await t.idle();
+  assert.equal((await accept()).status, 200);
+  await t.idle();
+  assert.equal((await onlyDocument(visitor)).title, "Offer");
 });
 
 test("a mailbox can be disconnected while a page of it is written that was read before", async () => {
