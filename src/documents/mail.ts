@@ -163,6 +163,9 @@ function keyOf({ account }: Mailbox, head: MailHead): string {
   return createHash("sha256").update(JSON.stringify(parts)).digest("hex");
 }
 
+// Of the copies of a mail in one page the first that came counts, among those that are taken.
+const beforeItsCopies = sql`decision = 'taken' desc, received_at, gmail_message_id`;
+
 async function logMails(tx: Tx, rows: Row[]): Promise<void> {
   await sql`
     insert into email_processing_logs (user_id, message_key, gmail_message_id, inbound_address, extracted_username,
@@ -175,7 +178,7 @@ async function logMails(tx: Tx, rows: Row[]): Promise<void> {
       gmail_message_id text, virtual_email text, username text, subject text, sender text, received_at timestamptz,
       decided_at timestamptz, decision text, reason text)
     -- Two mailboxes that show the same mails come to them in the same order.
-    order by message_key, virtual_email
+    order by message_key, virtual_email, ${beforeItsCopies}
     on conflict (message_key, inbound_address) do nothing
   `.execute(tx);
 }
@@ -203,7 +206,7 @@ async function keepDecisions(tx: Tx, rows: Row[]): Promise<Kept[]> {
     from jsonb_to_recordset(${JSON.stringify(rows)}::jsonb) as mail (user_id uuid, message_key text, feed_id uuid,
       gmail_message_id text, virtual_email text, email_type text, decision text, rule text, reason text, inputs jsonb,
       subject text, sender text, received_at timestamptz, decided_at timestamptz)
-    order by user_id, message_key
+    order by user_id, message_key, ${beforeItsCopies}
     on conflict (user_id, message_key) do update
     set (decision, rule, reason, decided_at) = (
         select kept.decision, kept.rule, kept.reason, kept.decided_at

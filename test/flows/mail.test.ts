@@ -299,6 +299,43 @@ describe("a mailbox's history", () => {
     );
   });
 
+  test("that lies twice in one page is the copy that came first", async () => {
+    await using story = await anasMail();
+    const { t, visitor } = story;
+    await readMail(t);
+    const mail = { messageId: "<twice@example.net>", date: t.clock.now(), from: jonas, text: "x" };
+    const ids: (string | undefined)[] = [];
+    for (let copy = 0; copy < 3; copy += 1) {
+      const sent = await t.google.gmail.send({ ...mail, to: [ana, anasAssistant] });
+      ids.push(sent.ids[ana]);
+      t.clock.advance(60_000);
+    }
+    // A search brings the latest first.
+    t.google.gmail.forgetHistory(ana);
+    t.clock.advance(11 * 60_000);
+    await readMail(t);
+    const { id, source_id } = await onlyDocument(visitor);
+    assert.equal(source_id, ids[0]);
+    const seen = await itemsOf(visitor, "email/detections");
+    assert.deepEqual(
+      seen.map(({ document_id }) => document_id),
+      [id],
+    );
+  });
+
+  test("that lies twice in one page is the copy that is taken, whichever came first", async () => {
+    await using story = await anasMail({ withAssistant: true });
+    const { t, visitor } = story;
+    await readMail(t);
+    const mail = { messageId: "<twice@example.net>", date: t.clock.now(), from: ana, text: "x" };
+    for (const authentication of ["fail", "pass"] as const) {
+      await t.google.gmail.send({ ...mail, to: anasAssistant, authentication });
+    }
+    await readMail(t);
+    await onlyDocument(visitor);
+    assert.deepEqual(await itemsOf(visitor, "email/held"), []);
+  });
+
   test("that Gmail has forgotten also has what came by a list, which names the assistant only in its delivery", async () => {
     await using story = await anasMail();
     const { t, visitor } = story;
