@@ -313,7 +313,7 @@ export async function resendFile(
 
 /** A page of what a user follows, the latest first, with the state of each. */
 export async function listWatchedFiles(
-  app: Pick<App, "db">,
+  app: Pick<App, "db" | "clock">,
   userId: string,
   {
     id,
@@ -342,7 +342,8 @@ export async function listWatchedFiles(
             .selectFrom("watches")
             .select("watches.id")
             .whereRef("watches.feed_id", "=", "feeds.id")
-            .where("watches.state", "=", "open"),
+            .where("watches.state", "=", "open")
+            .where("watches.expires_at", ">", app.clock.now()),
         )
         .as("is_pushed"),
     )

@@ -91,6 +91,17 @@ describe("a file that is followed", () => {
     assert.deepEqual([mirrored.is_active, mirrored.document_id], [true, document.id]);
   });
 
+  test("is not said to be pushed by a channel that has expired, though nobody closed it yet", async () => {
+    const expireIn = (minutes: number) =>
+      sql`update watches set expires_at = ${t.clock.now()}::timestamptz + make_interval(mins => ${minutes})`.execute(
+        t.app.db,
+      );
+    await expireIn(-1);
+    assert.equal((await fileOf(visitor, fileId)).is_pushed, false);
+    await expireIn(60);
+    assert.equal((await fileOf(visitor, fileId)).is_pushed, true);
+  });
+
   test("that was edited is read again and told to the workflow once, within seconds", async () => {
     t.google.drive.edit(fileId, "# Two");
     await t.idle();
