@@ -261,15 +261,13 @@ export async function pollFile(
 
 /** Looks at a file by itself. @throws {AppError} `unavailable` where Google does not answer */
 export async function lookAt(app: App, file: WatchedFile): Promise<void> {
-  await checkFile(app, { watchedFileId: file.id }, { isUnlisted: false }).catch(
-    (error: unknown) => {
-      if (!(error instanceof ProviderError)) throw error;
-      throw new AppError("unavailable", "Google does not answer for this file at the moment", {
-        retryAfterSeconds: error.retryAfterSeconds ?? 10,
-        cause: error,
-      });
-    },
-  );
+  await checkFile(app, { watchedFileId: file.id }, { isMissing: false }).catch((error: unknown) => {
+    if (!(error instanceof ProviderError)) throw error;
+    throw new AppError("unavailable", "Google does not answer for this file at the moment", {
+      retryAfterSeconds: error.retryAfterSeconds ?? 10,
+      cause: error,
+    });
+  });
 }
 
 /** What has become of a file since it was read before. */

@@ -240,14 +240,15 @@ export async function unreadFiles(tx: Tx, connectionId: string): Promise<NewJob[
 
 /**
  * Looks at one file by itself, and takes what it says as the log of changes would. A file that is not found was deleted,
- * or is no longer shared, which is certain where a list of all files (`isUnlisted`) did not name it either.
+ * or is no longer shared, which is certain where a list of all files did not name it, or an earlier look did not find it
+ * either (`isMissing`).
  *
  * @throws {ProviderError} where Google does not answer.
  */
 export async function checkFile(
   app: FilesApp,
   { watchedFileId }: { watchedFileId: string },
-  { signal, isUnlisted = true }: { signal?: AbortSignal; isUnlisted?: boolean } = {},
+  { signal, isMissing = true }: { signal?: AbortSignal; isMissing?: boolean } = {},
 ): Promise<{ checked: number }> {
   const file = await findFollowed(app, watchedFileId);
   if (!file || file.state === "stopped") return { checked: 0 };
@@ -256,7 +257,7 @@ export async function checkFile(
     (found): FileChange => ({ type: "file", file: found, at: null }),
     (error: unknown): FileChange => {
       if (!(error instanceof ProviderError) || error.failure !== "not_found") throw error;
-      return { type: "removed", fileId: file.file_id, at: null, isCertain: isUnlisted };
+      return { type: "removed", fileId: file.file_id, at: null, isCertain: isMissing };
     },
   );
   await app.db.transaction().execute(async (tx) => {

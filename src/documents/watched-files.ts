@@ -38,6 +38,8 @@ export type RecordedFiles = {
 
 type Part = Pick<App, "clock" | "config">;
 
+const secondLookMs = 5 * 60_000;
+
 /** Of a watched folder, what lies deeper is not followed. */
 export const deepest = 5;
 /** Nor is more than this, in one folder that was asked for and all below it. */
@@ -83,6 +85,7 @@ export async function recordFileChanges(
   );
   const added = await followNew(app, tx, account, strangers);
   const facts = changed.flatMap(factOf);
+  const secondLookAt = new Date(app.clock.now().getTime() + secondLookMs);
   const isElsewhere =
     rows.some(({ row, file }) => file && file.driveId !== row.drive_id) ||
     (added.length > 0 && strangers.some(({ driveId }) => driveId !== null));
@@ -95,6 +98,12 @@ export async function recordFileChanges(
       ...(await startDeliveries(app, tx, facts)),
       ...(isElsewhere ? [drivesJob(account.feedId)] : []),
       ...changed.flatMap(({ row, news }) => (news.readsContent ? [readJob(row.id)] : [])),
+      // One's own is deleted where a second look does not find it either.
+      ...changed.flatMap(({ row, news }) =>
+        news.state === "lost" && row.is_own
+          ? [{ ...checkJob(row.id), startAfter: secondLookAt }]
+          : [],
+      ),
       ...added.map(({ id, isFolder }) => (isFolder ? listFolderJob(id) : readJob(id))),
     ],
     told: toldOf([

@@ -254,9 +254,8 @@ async function lookAtFile(
     return { changes: [{ type: "file", file, at: null }], nextPageToken: null, cursor };
   } catch (error) {
     if (!(error instanceof ProviderError) || error.failure !== "not_found") throw error;
-    // Nothing else would tell of it later.
     return {
-      changes: [{ type: "removed", fileId, at: null, isCertain: true }],
+      changes: [{ type: "removed", fileId, at: null, isCertain: false }],
       nextPageToken: null,
       cursor: "none",
     };

@@ -903,9 +903,14 @@ describe("what else Drive brings", () => {
     drive.remove(own);
     drive.openByLink(linked, false);
     await t.idle();
-    assert.deepEqual(channelsOf(), [linked]);
+    assert.equal((await fileOf(visitor, own)).state, "lost", "it may be there again");
+    await t.hurry("files.check");
+    await t.idle();
     assert.equal((await fileOf(visitor, own)).state, "removed");
     assert.equal((await fileOf(visitor, linked)).state, "lost");
+    await visitor.call("POST", `/api/v1/sync/drive/${visitor.userId}`, { force: true });
+    await t.idle();
+    assert.deepEqual(channelsOf(), [linked]);
     for (const id of [linked, own]) await visitor.call("DELETE", `/api/v1/drive/subscribe/${id}`);
     await t.idle();
     assert.deepEqual(channelsOf(), []);
@@ -917,6 +922,23 @@ describe("what else Drive brings", () => {
       .where("state", "=", "active")
       .execute();
     assert.deepEqual(left, []);
+  });
+
+  test("a file with a feed of its own that Google does not find once is not taken for deleted", async () => {
+    await using story = await anasDrive();
+    const { t, visitor } = story;
+    const own = t.google.drive.addFile(ana, { name: "Own", content: "1" });
+    const wish = { file_id: own, own_channel: true };
+    assert.equal((await visitor.call("POST", "/api/v1/drive/subscribe", wish)).status, 201);
+    await t.idle();
+    addFault(t.google.state, { endpoint: "drive.files.get", status: 404, times: 1 });
+    await visitor.call("POST", `/api/v1/sync/drive/${visitor.userId}`, { force: true });
+    await t.idle();
+    assert.equal((await fileOf(visitor, own)).state, "lost");
+    assert.deepEqual(toldOf(t, own), []);
+    await t.hurry("files.check");
+    await t.idle();
+    assert.equal((await fileOf(visitor, own)).state, "active");
   });
 
   test("a file that only the service account sees is followed through it, for whoever it belongs to", async () => {
