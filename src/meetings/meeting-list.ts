@@ -1,6 +1,7 @@
 import { type RawBuilder, sql } from "kysely";
 import { tellUser } from "../accounts/tell-user.ts";
 import type { App } from "../app.ts";
+import type { Tx } from "../db/connection.ts";
 import { AppError } from "../lib/errors.ts";
 import { requireProject } from "../projects/projects.ts";
 import { enqueue } from "../queue/queue.ts";
@@ -122,6 +123,7 @@ export async function editMeeting(
   edit: MeetingEdit,
 ): Promise<Meeting> {
   await app.db.transaction().execute(async (tx) => {
+    await lockMeetings(tx, userId, [id]);
     if (edit.project_id) await requireProject(tx, userId, edit.project_id);
     const { bot_configuration: configuration, ...plain } = edit;
     const changed = await tx
@@ -157,6 +159,7 @@ export async function putIntoProject(
 ): Promise<void> {
   if (ids.length === 0) return;
   await app.db.transaction().execute(async (tx) => {
+    await lockMeetings(tx, userId, ids);
     await requireProject(tx, userId, projectId);
     const { rows } = await sql<{ id: string }>`
       update meetings set project_id = ${projectId}, updated_at = ${app.clock.now()}
@@ -166,6 +169,13 @@ export async function putIntoProject(
     const payload = { meeting_ids: rows.map(({ id }) => id) };
     if (rows.length > 0) await tellUser(tx, userId, [{ type: "meeting.changed", payload }]);
   });
+}
+
+// Before the project that they come into, as whoever deletes that does.
+async function lockMeetings(tx: Tx, userId: string, ids: string[]): Promise<void> {
+  await sql`
+    select from meetings where id = any(${ids}::uuid[]) and user_id = ${userId} order by id for update
+  `.execute(tx);
 }
 
 function statusIs(status: NonNullable<MeetingFilter["status"]>, now: Date): RawBuilder<unknown> {

@@ -1,5 +1,6 @@
+import { sql } from "kysely";
 import type { App } from "../app.ts";
-import type { Db, Tx } from "../db/connection.ts";
+import { type Db, type Tx, transactAnew } from "../db/connection.ts";
 import { AppError } from "../lib/errors.ts";
 
 /** A project as its owner sees it. */
@@ -120,8 +121,16 @@ export async function changeProject(
 }
 
 /** Deletes a project. Its documents and meetings stay, in none. @throws {AppError} `not_found` */
-export async function deleteProject(app: Part, userId: string, id: string): Promise<void> {
-  await app.db.transaction().execute(async (tx) => {
+export async function deleteProject(
+  app: Pick<App, "db" | "log">,
+  userId: string,
+  id: string,
+): Promise<void> {
+  // A meeting may come into it after those that are in it were locked.
+  await transactAnew(app, async (tx) => {
+    await sql`
+      select from meetings where project_id = ${id} and user_id = ${userId} order by id for update
+    `.execute(tx);
     await lockProject(tx, userId, id);
     // Whatever else points at it goes with it.
     await tx

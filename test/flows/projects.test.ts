@@ -4,6 +4,9 @@ import { sql } from "kysely";
 import { deleteUser } from "../../src/accounts/disconnect.ts";
 import { classifyHere } from "../../src/documents/built-in-classifier.ts";
 import { applyClassification } from "../../src/documents/classification.ts";
+import { conclude } from "../../src/meetings/bot-transcripts.ts";
+import { lockWithMeetings } from "../../src/meetings/bots.ts";
+import { transcriptOf } from "../../src/meetings/transcript.ts";
 import { lockProject } from "../../src/projects/projects.ts";
 import { eventIn } from "../calendars.ts";
 import { untilItWaits } from "../database.ts";
@@ -127,6 +130,59 @@ describe("projects", () => {
     const [{ status, body }, found] = await both;
     assert.deepEqual([status, found], [204, "No such project"], JSON.stringify(body));
     assert.equal((await documentsOf(visitor))[0].project_id, null);
+  });
+
+  const meetingIn = async (projectId: string) => {
+    const { rows } = await sql<{ id: string }>`
+      insert into meetings (user_id, title, start_time, end_time, project_id)
+      values (${visitor.userId}, 'Talk', now(), now(), ${projectId}) returning id
+    `.execute(t.app.db);
+    return rows[0]?.id ?? "";
+  };
+
+  test("can be deleted while what was said in one of their meetings becomes a document", async () => {
+    const { id } = await create({ name: "Talked about" });
+    const meetingId = await meetingIn(id);
+    const { rows } = await sql<{ id: string }>`
+      insert into bots (user_id, name, description, provider) values (${visitor.userId}, 'Bot', '', 'attendee')
+      returning id
+    `.execute(t.app.db);
+    const botId = rows[0]?.id ?? "";
+    await sql`update meetings set bot_id = ${botId} where id = ${meetingId}`.execute(t.app.db);
+    const transcript = transcriptOf([
+      {
+        speaker_name: "Ana",
+        speaker_uuid: "ana",
+        timestamp_ms: t.clock.now().getTime(),
+        duration_ms: 1_000,
+        transcription: { transcript: "Hello", language: null },
+      },
+    ]);
+    const { deleted } = await t.app.db.transaction().execute(async (tx) => {
+      const bot = (await lockWithMeetings(tx, botId))?.bot;
+      assert.ok(bot);
+      const deleted = send("DELETE", id);
+      await untilItWaits(t.app.db, deleted);
+      await conclude(t.app, tx, bot, transcript);
+      return { deleted };
+    });
+    assert.equal((await deleted).status, 204);
+    const document = (await documentsOf(visitor)).find(({ type }) => type === "meeting_transcript");
+    assert.equal(document.project_id, null);
+  });
+
+  test("can be deleted while a meeting is put into them", async () => {
+    const { id } = await create({ name: "Put into" });
+    const meetingId = await meetingIn(id);
+    const { put } = await t.app.db.transaction().execute(async (tx) => {
+      await sql`select from meetings where id = ${meetingId} for update`.execute(tx);
+      const put = visitor.call("PATCH", `/api/v1/meetings/${meetingId}`, { project_id: id });
+      await untilItWaits(t.app.db, put);
+      await lockProject(tx, visitor.userId, id);
+      return { put };
+    });
+    assert.equal((await put).status, 200);
+    assert.equal((await send("DELETE", id)).status, 204);
   });
 
   test("that are being deleted take nothing more", async () => {
