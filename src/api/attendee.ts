@@ -107,13 +107,13 @@ export const attendeeRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
               .min(1)
               .max(2048)
               .optional()
-              .describe("The link to send it to, where no `meeting_id` names a meeting"),
+              .describe(
+                "The link to send it to; beside a `meeting_id` it has to be that meeting's",
+              ),
             meeting_id: z
               .guid()
               .optional()
-              .describe(
-                "A meeting of the caller's: its own link counts, whatever `meeting_url` says",
-              ),
+              .describe("A meeting of the caller's, in place of its link"),
             bot_name: meetingText(255).min(1).optional(),
             bot_chat_message: meetingText(10_000).optional(),
             join_at: Moment.optional().describe(

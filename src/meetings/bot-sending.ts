@@ -34,8 +34,9 @@ const latestMs = 12 * 60 * 60_000;
 /**
  * Sends a bot into a meeting, now or at its time. The same meeting again is the same bot.
  *
- * @throws {AppError} `unavailable` without a key for Attendee; `invalid` for a link that no bot can follow or a time that
- *   is past; `not_found` for a meeting that is not theirs; `conflict` for one that gets none.
+ * @throws {AppError} `unavailable` without a key for Attendee; `invalid` for a link that no bot can follow or that is
+ *   not the meeting's, or a time that is past; `not_found` for a meeting that is not theirs; `conflict` for one that gets
+ *   none.
  */
 export async function sendBot(
   app: Part,
@@ -54,7 +55,7 @@ export async function sendBot(
       tx,
     );
     const id = request.meetingId
-      ? await requireMeeting(tx, userId, request.meetingId, joinAt)
+      ? await requireMeeting(tx, userId, request.meetingId, request)
       : await meetingAt(tx, userId, request, now);
     requireAccess(app);
     if (joinAt || request.name || request.greeting) await requireOwn(tx, id);
@@ -153,13 +154,16 @@ async function requireMeeting(
   tx: Tx,
   userId: string,
   id: string,
-  joinAt: Date | undefined,
+  { meetingUrl, joinAt }: BotRequest,
 ): Promise<string> {
-  const { rows } = await sql<{ start_time: Date; end_time: Date }>`
-    select start_time, end_time from meetings where id = ${id} and user_id = ${userId}
+  const { rows } = await sql<{ meeting_url: string | null; start_time: Date; end_time: Date }>`
+    select meeting_url, start_time, end_time from meetings where id = ${id} and user_id = ${userId}
   `.execute(tx);
   if (!rows[0]) throw new AppError("not_found", `No meeting ${id}`);
-  const { start_time, end_time } = rows[0];
+  const { meeting_url, start_time, end_time } = rows[0];
+  if (meetingUrl && !isSameMeeting(meeting_url ?? "", meetingUrl)) {
+    throw invalid("meeting_url", "is not the link of that meeting: leave out one of the two");
+  }
   const lateMs = joinAt ? joinAt.getTime() - start_time.getTime() : 0;
   if (joinAt && (joinAt >= end_time || lateMs < -earlierMs || lateMs > latestMs)) {
     throw invalid("join_at", "lies outside of the meeting, or more than an hour before it begins");

@@ -393,6 +393,18 @@ describe("what goes wrong around a bot", () => {
       assert.deepEqual([status, body.errors?.[0].path], [422, "meeting_url"], meeting_url);
     }
   });
+
+  test("that is not the link of the meeting named with it is refused; that meeting's, however written, is not", async () => {
+    const location = newLink();
+    const event = await stage.invite(3 * hours, { location, attendees: [] });
+    const { id: meeting_id } = await stage.meetingOf(event);
+    const send = (meeting_url: string) =>
+      visitor.call("POST", "/api/v1/attendee/send-bot", { meeting_id, meeting_url });
+    const { status, body } = await send(newLink());
+    assert.deepEqual([status, body.errors?.[0].path], [422, "meeting_url"]);
+    assert.equal(await stage.botOf(event), null);
+    assert.equal((await send(`${location}?authuser=1`)).status, 201);
+  });
 });
 
 test("without a key no bots are sent, and that is said; with one they are, also to what was decided before", async () => {
