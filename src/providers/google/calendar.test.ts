@@ -147,6 +147,20 @@ test("a page may be empty and have another one after it", async () => {
   assert.deepEqual(page, { changes: [], nextPageToken: "p2", nextSyncToken: null, timeZone: null });
 });
 
+test("an answer that has neither items nor a token is no empty page", async () => {
+  const nothing = answering({ kind: "calendar#events" }).google;
+  const isRetry = (error: unknown) =>
+    error instanceof ProviderError &&
+    error.failure === "retry" &&
+    error.reason === "unusable_answer";
+  await assert.rejects(listEvents(nothing, { calendarId: "primary", from: {} }), isRetry);
+  await assert.rejects(listCalendars(nothing), isRetry);
+  const empty = answering({ items: [] }).google;
+  assert.deepEqual((await listEvents(empty, { calendarId: "primary", from: {} })).changes, []);
+  const last = answering({ nextSyncToken: "s" }).google;
+  assert.deepEqual((await listCalendars(last)).changes, []);
+});
+
 test("a token and a window are never sent together, all else is the same for both", async () => {
   const { google, calls } = answering({ items: [] });
   const window = {
@@ -343,7 +357,7 @@ async function recordRequests(t: TestContext) {
     });
     response
       .writeHead(200, { "content-type": "application/json" })
-      .end('{"id":"x","resourceId":"r"}');
+      .end('{"id":"x","resourceId":"r","items":[]}');
   });
   await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
   t.after(() => {

@@ -127,8 +127,14 @@ function pathOf(calendarId: string): string {
 
 const tokens = { nextPageToken: orNull(z.string()), nextSyncToken: orNull(z.string()) };
 const items = z.array(z.unknown()).default([]);
-const EventsAnswer = z.object({ items, ...tokens, timeZone: textOrNull });
-const CalendarsAnswer = z.object({ items, ...tokens });
+// As an empty list, an answer that says nothing would delete everything.
+const List = z
+  .looseObject({})
+  .refine((answer) => ["items", ...Object.keys(tokens)].some((name) => name in answer), {
+    path: ["items"],
+  });
+const EventsAnswer = List.pipe(z.object({ items, ...tokens, timeZone: textOrNull }));
+const CalendarsAnswer = List.pipe(z.object({ items, ...tokens }));
 
 const Calendar = z
   .object({
