@@ -45,6 +45,16 @@ test("what somebody is called, or that they are not, keeps nobody out", async (c
   assert.equal((await named("x".repeat(2000)))?.length, 500);
 });
 
+test("an address of any form that Google knows lets its person in", async (context) => {
+  const { sign, open } = await signing(context);
+  const addressed = async (email: string) =>
+    (await verifyIdToken(open(), await sign({ email }), null)).email;
+  for (const email of ["r&d/ana#1@example.com", "ana@xn--mnchen-3ya.xn--p1ai", "zoë@example.com"])
+    assert.equal(await addressed(email), email);
+  for (const none of ["ana", "ana@", "ana bob@example.com"])
+    await assert.rejects(addressed(none), ProviderError);
+});
+
 test("where Google's keys cannot be had, a token is not called false", async (context) => {
   const { google, sign, open } = await signing(context);
   const token = await sign({});

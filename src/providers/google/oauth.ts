@@ -182,7 +182,8 @@ export function areKeysMissing(cause: unknown): boolean {
 // `email_verified` is a string in Google's own sample.
 const IdClaims = z.object({
   sub: z.string().min(1).max(255),
-  email: z.email(),
+  // Accounts are made with addresses of other providers too, which may have any sign and any domain.
+  email: z.email({ pattern: z.regexes.unicodeEmail }),
   email_verified: z.union([z.boolean(), z.stringbool()]).default(false),
   // Who may be signed in does not depend on what they are called.
   name: textOrNull.transform((name) => name?.slice(0, 500) ?? null),
