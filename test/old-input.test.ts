@@ -73,6 +73,27 @@ describe("a body at an old address", () => {
     });
   }
 
+  test("is taken at every path where the old function took it", async () => {
+    const post = async (path: string, body: object = {}) => {
+      const text = JSON.stringify(body);
+      const sending = { label: "application/json", text, headers: byCookie(t.url) };
+      return (await send(`/functions/v1/${path}`, sending)).text;
+    };
+    for (const path of ["set-username", "set-username/", "set-username/a/b?c=/d"])
+      assert.match(await post(path), /"Username is required"/, path);
+    const wish = { userId: ana.userId, service: "none" };
+    for (const path of ["", "/", "/all"])
+      assert.match(
+        await post(`enhanced-adaptive-sync-service${path}`, wish),
+        /"success":true/,
+        path,
+      );
+    for (const path of ["send-chat", "bots/send-chat"])
+      assert.match(await post(`attendee-proxy/${path}`), /Missing bot_id or message/, path);
+    for (const path of ["attendee-proxy/send-chat/", "attendee-proxy/a/b", "unknown/send-chat"])
+      assert.match(await post(path), /"status":404/, path);
+  });
+
   test("of a page of somebody else is refused under every label, by every address that a cookie opens", async () => {
     type Description = { paths: Record<string, Record<string, { security: object[] }>> };
     const answer = await fetch(`${t.url}/openapi.json`);

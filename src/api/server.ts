@@ -22,6 +22,7 @@ import { driveGateway } from "../gateway/drive.ts";
 import { googleCalendarGateway } from "../gateway/google-calendar.ts";
 import { inboundMailGateway } from "../gateway/inbound-mail.ts";
 import { mailGateway } from "../gateway/mail.ts";
+import { oldRouteOf } from "../gateway/old-address.ts";
 import { projectGateway } from "../gateway/projects.ts";
 import { signInGateway } from "../gateway/sign-in.ts";
 import { syncGateway } from "../gateway/sync.ts";
@@ -80,6 +81,7 @@ export async function openServer(
     keepAliveTimeout: 15_000,
     forceCloseConnections: "idle",
     routerOptions: { maxParamLength: 300 },
+    rewriteUrl: ({ url = "/" }) => oldRouteOf(url),
     frameworkErrors: answerUnroutable,
     ...(mounts.length > 0
       ? { serverFactory: (handler: RequestListener) => createServer(besides(mounts, handler)) }

@@ -2,8 +2,8 @@ import type { FastifyInstance } from "fastify";
 import { oldAddress } from "./old-address.ts";
 
 /**
- * Answers at a schedule's old address, for the service alone. It looked neither at the method, nor at the body, nor at
- * what stood behind its name, and whoever starts it by another than POST goes on doing so; POST is what is described.
+ * Answers at a schedule's old address, for the service alone. It looked neither at the method nor at the body, and whoever
+ * starts it by another than POST goes on doing so; POST is what is described.
  */
 export function answerCron(
   server: FastifyInstance,
@@ -14,9 +14,4 @@ export function answerCron(
   server.post(`/${name}`, { config, schema: oldAddress(summary, {}) }, run);
   const others = { config, schema: { hide: true }, handler: run };
   server.route({ method: ["GET", "PUT", "PATCH", "DELETE"], url: `/${name}`, ...others });
-  server.route({
-    method: ["GET", "POST", "PUT", "PATCH", "DELETE"],
-    url: `/${name}/*`,
-    ...others,
-  });
 }
