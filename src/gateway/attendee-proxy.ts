@@ -72,7 +72,10 @@ export const attendeeProxyGateway: FastifyPluginAsyncZod<{ app: App }> = async (
           return reply.code(status).send({ ok: true, status, data });
         } catch (error) {
           if (!(error instanceof AppError)) throw error;
-          const { message, status } = error;
+          const { message } = error;
+          // The provider, whose status was passed on, knows but one for what is wrong or comes at the wrong time.
+          const isRefusal = error.code === "conflict" || error.code === "invalid";
+          const status = isRefusal ? 400 : error.status;
           return reply
             .code(status)
             .send({ ok: false, status, error: message, data: { error: message } });

@@ -160,7 +160,7 @@ describe("attendee-proxy", () => {
     const past = `participant-events?bot_id=${bot_id}&before=2000-01-01T00:00:00Z`;
     assert.deepEqual((await own("GET", past)).body.data.results, []);
     const early = await own("POST", "delete-data", { bot_id });
-    assert.deepEqual([early.status, early.body.ok, early.body.status], [409, false, 409]);
+    assert.deepEqual([early.status, early.body.ok, early.body.status], [400, false, 400]);
     assert.equal((await own("POST", "leave-meeting", { bot_id })).body.ok, true);
     t.attendee.settings.speed = 20;
     await pass(t, 3 * minutes);
@@ -185,6 +185,10 @@ describe("attendee-proxy", () => {
     assert.equal(Date.parse(moved.body.data.join_at), Date.parse(later));
     const elsewhere = { bot_id, updates: { meeting_url: newLink() } };
     assert.equal((await own("PATCH", "update-bot", elsewhere)).status, 400);
+    const paused = await own("POST", "pause-recording", { bot_id });
+    assert.deepEqual([paused.status, paused.body.ok, paused.body.status], [400, false, 400]);
+    const nowhere = await own("POST", "send-bot", { meeting_url: "https://example.com/a" });
+    assert.deepEqual([nowhere.status, nowhere.body.ok, nowhere.body.status], [400, false, 400]);
     const called = await own("DELETE", "delete-bot", { bot_id });
     assert.deepEqual(called.body, { ok: true, status: 200, data: null });
     assert.equal(t.attendee.bots.has(bot_id), false);
