@@ -26,6 +26,7 @@ export const ChannelHeaders = z.looseObject({
   "x-goog-message-number": z
     .string()
     .regex(/^\d{1,18}$/)
+    .optional()
     .describe("Rises with each message, with gaps"),
   "x-goog-resource-id": z.string().max(300).optional().describe("Google's id of what is watched"),
   "x-goog-resource-uri": z.string().max(2000).optional().describe("Google's address of that"),
@@ -249,7 +250,7 @@ export function messageOf(headers: z.output<typeof ChannelHeaders>): ChannelMess
     channelId: headers["x-goog-channel-id"],
     token: headers["x-goog-channel-token"],
     state: headers["x-goog-resource-state"],
-    messageNumber: headers["x-goog-message-number"],
+    messageNumber: headers["x-goog-message-number"] ?? null,
     resourceId: headers["x-goog-resource-id"] ?? null,
     resourceUri: headers["x-goog-resource-uri"] ?? null,
   };

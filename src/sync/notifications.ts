@@ -13,7 +13,8 @@ export type ChannelMessage = {
   channelId: string;
   token: string;
   state: string;
-  messageNumber: string;
+  /** Without one it cannot be told from another: it counts each time. */
+  messageNumber: string | null;
   resourceId: string | null;
   resourceUri: string | null;
 };
@@ -93,11 +94,16 @@ async function record(
   now: Date,
 ): Promise<boolean> {
   const { rows } = await sql<{ is_new: boolean }>`
-    with kept as (
+    with numbered as (
       insert into notifications (watch_id, message_number, resource_state, received_at)
-      values (${watch.id}, ${message.messageNumber}, ${message.state}, ${now})
+      select ${watch.id}::uuid, number, ${message.state}, ${now}::timestamptz
+      from (select ${message.messageNumber}::bigint as number) as given where number is not null
       on conflict do nothing
       returning watch_id
+    ),
+    kept as (
+      select watch_id from numbered
+      union all select ${watch.id}::uuid where ${message.messageNumber}::bigint is null
     ),
     heard as (
       update watches set delivered = delivered + 1, last_notified_at = ${now},

@@ -248,6 +248,24 @@ describe("push", () => {
     await assertSameAsGoogle(t, ana, visitor.userId);
   });
 
+  test("counts each time where it has no number, as in a call of the older product", async () => {
+    await using story = await pushed();
+    const { t, visitor } = story;
+    t.google.calendar.push.dropShare = 1;
+    const { "x-goog-message-number": _, ...unnumbered } = headersOf(t);
+    for (const path of [
+      "/api/v1/webhooks/calendar",
+      "/functions/v1/google-calendar-webhook/notify",
+    ]) {
+      t.google.calendar.addEvent(ana, eventIn(t, 1));
+      const delivered = (await watchesOf(t))[0]!.delivered;
+      assert.equal((await notify(t, unnumbered, path)).ok, true);
+      await t.idle();
+      assert.equal((await watchesOf(t))[0]!.delivered, delivered + 1);
+      await assertSameAsGoogle(t, ana, visitor.userId);
+    }
+  });
+
   test("is believed only with the channel's own secret, and never by somebody's word", async () => {
     await using story = await pushed();
     const { t } = story;
