@@ -29,7 +29,7 @@ const graceMs = 10 * 60_000;
  * nothing. A channel that was replaced is heard until it expires.
  *
  * @throws {AppError} `not_found` for a channel that we do not know, which is then stopped; `unauthenticated` for a
- *   wrong secret.
+ *   wrong secret, or for another resource than the channel's.
  */
 export async function acceptNotification(
   app: Part,
@@ -45,6 +45,10 @@ export async function acceptNotification(
   const given = digest(app.config.sessionSecret, message.token);
   if (!timingSafeEqual(given, watch.secret_hash)) {
     throw new AppError("unauthenticated", "This is not the channel's secret");
+  }
+  const [told, watched] = [message.resourceId, watch.resource_id];
+  if (told !== null && watched !== null && told !== watched) {
+    throw new AppError("unauthenticated", "This is not what the channel watches");
   }
   const now = app.clock.now();
   if (message.state === "sync") return confirm(app, watch.id, message, now);
@@ -62,7 +66,8 @@ async function findWatch(app: Part, channelId: string) {
   return app.db
     .selectFrom("watches")
     .innerJoin("feeds", "feeds.id", "watches.feed_id")
-    .select(["watches.id", "watches.secret_hash", "watches.feed_id", "watches.user_id"])
+    .select(["watches.id", "watches.secret_hash", "watches.resource_id"])
+    .select(["watches.feed_id", "watches.user_id"])
     .select(["feeds.state as feed_state", "feeds.kind", "feeds.cadence"])
     .where("watches.id", "=", channelId)
     .where("watches.expires_at", ">", new Date(app.clock.now().getTime() - graceMs))

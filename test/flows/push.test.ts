@@ -273,6 +273,7 @@ describe("push", () => {
     const statusOf = async (headers: Record<string, string>) => (await notify(t, headers)).status;
     assert.equal(await statusOf(headersOf(t, { "x-goog-channel-token": "guessed" })), 401);
     assert.equal(await statusOf(headersOf(t, { "x-goog-channel-token": "" })), 401);
+    assert.equal(await statusOf(headersOf(t, { "x-goog-resource-id": "of-another" })), 401);
     assert.equal(await statusOf(headersOf(t, { "x-goog-channel-id": randomUUID() })), 404);
     assert.equal(await statusOf(headersOf(t, { "x-goog-message-number": "first" })), 400);
     assert.equal(await statusOf({}), 400);
