@@ -1,3 +1,4 @@
+import { escapeUTF8 } from "entities";
 import type { Header, MimePart } from "./mime.ts";
 import { headersOf, type Message, treeOf } from "./store.ts";
 
@@ -77,5 +78,5 @@ function snippetOf(message: Message): string {
   const texts = (part: MimePart): MimePart[] =>
     part.mimeType === "text/plain" && part.filename === "" ? [part] : part.parts.flatMap(texts);
   const text = texts(root)[0]?.body.subarray(0, 1_000).toString("utf8") ?? "";
-  return text.replace(/\s+/g, " ").trim().slice(0, 200);
+  return escapeUTF8(text.replace(/\s+/g, " ").trim().slice(0, 200));
 }

@@ -17,3 +17,9 @@ test("a mail that names no time of its arrival counts by its own date, and is un
     await assert.rejects(read({ id: "m1", ...none }), isUnusable);
   }
 });
+
+test("the beginning of a mail is read as it was written", async () => {
+  const snippet = "Don&#39;t &amp; &lt;b&gt; &amp;amp; ?a=1&copy=2 &#0;";
+  const head = await read({ id: "m1", internalDate: "1", snippet, payload: {} });
+  assert.equal(head?.snippet, "Don't & <b> &amp; ?a=1&copy=2 \ufffd");
+});

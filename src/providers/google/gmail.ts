@@ -1,3 +1,4 @@
+import { decodeHTMLStrict } from "entities";
 import { z } from "zod";
 import { ProviderError } from "../../lib/errors.ts";
 import { id as Id, listOf, orNull, text as Text, textOrNull } from "./lenient.ts";
@@ -273,7 +274,8 @@ const Answer = z.object({
   id: Id,
   threadId: Text.catch(""),
   labelIds: listOf(z.string()),
-  snippet: Text.catch(""),
+  // The only text that Gmail escapes for a page: `Don&#39;t`.
+  snippet: Text.transform(decodeHTMLStrict).catch(""),
   internalDate: orNull(z.coerce.number().int().min(0).max(8_640_000_000_000_000)),
   sizeEstimate: orNull(z.number()),
   payload: z.looseObject({ headers: listOf(z.object({ name: Text, value: Text })) }),
