@@ -45,7 +45,7 @@ const FeedAnswer = z.object({
     .string()
     .nullable()
     .describe(
-      "Why it is not active: reconnect_needed, scope_missing, not_wanted, gone or no_member; null while it is",
+      "Why it is not active: reconnect_needed, scope_missing, no_mailbox, not_wanted, gone or no_member; null while it is",
     ),
   is_reading: z.boolean(),
   reading: z
@@ -242,6 +242,7 @@ const DueReason = z.looseObject({ rule: z.string().optional(), text: z.string().
 const stateTexts: Record<string, string> = {
   reconnect_needed: "The Google account has to be connected again",
   scope_missing: "The Google account was connected without permission for this",
+  no_mailbox: "The Google account has no mailbox",
   not_wanted: "It is not followed, by choice or because it is not ticked in Google Calendar",
   gone: "It is no longer in the account's list",
   no_member:

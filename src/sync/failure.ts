@@ -10,7 +10,7 @@ const waits: Record<ProviderFailure, { firstMs: number; longestMs: number }> = {
   start_over: { firstMs: 10 * minuteMs, longestMs: 6 * 60 * minuteMs },
   not_found: { firstMs: 5 * minuteMs, longestMs: 6 * 60 * minuteMs },
   give_up: { firstMs: 15 * minuteMs, longestMs: 6 * 60 * minuteMs },
-  // Nothing but the person helps: the feed rests until then.
+  // Nothing but the person helps: the feed rests until its account is connected again.
   reauthorise: { firstMs: 0, longestMs: 0 },
   scope_missing: { firstMs: 0, longestMs: 0 },
 };
@@ -25,6 +25,11 @@ const words: Record<ProviderFailure, string> = {
   scope_missing: "The account was connected without permission for this",
 };
 
+const rests: Partial<Record<ProviderFailure, string>> = {
+  reauthorise: "reconnect_needed",
+  scope_missing: "scope_missing",
+};
+
 /** When a feed that failed is looked at next, and what its owner is told. The first wait is never over at once. */
 export function afterFailure(
   feed: Feed,
@@ -34,16 +39,15 @@ export function afterFailure(
 ): { patch: FeedPatch; text: string } {
   const isKnown = error instanceof ProviderError;
   const failure = isKnown ? error.failure : "retry";
-  const text = isKnown ? words[failure] : "Something went wrong here; it is tried again by itself";
+  const { text, restsFor } = explain(feed, error);
   const base = {
     failures: feed.failures + 1,
     last_error: text,
     last_error_reason: isKnown ? error.reason : "internal",
   };
-  if (failure === "reauthorise" || failure === "scope_missing") {
-    const reason = failure === "reauthorise" ? "reconnect_needed" : "scope_missing";
+  if (restsFor) {
     return {
-      patch: { ...base, state: "paused", state_reason: reason, due_at: null, retry_at: null },
+      patch: { ...base, state: "paused", state_reason: restsFor, due_at: null, retry_at: null },
       text,
     };
   }
@@ -67,4 +71,14 @@ export function afterFailure(
     },
     text,
   };
+}
+
+function explain(feed: Feed, error: unknown): { text: string; restsFor?: string | undefined } {
+  if (!(error instanceof ProviderError)) {
+    return { text: "Something went wrong here; it is tried again by itself" };
+  }
+  if (feed.kind === "gmail" && error.reason === "failedPrecondition") {
+    return { text: "This Google account has no mailbox", restsFor: "no_mailbox" };
+  }
+  return { text: words[error.failure], restsFor: rests[error.failure] };
 }

@@ -6,7 +6,7 @@ import { getHead } from "../../src/providers/google/gmail.ts";
 import { getFeed, lockFeed } from "../../src/sync/feeds.ts";
 import { gmailSource } from "../../src/sync/gmail.ts";
 import { untilItWaits } from "../database.ts";
-import type { Visitor } from "../harness.ts";
+import { openTestApp, type Visitor } from "../harness.ts";
 import {
   ana,
   anasAssistant,
@@ -102,6 +102,28 @@ test("a mail that is held can be taken once the mailbox that it was found in is 
   assert.equal((await accept()).status, 200);
   await t.idle();
   assert.equal((await onlyDocument(visitor)).title, "Offer");
+});
+
+test("an account that has no mailbox is asked for it again only once it is connected again", async () => {
+  await using t = await openTestApp();
+  const faults = { endpoint: "gmail.*", status: 400, reason: "failedPrecondition", times: null };
+  addFault(t.google.state, faults);
+  const visitor = await t.signIn(ana);
+  await t.idle();
+  const mailbox = async () => {
+    const { items } = (await visitor.call("GET", "/api/v1/sync/feeds")).body;
+    return items.find(({ kind }: { kind: string }) => kind === "gmail");
+  };
+  const { state, state_reason, last_error } = await mailbox();
+  assert.deepEqual([state, state_reason], ["paused", "no_mailbox"]);
+  assert.equal(last_error, "This Google account has no mailbox");
+  clearFaults(t.google.state);
+  t.clock.advance(24 * 3_600_000);
+  await t.idle();
+  assert.equal((await mailbox()).state, "paused");
+  await t.signIn(ana);
+  await t.idle();
+  assert.deepEqual([(await mailbox()).state, (await mailbox()).last_error], ["active", null]);
 });
 
 test("a mailbox can be disconnected while a page of it is written that was read before", async () => {
