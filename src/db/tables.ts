@@ -678,6 +678,8 @@ export type Tables = {
     meetings_updated: Count;
     meetings_deleted: Count;
     error_message: Text;
+    sync_range_start: Time;
+    sync_range_end: Time;
     duration_ms: number | null;
     created_at: ColumnType<Time, Date | undefined, Date>;
   };

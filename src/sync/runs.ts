@@ -84,6 +84,8 @@ export async function recordRun(tx: Tx, run: Run, end: Outcome): Promise<void> {
       meetings_updated: total.meetings.updated,
       meetings_deleted: total.meetings.deleted,
       error_message: end.error,
+      sync_range_start: run.range && new Date(run.range.since),
+      sync_range_end: run.range?.until ? new Date(run.range.until) : null,
       duration_ms: end.durationMs,
       created_at: end.finishedAt,
     })

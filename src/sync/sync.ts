@@ -45,6 +45,8 @@ export type Run = {
   startedAt: Date;
   /** Whether everything was read, or only what is new. */
   mode: "full" | "delta" | null;
+  /** The days that were read, of series at least; null where only what is new was. */
+  range: { since: string; until: string | null } | null;
   /** The names of the readings that came to their end. */
   finished: ReadonlySet<string>;
   pages: number;
@@ -104,6 +106,7 @@ export async function syncFeed(
     reason,
     startedAt: app.clock.now(),
     mode: null,
+    range: null,
     finished: new Set(),
     pages: 0,
     total: nothingApplied,
@@ -216,6 +219,7 @@ async function commitPage(
       feed: patched(before.feed, patch),
       finished: end ? new Set([...before.finished, position.name]) : before.finished,
       mode: position.mode === "part" ? before.mode : position.mode,
+      range: rangeOf(position) ?? before.range,
       pages: before.pages + 1,
       total: sumApplied(before.total, all),
       newsAt: position.mode === "delta" ? [...before.newsAt, ...all.changedAt] : before.newsAt,
@@ -241,6 +245,10 @@ async function commitPage(
 // A whole reading serves the wish for one with its first page; a wish that comes later is for another.
 // A whole reading that has begun goes on where it is interrupted, whatever made it begin; what was there before is void.
 // Its generation is used up: one that begins anew must not take what only this one has seen for seen.
+function rangeOf({ from: { since, until, instancesUntil } }: Position): Run["range"] {
+  return since ? { since, until: until ?? instancesUntil ?? null } : null;
+}
+
 function begun({ source }: Reader, { mode, pageToken, generation }: Position): FeedPatch {
   if (mode !== "full" || pageToken !== null) return {};
   return { cursor: null, cursor_shape: source.cursorShape, is_full_wanted: false, generation };

@@ -65,6 +65,29 @@ describe("a calendar", () => {
     await assertSameAsGoogle(t, ana, visitor.userId);
   });
 
+  test("has in the older product's log which days were read, and none where only changes were", async () => {
+    await using story = await signedIn();
+    const { t, visitor } = story;
+    const now = t.clock.now().getTime();
+    await syncNow(t, visitor);
+    const logs = await t.app.db
+      .selectFrom("calendar_sync_logs")
+      .select(["sync_type", "sync_range_start", "sync_range_end"])
+      .where("sync_type", "in", ["initial", "manual"])
+      .orderBy("created_at")
+      .execute();
+    const daysOf = (at: Date | null) => at && Math.round((at.getTime() - now) / (24 * 3_600_000));
+    const ranges = logs.map((log) => [
+      log.sync_type,
+      daysOf(log.sync_range_start),
+      daysOf(log.sync_range_end),
+    ]);
+    assert.deepEqual(ranges, [
+      ["initial", -7, 120],
+      ["manual", null, null],
+    ]);
+  });
+
   test("keeps series with moved, edited and cancelled occurrences, and the rest when one is split", async () => {
     await using story = await signedIn();
     const { t, visitor } = story;
