@@ -171,6 +171,8 @@ async function keepNews(app: Part, tx: Tx, changed: News[]): Promise<void> {
             id: row.document_id,
             title: news.changed.includes("name") ? (file?.name ?? null) : null,
             status: statusOf(news),
+            is_current: news.state === "active",
+            // What is in the trash may come back, and is waited for.
             is_followed: news.state === "active" || news.state === "trashed",
           },
         ]
@@ -179,9 +181,14 @@ async function keepNews(app: Part, tx: Tx, changed: News[]): Promise<void> {
   const given = JSON.stringify(documents);
   await sql`
     update documents set title = coalesce(news.title, documents.title), status = coalesce(news.status, documents.status),
-      watch_active = news.is_followed, last_synced_at = ${now}::timestamptz, updated_at = ${now}::timestamptz
-    from jsonb_to_recordset(${given}::jsonb) as news (id uuid, title text, status text, is_followed boolean)
+      watch_active = news.is_current, last_synced_at = ${now}::timestamptz, updated_at = ${now}::timestamptz
+    from jsonb_to_recordset(${given}::jsonb) as news (id uuid, title text, status text, is_current boolean)
     where documents.id = news.id
+  `.execute(tx);
+  // What the workflow made of its text to search by. It is told, and makes it anew should the file come back.
+  await sql`
+    delete from document_chunks using jsonb_to_recordset(${given}::jsonb) as news (id uuid, status text)
+    where document_id = news.id and news.status = 'deleted'
   `.execute(tx);
   await sql`
     update drive_file_watches set is_active = news.is_followed, updated_at = ${now}::timestamptz

@@ -216,6 +216,29 @@ describe("a file that is followed", () => {
     assert.deepEqual(mirrored, [{ is_active: false }]);
   });
 
+  test("leaves nothing to search by while it is in the trash, and is watched again when it is back", async () => {
+    const { id } = await documentOf(visitor, fileId);
+    const keptOf = async () => {
+      const { rows } = await sql`
+        select watch_active, (select count(*)::int from document_chunks where document_id = documents.id) as chunks
+        from documents where id = ${id}
+      `.execute(t.app.db);
+      return rows[0];
+    };
+    await sql`insert into document_chunks (document_id, text) values (${id}, 'a part')`.execute(
+      t.app.db,
+    );
+    t.google.drive.rename(fileId, "Renamed");
+    await t.idle();
+    assert.deepEqual(await keptOf(), { watch_active: true, chunks: 1 });
+    t.google.drive.trash(fileId);
+    await t.idle();
+    assert.deepEqual(await keptOf(), { watch_active: false, chunks: 0 });
+    t.google.drive.restore(fileId);
+    await t.idle();
+    assert.deepEqual(await keptOf(), { watch_active: true, chunks: 0 });
+  });
+
   test("of somebody else's that is no longer shared is in error, and nothing of it is deleted", async () => {
     const theirs = t.google.drive.addFile(jonas, {
       name: "Theirs",
