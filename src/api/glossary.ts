@@ -194,7 +194,7 @@ export const glossary: Readonly<Record<string, string>> = {
   headers: "The headers of a mail, as they are written",
   header_name: "Which of the headers to parse, in any case",
   mailboxes: "The mailboxes that those headers name, in their order, 1,000 at most",
-  addresses: "The addresses of `mailboxes` alone",
+  addresses: "The addresses of `mailboxes` alone, in lower case, as they are compared",
   address: "The address, as it is written",
   senders: "Addresses, and domains with an @ before them; they count with mode `list`",
 

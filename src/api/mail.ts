@@ -17,7 +17,7 @@ import {
   listDetections,
   setTrust,
 } from "../documents/mail-list.ts";
-import { parseAddresses } from "../lib/addresses.ts";
+import { comparable, parseAddresses } from "../lib/addresses.ts";
 import { AppError } from "../lib/errors.ts";
 import { type Feed, listFeeds } from "../sync/feeds.ts";
 import { applyMail, findMailboxes } from "../sync/mailboxes.ts";
@@ -237,7 +237,10 @@ export const mailRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
           header_name: z.string().min(1).max(200),
         }),
         response: {
-          200: z.object({ addresses: z.array(z.string()), mailboxes: z.array(Mailbox) }),
+          200: z.object({
+            addresses: z.array(z.string()),
+            mailboxes: z.array(Mailbox),
+          }),
         },
       },
     },
@@ -249,9 +252,14 @@ export const mailRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
         .filter(({ name }) => name.toLowerCase() === wanted)
         .flatMap(({ value }) => parseAddresses(value))
         .take(1_000)
-        .map(({ name, local, domain }) => ({ name, address: `${local}@${domain}` }))
         .toArray();
-      return { addresses: mailboxes.map(({ address }) => address), mailboxes };
+      return {
+        addresses: mailboxes.map(comparable),
+        mailboxes: mailboxes.map(({ name, local, domain }) => ({
+          name,
+          address: `${local}@${domain}`,
+        })),
+      };
     },
   );
 

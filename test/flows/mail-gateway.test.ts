@@ -191,13 +191,13 @@ describe("the mail routes", () => {
   test("take a header apart", async () => {
     const { body } = await visitor.call("POST", "/api/v1/email/extract-addresses", {
       headers: [
-        { name: "TO", value: '"Doe, Jane" <j@example.com>, Team: a@example.net;' },
+        { name: "TO", value: '"Doe, Jane" <J+Tag@Example.COM>, Team: a@example.net;' },
         { name: "Cc", value: "z@example.net" },
       ],
       header_name: "to",
     });
-    assert.deepEqual(body.addresses, ["j@example.com", "a@example.net"]);
-    assert.equal(body.mailboxes[0].name, "Doe, Jane");
+    assert.deepEqual(body.addresses, ["j+tag@example.com", "a@example.net"]);
+    assert.deepEqual(body.mailboxes[0], { name: "Doe, Jane", address: "J+Tag@example.com" });
   });
 
   test("take no more of a list apart than is answered", async () => {
