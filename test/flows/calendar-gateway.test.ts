@@ -148,6 +148,26 @@ describe("the old addresses of the calendar functions", () => {
     }
   });
 
+  test("what a relay passes on counts by the service key, whatever of Google's headers it bears", async () => {
+    const path = "google-calendar-webhook/notify";
+    const { "x-goog-channel-token": secret, ...headers } = channelHeaders(77_000);
+    const { "x-goog-message-number": _, ...four } = headers;
+    const wish = { state: "google_webhook", channelId: headers["x-goog-channel-id"] };
+    const told = [{}, four, headers, { ...headers, "x-goog-channel-token": secret }];
+    for (const [index, borne] of told.entries()) {
+      await quietly(() => t.google.calendar.addEvent(ana, eventIn(t, 5 + index)));
+      const kept = (await keptEvents(t, visitor.userId)).length;
+      const { status, body } = await post(path, { ...service(), ...borne }, wish);
+      assert.deepEqual([status, body.ok], [200, true], JSON.stringify(borne));
+      await t.idle();
+      assert.equal((await keptEvents(t, visitor.userId)).length, kept + 1);
+      const own = await post(path, { ...service(), ...borne }, { ...wish, state: "test" });
+      assert.equal(own.status, 400);
+    }
+    for (const borne of [{}, four, headers])
+      assert.equal((await post(path, { ...bearer, ...borne }, wish)).status, 401);
+  });
+
   test("set-up, renewal and repair answer as before", async () => {
     const made = await post("google-calendar-webhook/setup", bearer, { userId: visitor.userId });
     assert.deepEqual(Object.keys(made.body).sort(), [
