@@ -2,14 +2,14 @@ import { createHash } from "node:crypto";
 import { sql } from "kysely";
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
-import { AppError, ProviderError } from "../lib/errors.ts";
+import { AppError } from "../lib/errors.ts";
 import { digest, randomToken, seal, unseal } from "../lib/secrets.ts";
 import {
   consentUrl,
   exchangeCode,
   type Grant,
   type Identity,
-  verifyIdToken,
+  identify,
 } from "../providers/google/oauth.ts";
 import { wantedScopes } from "../providers/google/scopes.ts";
 import { isAssistant } from "./assistant.ts";
@@ -117,7 +117,7 @@ export async function completeGoogleConsent(
     redirectUri: app.config.google.redirectUri,
     codeVerifier: attempt.codeVerifier,
   });
-  const identity = await identityOf(app, grant, attempt.nonce);
+  const identity = await identify(app.googleOAuth, grant, attempt.nonce);
   if (attempt.purpose === "connect" && attempt.userId !== null) {
     const connectionId = await connect(app, attempt.userId, identity, grant);
     return {
@@ -169,7 +169,12 @@ export async function connectWithCode(
     redirectUri: request.redirectUri ?? app.config.google.redirectUri,
     ...(attempt ? { codeVerifier: attempt.codeVerifier } : {}),
   });
-  return connect(app, userId, await identityOf(app, grant, attempt?.nonce ?? null), grant);
+  return connect(
+    app,
+    userId,
+    await identify(app.googleOAuth, grant, attempt?.nonce ?? null),
+    grant,
+  );
 }
 
 const verifierOf = (stateHash: Buffer) => `sign_in_attempts:${stateHash.toString("hex")}:verifier`;
@@ -202,13 +207,6 @@ async function takeAttempt(app: Part, answer: { state: string; browser: string |
     returnTo: attempt.return_to,
     forcedConsent: attempt.forced_consent,
   };
-}
-
-async function identityOf(app: Part, grant: Grant, nonce: string | null): Promise<Identity> {
-  if (!grant.idToken) {
-    throw new ProviderError("give_up", "Google sent no ID token", { reason: "no_id_token" });
-  }
-  return verifyIdToken(app.googleOAuth, grant.idToken, nonce);
 }
 
 async function signIn(app: Part, identity: Identity, grant: Grant) {

@@ -6,7 +6,7 @@ import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import { systemClock } from "../../lib/clock.ts";
 import { ProviderError } from "../../lib/errors.ts";
 import { secretText } from "../../lib/secrets.ts";
-import { openGoogleOAuth, verifyIdToken } from "./oauth.ts";
+import { identify, openGoogleOAuth } from "./oauth.ts";
 import { verifyPushToken } from "./pubsub.ts";
 
 /** Google as far as it signs tokens. `broken` is answered in place of its keys. */
@@ -15,10 +15,12 @@ async function signing(context: TestContext) {
   const keys = JSON.stringify({
     keys: [{ ...(await exportJWK(publicKey)), kid: "k", alg: "RS256" }],
   });
-  const google = { broken: null as { status: number; body: string } | null };
-  const server = createServer((_request, response) => {
-    response.statusCode = google.broken?.status ?? 200;
-    response.end(google.broken?.body ?? keys);
+  const google = { broken: null as { status: number; body: string } | null, userinfo: {} };
+  const server = createServer(({ url, headers }, response) => {
+    const isAllowed = url !== "/v1/userinfo" || headers.authorization === "Bearer access";
+    response.statusCode = google.broken?.status ?? (isAllowed ? 200 : 401);
+    const answer = url === "/v1/userinfo" ? JSON.stringify(google.userinfo) : keys;
+    response.end(google.broken?.body ?? answer);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   context.after(() => server.close());
@@ -32,13 +34,17 @@ async function signing(context: TestContext) {
       .setIssuedAt()
       .setExpirationTime("1h")
       .sign(privateKey);
-  return { google, sign, open: () => openGoogleOAuth(client, systemClock) };
+  const grantOf = async (claims: object) => ({
+    idToken: await sign(claims),
+    accessToken: "access",
+  });
+  return { google, sign, grantOf, open: () => openGoogleOAuth(client, systemClock) };
 }
 
 test("what somebody is called, or that they are not, keeps nobody out", async (context) => {
-  const { sign, open } = await signing(context);
+  const { grantOf, open } = await signing(context);
   const named = async (name: unknown) =>
-    (await verifyIdToken(open(), await sign({ name }), null)).name;
+    (await identify(open(), await grantOf({ name }), null)).name;
   assert.equal(await named("Ana"), "Ana");
   assert.equal(await named(undefined), null);
   assert.equal(await named(null), null);
@@ -46,13 +52,25 @@ test("what somebody is called, or that they are not, keeps nobody out", async (c
 });
 
 test("an address of any form that Google knows lets its person in", async (context) => {
-  const { sign, open } = await signing(context);
+  const { grantOf, open } = await signing(context);
   const addressed = async (email: string) =>
-    (await verifyIdToken(open(), await sign({ email }), null)).email;
+    (await identify(open(), await grantOf({ email }), null)).email;
   for (const email of ["r&d/ana#1@example.com", "ana@xn--mnchen-3ya.xn--p1ai", "zoë@example.com"])
     assert.equal(await addressed(email), email);
   for (const none of ["ana", "ana@", "ana bob@example.com"])
     await assert.rejects(addressed(none), ProviderError);
+});
+
+test("an address that the token does not name is asked for, and is that of the same account", async (context) => {
+  const { google, grantOf, open } = await signing(context);
+  const grant = await grantOf({ email: undefined, email_verified: undefined });
+  google.userinfo = { sub: "1", email: "ana@example.com", email_verified: true, name: "Ana" };
+  const { subject, email, emailVerified, name } = await identify(open(), grant, null);
+  assert.deepEqual([subject, email, emailVerified, name], ["1", "ana@example.com", true, "Ana"]);
+  for (const other of [{ sub: "2", email: "ana@example.com" }, { sub: "1" }, {}]) {
+    google.userinfo = other;
+    await assert.rejects(identify(open(), grant, null), ProviderError);
+  }
 });
 
 test("where Google's keys cannot be had, a token is not called false", async (context) => {
@@ -67,7 +85,10 @@ test("where Google's keys cannot be had, a token is not called false", async (co
     { status: 200, body: "{}" },
   ]) {
     google.broken = broken;
-    await assert.rejects(verifyIdToken(open(), token, null), failureIs("retry"));
+    await assert.rejects(
+      identify(open(), { idToken: token, accessToken: "a" }, null),
+      failureIs("retry"),
+    );
     await assert.rejects(verifyPushToken(open(), token, expected), failureIs("retry"));
   }
   google.broken = null;

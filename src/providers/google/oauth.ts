@@ -29,6 +29,7 @@ type Endpoints = {
   token: string;
   revoke: string;
   jwks: string;
+  userinfo: string;
   issuers: string[];
 };
 
@@ -69,6 +70,7 @@ function endpointsAt(apiUrl: string | null): Endpoints {
     token: `${apiUrl ?? "https://oauth2.googleapis.com"}/token`,
     revoke: `${apiUrl ?? "https://oauth2.googleapis.com"}/revoke`,
     jwks: `${apiUrl ?? "https://www.googleapis.com"}/oauth2/v3/certs`,
+    userinfo: `${apiUrl ?? "https://openidconnect.googleapis.com"}/v1/userinfo`,
     issuers: apiUrl ? [...google, apiUrl] : google,
   };
 }
@@ -129,12 +131,59 @@ export async function refreshGrant(oauth: GoogleOAuth, refreshToken: string): Pr
   });
 }
 
-/** Checks signature, issuer, audience, expiry and, for a sign-in, the nonce. @throws {ProviderError} */
-export async function verifyIdToken(
+/**
+ * Who a grant is of, by its ID token: signature, issuer, audience, expiry and, for a sign-in, the nonce are checked. An
+ * address is not among what such a token always has; it is asked for then.
+ *
+ * @throws {ProviderError}
+ */
+export async function identify(
+  oauth: GoogleOAuth,
+  { idToken, accessToken }: Pick<Grant, "idToken" | "accessToken">,
+  nonce: string | null,
+): Promise<Identity> {
+  if (!idToken) {
+    throw new ProviderError("give_up", "Google sent no ID token", { reason: "no_id_token" });
+  }
+  const claims = await verifyIdToken(oauth, idToken, nonce);
+  const told = claims.email ? claims : await readUserinfo(oauth, accessToken);
+  if (!told.email || told.sub !== claims.sub) {
+    throw new ProviderError("give_up", "Google names no address of this account", {
+      reason: "no_address",
+    });
+  }
+  return {
+    subject: claims.sub,
+    email: told.email,
+    emailVerified: told.email_verified,
+    name: told.name,
+    picture: told.picture ?? null,
+  };
+}
+
+async function readUserinfo(oauth: GoogleOAuth, accessToken: string): Promise<IdClaims> {
+  const purpose = "say whose account this is";
+  const answer = await fetch(oauth.endpoints.userinfo, {
+    headers: { authorization: `Bearer ${accessToken}` },
+    redirect: "error",
+    signal: AbortSignal.timeout(timeoutMs),
+  }).catch((cause: unknown) => {
+    throw new ProviderError("retry", `Google could not be reached to ${purpose}`, { cause });
+  });
+  const body = await bodyOf(answer);
+  if (!answer.ok) throw tokenError(purpose, answer.status, body);
+  const told = IdClaims.safeParse(body);
+  if (told.success) return told.data;
+  throw new ProviderError("retry", `Google's answer to ${purpose} has another shape`, {
+    reason: "unusable_answer",
+  });
+}
+
+async function verifyIdToken(
   oauth: GoogleOAuth,
   idToken: string,
   nonce: string | null,
-): Promise<Identity> {
+): Promise<IdClaims> {
   try {
     const { payload } = await jwtVerify(idToken, oauth.jwks, {
       issuer: oauth.endpoints.issuers,
@@ -148,13 +197,7 @@ export async function verifyIdToken(
     if (nonce !== null && claims.nonce !== nonce) throw new Error("the nonce is not the one sent");
     if (claims.azp !== undefined && claims.azp !== oauth.clientId)
       throw new Error("issued to another client");
-    return {
-      subject: claims.sub,
-      email: claims.email,
-      emailVerified: claims.email_verified,
-      name: claims.name,
-      picture: claims.picture ?? null,
-    };
+    return claims;
   } catch (cause) {
     const isLate = areKeysMissing(cause);
     throw new ProviderError(
@@ -183,7 +226,7 @@ export function areKeysMissing(cause: unknown): boolean {
 const IdClaims = z.object({
   sub: z.string().min(1).max(255),
   // Accounts are made with addresses of other providers too, which may have any sign and any domain.
-  email: z.email({ pattern: z.regexes.unicodeEmail }),
+  email: z.email({ pattern: z.regexes.unicodeEmail }).optional(),
   email_verified: z.union([z.boolean(), z.stringbool()]).default(false),
   // Who may be signed in does not depend on what they are called.
   name: textOrNull.transform((name) => name?.slice(0, 500) ?? null),
@@ -191,6 +234,7 @@ const IdClaims = z.object({
   nonce: z.string().optional(),
   azp: z.string().optional(),
 });
+type IdClaims = z.infer<typeof IdClaims>;
 
 /**
  * Ends a grant at Google: every token of it, for every client of the project. A grant that is already dead
