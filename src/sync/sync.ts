@@ -242,13 +242,13 @@ async function commitPage(
   });
 }
 
-// A whole reading serves the wish for one with its first page; a wish that comes later is for another.
-// A whole reading that has begun goes on where it is interrupted, whatever made it begin; what was there before is void.
-// Its generation is used up: one that begins anew must not take what only this one has seen for seen.
 function rangeOf({ from: { since, until, instancesUntil } }: Position): Run["range"] {
   return since ? { since, until: until ?? instancesUntil ?? null } : null;
 }
 
+// A whole reading serves the wish for one with its first page; a wish that comes later is for another.
+// A whole reading that has begun goes on where it is interrupted, whatever made it begin; what was there before is void.
+// Its generation is used up: one that begins anew must not take what only this one has seen for seen.
 function begun({ source }: Reader, { mode, pageToken, generation }: Position): FeedPatch {
   if (mode !== "full" || pageToken !== null) return {};
   return { cursor: null, cursor_shape: source.cursorShape, is_full_wanted: false, generation };
