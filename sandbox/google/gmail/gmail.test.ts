@@ -155,9 +155,9 @@ describe("the sandbox's Gmail", () => {
       (await google.gmail.send({ from: jonas, to: ana, ...mail })).ids[ana]!;
     const one = await send({ subject: "Alpha plan", cc: "ai+ana@example.com" });
     google.clock.advance(60_000);
+    const from = Math.floor(google.clock.now().getTime() / 1000);
     const two = await send({ subject: "Beta", text: "the plan" });
     google.gmail.label(ana, await send({ subject: "Gamma plan" }), { add: ["SPAM"] });
-    const from = Math.floor(google.clock.now().getTime() / 1000);
     assert.deepEqual(await found("cc:ai"), [one]);
     assert.deepEqual(await found("cc:a"), []);
     assert.deepEqual(await found(`after:${from} (cc:ai OR from:jonas)`), [two]);
