@@ -9,6 +9,8 @@ export type Me = {
   };
   connections: Connection[];
   notices: { code: string; text: string }[];
+  /** All that this answer and later ones may miss is told of after it. */
+  last_event_id: string;
 };
 
 export type Connection = {
@@ -419,8 +421,8 @@ export function googleUrl(connect?: { connectionId?: string }): string {
   return `${base}/auth/google/login?${query}`;
 }
 
-/** Where changes are told of as they happen. */
-export const eventsUrl = `${base}/events`;
+/** Where changes are told of as they happen, those since an event first. */
+export const eventsUrl = (lastEventId: string) => `${base}/events?after=${lastEventId}`;
 
 export const exportUrl = `${base}/me/export`;
 

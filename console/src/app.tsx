@@ -93,7 +93,7 @@ export function App() {
 }
 
 function SignedIn({ me, children }: { me: Me; children: ReactNode }) {
-  useLive();
+  useLive(me.last_event_id);
   const path = usePath();
   const page = path === "/" ? start : findPage(path);
   const name = page?.name ?? "No such page";

@@ -1,5 +1,5 @@
 import { useQueryClient } from "@tanstack/react-query";
-import { useEffect } from "react";
+import { useEffect, useRef } from "react";
 import { eventsUrl } from "./api.ts";
 
 // What has to be asked for again, by what the server tells of.
@@ -17,18 +17,23 @@ const concerned: Record<string, string[]> = {
 // An answer that is no stream, such as a proxy's 502 while Daybook starts anew, makes the browser give up for good.
 const openAgainMs = 5_000;
 
-/** Keeps what is shown current while it is looked at: the server tells, and what it concerns is asked for again. */
-export function useLive(): void {
+/**
+ * Keeps what is shown current while it is looked at: the server tells, and what it concerns is asked for again. It begins
+ * after the event that was the last before anything was asked for.
+ */
+export function useLive(lastEventId: string): void {
   const queries = useQueryClient();
+  const lastSeen = useRef(lastEventId);
   useEffect(() => {
     const askAgain = asker((key) => queries.invalidateQueries({ queryKey: [key] }));
     let stream: EventSource;
     let timer: ReturnType<typeof setTimeout>;
     let wasLost = false;
     const open = () => {
-      stream = new EventSource(eventsUrl);
+      stream = new EventSource(eventsUrl(lastSeen.current));
       for (const [type, keys] of Object.entries(concerned)) {
-        stream.addEventListener(type, () => {
+        stream.addEventListener(type, (event) => {
+          lastSeen.current = event.lastEventId;
           for (const key of keys) void askAgain(key);
         });
       }

@@ -10,6 +10,8 @@ const heartbeatMs = 15_000;
 const longestMs = 60 * 60_000;
 const streamsPerUser = 10;
 
+const EventId = z.string().regex(/^\d{1,18}$/);
+
 /** Tells open pages of changes as they are committed: server-sent events, for their own user only. */
 export const eventRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { app }) => {
   const userEvents = openUserEvents(app);
@@ -28,14 +30,15 @@ export const eventRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, {
       schema: {
         summary: "The caller's own changes as server-sent events",
         description:
-          "With `Last-Event-ID`, begins with what came after it. An event may come twice.",
+          "With `Last-Event-ID`, or else `after`, begins with what came after it. An event may come twice.",
         tags: ["me"],
+        querystring: z.strictObject({
+          after: EventId.optional().describe(
+            "Like `Last-Event-ID`, for the first time: `last_event_id` of `GET /me`",
+          ),
+        }),
         headers: z.looseObject({
-          "last-event-id": z
-            .string()
-            .regex(/^\d{1,18}$/)
-            .optional()
-            .describe("The last event that the caller has seen"),
+          "last-event-id": EventId.optional().describe("The last event that the caller has seen"),
         }),
         response: {
           200: {
@@ -63,7 +66,7 @@ export const eventRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, {
       raw.write("retry: 2000\n\n");
       const subscription = userEvents.subscribe(
         userId,
-        request.headers["last-event-id"] ?? null,
+        request.headers["last-event-id"] ?? request.query.after ?? null,
         (event) => {
           // Who does not read is let go, and catches up by Last-Event-ID.
           if (raw.writableLength > 1_000_000) return end();

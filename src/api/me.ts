@@ -8,6 +8,7 @@ import { exportUserRows } from "../accounts/user-data.ts";
 import { getUser, virtualAddress } from "../accounts/users.ts";
 import type { App } from "../app.ts";
 import { AppError } from "../lib/errors.ts";
+import { lastEventIdOf } from "../sync/user-events.ts";
 import { clearSessionCookie } from "./cookies.ts";
 import { userOf } from "./session.ts";
 import { Time } from "./times.ts";
@@ -79,12 +80,19 @@ export const meRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { ap
                 text: z.string().describe("What is wrong, and what to do"),
               }),
             ),
+            last_event_id: z
+              .string()
+              .describe(
+                "The user's last event: `after` for `GET /events`, which then tells of all that this answer and later ones may miss",
+              ),
           }),
         },
       },
     },
     async (request) => {
       const userId = userOf(request);
+      // Before all else: what changes meanwhile is told of afterwards.
+      const lastEventId = await lastEventIdOf(app, userId);
       const [user, connections, notices] = await Promise.all([
         getUser(app, userId),
         listConnections(app, userId),
@@ -101,6 +109,7 @@ export const meRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { ap
         },
         connections: connections.map(connectionAnswer),
         notices,
+        last_event_id: lastEventId,
       };
     },
   );

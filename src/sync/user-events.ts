@@ -87,12 +87,18 @@ export function openUserEvents(app: Pick<App, "db" | "database" | "log">): UserE
   };
 }
 
+/** The last event of a user's: all that is committed later comes after it. */
+export async function lastEventIdOf({ db }: Pick<App, "db">, userId: string): Promise<string> {
+  const { rows } = await sql<{ id: string }>`
+    select coalesce(max(id), 0)::text as id from user_events where user_id = ${userId}
+  `.execute(db);
+  return rows[0]?.id ?? "0";
+}
+
 async function catchUp(app: Pick<App, "db">, listener: Listener): Promise<void> {
   if (listener.lastId === "") {
-    const { rows } = await sql<{ id: string }>`
-      select coalesce(max(id), 0)::text as id from user_events where user_id = ${listener.userId}
-    `.execute(app.db);
-    if (listener.lastId === "") listener.lastId = rows[0]?.id ?? "0";
+    const lastId = await lastEventIdOf(app, listener.userId);
+    if (listener.lastId === "") listener.lastId = lastId;
     return;
   }
   const { rows } = await sql<UserEvent>`

@@ -44,17 +44,35 @@ describe("the console's days", () => {
   test("a page whose stream was refused is live again by itself, with what it has missed", () =>
     visit(async (page) => {
       await signIn(page, ana);
-      await page.route("**/api/v1/events", (route) => route.fulfill({ status: 502, body: "" }));
-      const refused = page.waitForResponse("**/api/v1/events");
+      await page.route("**/api/v1/events?*", (route) => route.fulfill({ status: 502, body: "" }));
+      const refused = page.waitForResponse("**/api/v1/events?*");
       await page.goto(`${t.url}/today`);
       await page.getByText("Nothing is in your calendars on this day.").waitFor();
       await refused;
       const event = t.google.calendar.addEvent(ana, eventIn(t, -0.1, { summary: "Unheard of" }));
       await t.idle();
-      await page.unroute("**/api/v1/events");
+      await page.unroute("**/api/v1/events?*");
       await page.getByText("Unheard of").waitFor();
       t.google.calendar.deleteEvent(ana, event.id);
       await page.getByText("Unheard of").waitFor({ state: "detached" });
+    }));
+
+  test("what changes before a page's stream is open is on it by itself", () =>
+    visit(async (page) => {
+      await signIn(page, ana);
+      const { promise: isChanged, resolve: letThrough } = Promise.withResolvers<void>();
+      await page.route("**/api/v1/events?*", async (route) => {
+        await isChanged;
+        await route.continue();
+      });
+      await page.goto(`${t.url}/today`);
+      await page.getByText("Nothing is in your calendars on this day.").waitFor();
+      const event = t.google.calendar.addEvent(ana, eventIn(t, -0.1, { summary: "In between" }));
+      await t.idle();
+      letThrough();
+      await page.getByText("In between").waitFor();
+      t.google.calendar.deleteEvent(ana, event.id);
+      await page.getByText("In between").waitFor({ state: "detached" });
     }));
 
   test("a day shows all of its events, however many, and past meetings begin with the latest", () =>
