@@ -73,7 +73,7 @@ export const attendeeRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
                 z.object({
                   bot_id: z.guid(),
                   meeting_ids: z.array(z.guid()),
-                  status: z.string().describe("How far it is: one of the statuses of a bot"),
+                  status: z.enum(botStatuses).describe("How far it is"),
                   state: z.string().nullable().describe("The provider's own word; null before one"),
                   has_transcript: z
                     .boolean()

@@ -15,6 +15,8 @@ import { listOf, listQuery, pageOf, readCursor } from "./lists.ts";
 import { userOf } from "./session.ts";
 import { Time, TimeKey } from "./times.ts";
 
+const DocumentStatus = z.enum(["active", "updated", "deleted", "error"]);
+
 const DocumentAnswer = z.object({
   id: z.guid().describe("The document"),
   title: z.string().nullable(),
@@ -28,17 +30,16 @@ const DocumentAnswer = z.object({
   source_id: z.string().nullable(),
   source_url: z.string().nullable(),
   mimetype: z.string().nullable(),
-  status: z
-    .string()
-    .nullable()
-    .describe("active, updated, deleted (at its source), or error (its file is found no longer)"),
+  status: DocumentStatus.nullable().describe(
+    "`deleted` at its source; `error`: its file is found no longer",
+  ),
   file_id: z.string().nullable(),
   meeting_id: z.guid().nullable(),
   project_id: z.guid().nullable(),
   project_name: z.string().nullable(),
   tags: z.array(z.string()),
   classification_status: z.string().nullable(),
-  classification_source: z.string().nullable(),
+  classification_source: z.enum(["ai", "auto", "user", "system", "manual"]).nullable(),
   classification_confidence: z.number().nullable(),
   is_project_chosen: z.boolean(),
   classified_at: Time.nullable().describe(
@@ -82,7 +83,9 @@ const Try = z.object({
   started_at: z.string(),
   duration_ms: z.int(),
   status: z.int().nullable().describe("The HTTP status of the workflow's answer; null for none"),
-  outcome: z.string().describe("accepted, retried (later, by itself) or given_up"),
+  outcome: z
+    .enum(["accepted", "retried", "given_up"])
+    .describe("What came of it; `retried`: later, by itself"),
   error: z.string().nullable(),
 });
 
@@ -90,7 +93,9 @@ const DeliveryAnswer = z.object({
   id: z.guid().describe("The delivery"),
   document_id: z.guid().nullable(),
   title: z.string().nullable().describe("The document's title; null where it has none or is gone"),
-  kind: z.string().describe("`classification` of a document, or `drive_sync`: news of a file"),
+  kind: z
+    .enum(["classification", "drive_sync"])
+    .describe("`classification` of a document, or `drive_sync`: news of a file"),
   event_id: z.string().describe("What the workflow knows it by: the same on every try"),
   state: z
     .enum(["waiting", "delivered", "dead"])
@@ -128,10 +133,7 @@ export const documentRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
             .optional()
             .describe("Such as email, document, meeting_transcript"),
           source: z.string().max(50).optional().describe("Such as gmail, drive, attendee_bot"),
-          status: z
-            .enum(["active", "updated", "deleted", "error"])
-            .optional()
-            .describe("Its state"),
+          status: DocumentStatus.optional().describe("Its state"),
           classification: z
             .string()
             .max(50)
@@ -249,8 +251,8 @@ export const documentRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server
                   confidence: z.number().nullable(),
                   tags: z.array(z.string()),
                   outcome: z
-                    .string()
-                    .describe("applied, late (a newer one counts) or person_decided (it stays so)"),
+                    .enum(["applied", "late", "person_decided"])
+                    .describe("`late`: a newer one counts; `person_decided`: it stays so"),
                   classified_at: Time.describe("When it was decided"),
                   received_at: Time.describe("When it came here"),
                 }),

@@ -72,15 +72,18 @@ const FeedAnswer = z.object({
 const RunAnswer = z.object({
   id: z.guid().describe("The run"),
   reason: z
-    .string()
+    .enum(["start", "poll", "push", "person"])
     .describe(
       "Why it began: `start` the first, `poll` it was due, `push` told of news, `person` asked",
     ),
   mode: z
-    .string()
+    .enum(["full", "delta"])
     .nullable()
     .describe("`full` read everything, `delta` what was new; null where it did not come to either"),
-  outcome: z.string().nullable().describe("succeeded, failed or interrupted"),
+  outcome: z
+    .enum(["succeeded", "failed", "interrupted"])
+    .nullable()
+    .describe("How it ended; `interrupted` goes on with its next page"),
   started_at: Time,
   duration_ms: z.int().nullable(),
   processed: z.int(),

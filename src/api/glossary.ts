@@ -210,7 +210,7 @@ export const glossary: Readonly<Record<string, string>> = {
   classification_status:
     "`pending`, `sent_to_n8n`, `classified`, `unclassified` (no project was found) or `failed`",
   classification_source:
-    "Who decided: `ai` the workflow, `auto` our rules, `user` a person, `system` nobody yet; or an older word",
+    "Who decided: `ai` the workflow, `auto` our rules, `user` a person, `system` nobody yet; `manual` is of old",
   classification_confidence:
     "How sure the classification was, from 0 to 1; null where it was not said",
   is_project_chosen: "Whether a person chose the project, which no workflow overwrites",

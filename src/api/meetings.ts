@@ -27,7 +27,7 @@ const MeetingAnswer = z.object({
   status: z
     .enum(["upcoming", "running", "over", "cancelled"])
     .describe("How it stands now, by its times and its event"),
-  event_status: z.string().nullable(),
+  event_status: z.enum(["accepted", "declined", "tentative", "needsAction"]).nullable(),
   google_calendar_event_id: z.string().nullable(),
   html_link: z.string().nullable(),
   organiser: z.looseObject({}).nullable(),

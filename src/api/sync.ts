@@ -95,7 +95,7 @@ export const syncRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
 
   const Next = z.object({
     feed_id: z.guid(),
-    kind: z.string().describe("What it follows: calendar_list, calendar, gmail or drive"),
+    kind: z.enum(["calendar_list", "calendar", "gmail", "drive"]).describe("What it follows"),
     title: z.string().nullable(),
     due_at: Time.nullable(),
     interval_ms: z.int().nullable(),

@@ -339,6 +339,6 @@ export type TryRow = {
   started_at: string;
   duration_ms: number;
   status: number | null;
-  outcome: string;
+  outcome: HandedOn["outcome"];
   error: string | null;
 };

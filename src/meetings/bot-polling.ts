@@ -13,6 +13,7 @@ import {
 import { enqueue } from "../queue/queue.ts";
 import { reconcileJob } from "./bot-plans.ts";
 import { attendeeAccess, tendBot } from "./bot-tending.ts";
+import type { BotStatus } from "./bot-words.ts";
 import { tendJob } from "./bots.ts";
 
 type Part = Pick<App, "db" | "clock" | "queue" | "config" | "log">;
@@ -25,7 +26,7 @@ const perPage = 25;
 export type Polled = {
   bot_id: string;
   meeting_ids: string[];
-  status: string;
+  status: BotStatus;
   state: string | null;
   has_transcript: boolean;
   /** Something was new. */
@@ -79,7 +80,7 @@ export async function pollBotsByClock(
 type Claimed = {
   id: string;
   provider_bot_id: string | null;
-  status: string;
+  status: BotStatus;
   state: string | null;
   event_count: number;
   transcript_state: string;

@@ -6,6 +6,7 @@ import { AppError } from "../lib/errors.ts";
 import { requireProject } from "../projects/projects.ts";
 import { enqueue } from "../queue/queue.ts";
 import { decideBots, reconcileJob } from "./bot-plans.ts";
+import type { ResponseStatus } from "./calendar-event.ts";
 
 /** A meeting as its owner sees it, with what the calendar says of its event. */
 export type Meeting = {
@@ -18,7 +19,7 @@ export type Meeting = {
   end_time: Date;
   time_zone: string | null;
   all_day: boolean;
-  event_status: string | null;
+  event_status: ResponseStatus | null;
   cancelled_at: Date | null;
   google_calendar_event_id: string | null;
   project_id: string | null;
