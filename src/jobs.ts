@@ -15,7 +15,7 @@ import { reconcileBot } from "./meetings/bot-assignment.ts";
 import { pollBotsByClock } from "./meetings/bot-polling.ts";
 import { tendBot } from "./meetings/bot-tending.ts";
 import { deriveForUser, deriveNamed } from "./meetings/meetings.ts";
-import { runOnboarding } from "./projects/onboarding.ts";
+import { endLostOnboardings, runOnboarding } from "./projects/onboarding.ts";
 import type { Handlers } from "./queue/catalog.ts";
 import { runSchedule, type Schedules } from "./queue/schedule-runs.ts";
 import { followDrives, followFile } from "./sync/drive-feeds.ts";
@@ -57,6 +57,10 @@ export const schedules: Schedules<App> = {
     run: async (app) => countsOf(await renewWatches(app, ["drive"])),
   },
   "attendee-polling": { everySeconds: 30, run: pollBotsByClock },
+  "lost-work": {
+    everySeconds: 120,
+    run: async (app) => ({ onboardings: await endLostOnboardings(app) }),
+  },
   cleanup: { everySeconds: 3600, run: deleteExpiredRows },
 };
 

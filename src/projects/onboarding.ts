@@ -21,6 +21,21 @@ const sameForMs = 10 * 60_000;
 const underWay = ["waiting", "drafting", "checking"] as const;
 // Every attempt says that it begins, and no attempt takes longer than this, with a minute for the queue to end it.
 const silentForMs = (catalog["projects.onboard"].settings.expireSeconds + 60) * 1000;
+// One that began just now may not have its job yet in what a sweep sees.
+const jobWithinMs = 60_000;
+// Nothing of an earlier draft is said of the next one.
+const nothingYet = {
+  state: "waiting" as const,
+  corrections: [],
+  error: null,
+  error_code: null,
+  retry_after_seconds: null,
+  model: null,
+  input_tokens: 0,
+  output_tokens: 0,
+  model_calls: 0,
+  duration_ms: null,
+};
 // Why it failed is in the log, and not for the person.
 const unfinished =
   "The draft could not be finished. Send the form again; if that fails too, whoever runs Daybook finds the reason in its log.";
@@ -56,7 +71,7 @@ export async function startOnboarding(
       .onConflict((conflict) =>
         conflict
           .columns(["project_id", "summary_hash"])
-          .doUpdateSet({ state: "waiting", error: null, error_code: null, updated_at: now })
+          .doUpdateSet({ ...nothingYet, updated_at: now })
           .where((row) =>
             row.or([
               row("onboardings.state", "=", "failed"),
@@ -181,6 +196,25 @@ export async function runOnboarding(
     if (!isExpected) throw error;
     return { stored: 0 };
   }
+}
+
+/** Says of those that no job is at any more, as where a process was killed in the last attempt, that they have failed. */
+export async function endLostOnboardings(app: Part): Promise<number> {
+  const { rows } = await sql<Of>`
+    select id, user_id as "userId", project_id as "projectId" from onboardings
+    where state in ('waiting', 'drafting', 'checking')
+      and updated_at < ${new Date(app.clock.now().getTime() - jobWithinMs)}
+      and not exists (
+        select from pgboss.job_common where name = 'projects.onboard' and singleton_key = onboardings.id::text
+          and state < 'completed'
+      )
+    order by updated_at limit 1000
+  `.execute(app.db);
+  const failure = new AppError("internal", unfinished);
+  for (const of of rows) {
+    await app.db.transaction().execute((tx) => end(app, tx, of, { state: "failed", failure }));
+  }
+  return rows.length;
 }
 
 type Of = { id: string; userId: string; projectId: string };

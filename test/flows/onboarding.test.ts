@@ -120,6 +120,16 @@ describe("a project's onboarding", () => {
     assert.equal(t.openai.asked.length, 2);
   });
 
+  test("that fails says nothing of what an earlier draft took", async () => {
+    assert.equal((await onboard({})).status, 200);
+    t.clock.advance(11 * 60_000);
+    t.openai.settings.next = ["refusal"];
+    assert.equal((await onboard({})).status, 502);
+    const { onboarding } = await projectNow();
+    assert.partialDeepStrictEqual(onboarding, { state: "failed", model: null, input_tokens: 0 });
+    assert.deepEqual([onboarding.model_calls, onboarding.duration_ms], [0, null]);
+  });
+
   const failures: [trouble: Trouble, calls: number, status: number, text: RegExp][] = [
     ["refusal", 1, 502, /The model refused: I'm sorry/],
     ["length", 1, 502, /cut off; shorten/],
@@ -471,6 +481,26 @@ describe("an onboarding of which nothing is heard", () => {
       Array(3).fill([id, "waiting"]),
     );
     assert.equal(await jobsOf(id), 1);
+  });
+
+  test("is said to have failed within minutes, unless a job is at it or waits", async () => {
+    const [lost, waiting, running] = [await begin(), await begin(), await begin()];
+    await kill(lost.id);
+    await sql`update pgboss.job_common set state = 'active' where singleton_key = ${running.id}`.execute(
+      t.app.db,
+    );
+    t.clock.advance(121_000);
+    const { body } = await t.asService("POST", "/api/v1/cron/lost-work");
+    assert.equal(body.counts.onboardings, 1, JSON.stringify(body));
+    const states = await Promise.all(
+      [lost, waiting, running].map(async ({ id }) => {
+        const answer = await visitor.call("GET", `/api/v1/ai/onboardings/${id}`);
+        return answer.body.state;
+      }),
+    );
+    assert.deepEqual(states, ["failed", "waiting", "waiting"]);
+    assert.equal((await lost.post()).state, "waiting");
+    await sql`delete from pgboss.job_common where singleton_key = ${running.id}`.execute(t.app.db);
   });
 
   test("keeps the job that waits, for however long no worker runs", async () => {
