@@ -6,7 +6,7 @@ import { resealTokens } from "./accounts/reseal.ts";
 import type { App } from "./app.ts";
 import { classifyHere } from "./documents/built-in-classifier.ts";
 import { classificationEnded, classificationPayload } from "./documents/classification.ts";
-import { type DeliveryContents, sendDelivery } from "./documents/deliveries.ts";
+import { callLostDeliveries, type DeliveryContents, sendDelivery } from "./documents/deliveries.ts";
 import { driveSyncEnded, driveSyncPayload } from "./documents/drive-sync.ts";
 import { checkFile, listFolder, readFile } from "./documents/file-reading.ts";
 import { takeMail } from "./documents/mail.ts";
@@ -59,7 +59,10 @@ export const schedules: Schedules<App> = {
   "attendee-polling": { everySeconds: 30, run: pollBotsByClock },
   "lost-work": {
     everySeconds: 120,
-    run: async (app) => ({ onboardings: await endLostOnboardings(app) }),
+    run: async (app) => ({
+      onboardings: await endLostOnboardings(app),
+      deliveries: await callLostDeliveries(app),
+    }),
   },
   cleanup: { everySeconds: 3600, run: deleteExpiredRows },
 };

@@ -270,6 +270,23 @@ function sendJob(deliveryId: string, startAfter?: Date): NewJob {
   };
 }
 
+/** Calls for those that are due and nobody took up: their job was given up, or lost with the queue's tables. */
+export async function callLostDeliveries(app: Part): Promise<number> {
+  const { rows } = await sql<{ id: string }>`
+    select id from deliveries
+    where state = 'waiting' and next_try_at < ${new Date(app.clock.now().getTime() - minuteMs)}
+      and (lease_until is null or lease_until < now())
+      and not exists (select from deliveries as earlier where earlier.document_id = deliveries.document_id
+        and earlier.kind = deliveries.kind and earlier.state = 'waiting' and earlier.sequence < deliveries.sequence)
+      and not exists (select from pgboss.job_common where name = 'deliveries.send'
+        and singleton_key = deliveries.id::text and state < 'completed')
+    order by next_try_at limit 1000
+  `.execute(app.db);
+  const jobs = rows.map(({ id }) => sendJob(id));
+  await enqueue(app, app.db, jobs);
+  return jobs.length;
+}
+
 /** Sends a delivery once more, from the beginning of its waits. One that waits is tried now. @throws {AppError} */
 export async function resendDelivery(app: Part, userId: string, id: string): Promise<void> {
   await app.db.transaction().execute(async (tx) => {

@@ -177,6 +177,28 @@ describe("a document on its way to the workflow", () => {
     assert.partialDeepStrictEqual(await onlyDelivery(visitor), { state: "delivered", tries: 2 });
   });
 
+  test("is sent though its job was lost, by the next sweep", async () => {
+    await using story = await anasMail({ workflow: true });
+    const { t, visitor } = story;
+    t.n8n.settings.failNext = [500, 500];
+    await sendAndRead(t, { ...mail, subject: "Notes" });
+    const sweep = async () => {
+      const { body } = await t.asService("POST", "/api/v1/cron/lost-work");
+      await t.idle();
+      return body.counts.deliveries;
+    };
+    t.clock.advance(waitsMs[0]! + 61_000);
+    assert.equal(await sweep(), 0, "its job waits");
+    await sql`delete from pgboss.job_common where name = 'deliveries.send'`.execute(t.app.db);
+    assert.equal(await sweep(), 1);
+    assert.partialDeepStrictEqual(await onlyDelivery(visitor), { state: "waiting", tries: 2 });
+    await sql`delete from pgboss.job_common where name = 'deliveries.send'`.execute(t.app.db);
+    assert.equal(await sweep(), 0, "it is not due");
+    t.clock.advance(waitsMs[1]! + 61_000);
+    assert.equal(await sweep(), 1);
+    assert.partialDeepStrictEqual(await onlyDelivery(visitor), { state: "delivered", tries: 3 });
+  });
+
   test("is run once by a workflow that answers too late", async () => {
     await using story = await anasMail({ workflow: true });
     const { t, visitor } = story;
