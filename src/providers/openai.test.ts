@@ -17,6 +17,10 @@ async function ask(t: TestContext, style: ModelAccess["style"], answer: unknown)
   const baseUrl = await serve(t, (_request, response) =>
     response.writeHead(200, { "content-type": "application/json" }).end(body),
   );
+  return askServer(baseUrl, style);
+}
+
+function askServer(baseUrl: string, style: ModelAccess["style"]) {
   const access = { baseUrl, apiKey: secretText("a key"), model: "ours", timeoutMs: 5_000 };
   const { signal } = new AbortController();
   return askModel({ ...access, style, structured: "none" }, question, { signal });
@@ -81,6 +85,47 @@ for (const content of wrapped) {
     assert.deepEqual(found, { a: 1 });
   });
 }
+
+const unknownNames: [status: number, problem: object][] = [
+  [400, { error: { message: "Unknown parameter", param: "max_completion_tokens" } }],
+  [400, { object: "error", message: "Extra inputs: ('body', 'max_completion_tokens')" }],
+  [422, { detail: [{ type: "extra_forbidden", loc: ["body", "max_completion_tokens"] }] }],
+];
+for (const [status, problem] of unknownNames) {
+  test(`a server that knows only the limit's older name is asked by it from then on: ${JSON.stringify(problem)}`, async (t) => {
+    const limits: unknown[] = [];
+    const baseUrl = await serve(t, (_request, response, body) => {
+      const { max_completion_tokens, max_tokens } = JSON.parse(body);
+      limits.push({ max_completion_tokens, max_tokens });
+      const isKnown = max_completion_tokens === undefined;
+      const answer = isKnown ? { choices: [{ message: { content: '{"a":1}' } }] } : problem;
+      response.writeHead(isKnown ? 200 : status, { "content-type": "application/json" });
+      response.end(JSON.stringify(answer));
+    });
+    const [newer, older] = [
+      { max_completion_tokens: 100, max_tokens: undefined },
+      { max_completion_tokens: undefined, max_tokens: 100 },
+    ];
+    for (const asked of [
+      [newer, older],
+      [newer, older, older],
+    ]) {
+      assert.deepEqual((await askServer(baseUrl, "chat")).content, { a: 1 });
+      assert.deepEqual(limits, asked);
+    }
+  });
+}
+
+test("what a server refuses for another reason is not asked for by the limit's older name", async (t) => {
+  let asked = 0;
+  const baseUrl = await serve(t, (_request, response) => {
+    asked += 1;
+    response.writeHead(400, { "content-type": "application/json" });
+    response.end(JSON.stringify({ error: { message: "Unknown parameter", param: "store" } }));
+  });
+  await assert.rejects(askServer(baseUrl, "chat"), { failure: "give_up" });
+  assert.equal(asked, 1);
+});
 
 test("an answer that was cut off is none, whatever else stands in it", async (t) => {
   for (const content of ['{"a": {"b": 1}, "c": "', '```json\n{"a": {"b": 1},', "no", ""]) {

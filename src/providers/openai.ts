@@ -147,17 +147,21 @@ async function askChat(
     json_object: { response_format: { type: "json_object" as const } },
     none: {},
   };
-  const answer = await client.chat.completions.create(
-    {
-      model,
-      messages: [
-        { role: "system", content: instructionsOf(question, structured) },
-        { role: "user", content: question.data },
-      ],
-      max_completion_tokens: question.maxOutputTokens,
-      ...formats[structured],
-    },
-    { signal },
+  const messages = [
+    { role: "system" as const, content: instructionsOf(question, structured) },
+    { role: "user" as const, content: question.data },
+  ];
+  const limit = question.maxOutputTokens;
+  const answer = await withNameOfLimit(`${client.baseURL} ${model}`, (name) =>
+    client.chat.completions.create(
+      {
+        model,
+        messages,
+        ...formats[structured],
+        ...(name === "max_tokens" ? { max_tokens: limit } : { max_completion_tokens: limit }),
+      },
+      { signal },
+    ),
   );
   const [choice] = answer?.choices ?? [];
   if (choice?.message?.refusal) throw refusedByModel(choice.message.refusal);
@@ -169,6 +173,29 @@ async function askChat(
     inputTokens: answer?.usage?.prompt_tokens ?? 0,
     outputTokens: answer?.usage?.completion_tokens ?? 0,
   };
+}
+
+const knowOldNameOnly = new Set<string>();
+
+// Compatible servers may refuse the present name of the limit; which do is found out once.
+async function withNameOfLimit<Answer>(
+  server: string,
+  ask: (name: "max_completion_tokens" | "max_tokens") => Promise<Answer>,
+): Promise<Answer> {
+  if (knowOldNameOnly.has(server)) return ask("max_tokens");
+  try {
+    return await ask("max_completion_tokens");
+  } catch (error) {
+    if (!isRefusedName(error)) throw error;
+    const answer = await ask("max_tokens");
+    knowOldNameOnly.add(server);
+    return answer;
+  }
+}
+
+function isRefusedName(error: unknown): boolean {
+  if (!(error instanceof APIError) || (error.status !== 400 && error.status !== 422)) return false;
+  return `${error.param} ${error.message}`.includes("max_completion_tokens");
 }
 
 // Some servers answer in parts, as questions may be asked.
