@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { before, describe, test } from "node:test";
 import type { Locator, Page } from "playwright-core";
 import { usualPlay } from "../../sandbox/attendee/play.ts";
 import { minutes, seconds } from "../../sandbox/google/clock.ts";
 import { eventIn } from "../calendars.ts";
-import { openTestApp, type TestApp } from "../harness.ts";
 import { ana } from "../mails.ts";
-import { assertNoSidewaysScroll, openChromium, picture, signIn, type Visit } from "./chromium.ts";
+import { assertNoSidewaysScroll, openConsole, picture, signIn } from "./chromium.ts";
+
+const { t, visit } = await openConsole({ push: true, bots: "told" });
 
 const botOf = (page: Page) => page.getByRole("region", { name: "Bot", exact: true });
 // Nobody leaves by themselves, however slow the machine is that looks on.
@@ -16,19 +17,10 @@ const lastingPlay = usualPlay.map((scene) =>
 const guests = [{ email: ana }, { email: "ai+ana@example.com" }];
 
 describe("the console's meeting bots", () => {
-  let t: TestApp;
-  let chromium: Awaited<ReturnType<typeof openChromium>>;
-  const visit: Visit = (act, options) => chromium.visit(act, options);
   before(async () => {
-    t = await openTestApp({ push: true, bots: "told" });
     const visitor = await t.signIn(ana);
     await visitor.call("POST", "/api/v1/user/username", { username: "ana" });
     await t.idle();
-    chromium = await openChromium(t.url);
-  });
-  after(async () => {
-    await chromium?.[Symbol.asyncDispose]();
-    await t?.[Symbol.asyncDispose]();
   });
   const add = (inMinutes: number, summary: string, code: string) => {
     const location = `https://meet.google.com/${code}`;

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { after } from "node:test";
 import { type BrowserContext, chromium, type Page } from "playwright-core";
+import { openTestApp, type TestApp } from "../harness.ts";
 
 const program =
   process.env.CHROMIUM_PATH ??
@@ -16,38 +18,24 @@ const quiet = [
   "--disable-sync",
 ];
 
-export type Visit = (
+type Visit = (
   act: (page: Page, context: BrowserContext) => Promise<void>,
   options?: { width?: number; dark?: boolean },
 ) => Promise<void>;
 
-/** A real Chromium. Each visit opens the console as somebody new; what the browser complains about fails the test. */
-export async function openChromium(url: string): Promise<AsyncDisposable & { visit: Visit }> {
-  assert.ok(program, "no Chromium: install it, or set CHROMIUM_PATH");
-  const browser = await chromium.launch({ executablePath: program, args: quiet });
-  return {
-    visit: async (act, { width = 1200, dark = false } = {}) => {
-      const context = await browser.newContext({
-        viewport: { width, height: 800 },
-        colorScheme: dark ? "dark" : "light",
-        reducedMotion: "reduce",
-        acceptDownloads: true,
-      });
-      const page = await context.newPage();
-      const complaints: string[] = [];
-      page.on("console", (message) => {
-        // The browser reports every answer that is an error, the 401 before signing in among them; tests ask for some.
-        const isAnswer = message.text().startsWith("Failed to load resource");
-        if (message.type() === "error" && !isAnswer) complaints.push(message.text());
-      });
-      page.on("pageerror", (error) => complaints.push(error.message));
-      await page.goto(url);
-      await act(page, context);
-      assert.deepEqual(complaints, []);
-      await context.close();
-    },
-    [Symbol.asyncDispose]: () => browser.close(),
-  };
+/**
+ * Daybook and a real Chromium, for all tests of a file. Each visit opens the console as somebody new; what the browser
+ * complains about fails the test.
+ */
+export async function openConsole(
+  options?: Parameters<typeof openTestApp>[0],
+): Promise<{ t: TestApp; visit: Visit }> {
+  await using opened = new AsyncDisposableStack();
+  const t = opened.use(await openTestApp(options));
+  const { visit } = opened.use(await openChromium(t.url));
+  const kept = opened.move();
+  after(() => kept.disposeAsync());
+  return { t, visit };
 }
 
 /** Signs in on the sandbox's consent page, if wanted without one of the scopes, and opens Connections. */
@@ -81,4 +69,32 @@ export async function picture(page: Page, name: string): Promise<void> {
   if (!folder) return;
   mkdirSync(folder, { recursive: true });
   await page.screenshot({ path: join(folder, `${name}.png`), fullPage: true });
+}
+
+async function openChromium(url: string): Promise<AsyncDisposable & { visit: Visit }> {
+  assert.ok(program, "no Chromium: install it, or set CHROMIUM_PATH");
+  const browser = await chromium.launch({ executablePath: program, args: quiet });
+  return {
+    visit: async (act, { width = 1200, dark = false } = {}) => {
+      const context = await browser.newContext({
+        viewport: { width, height: 800 },
+        colorScheme: dark ? "dark" : "light",
+        reducedMotion: "reduce",
+        acceptDownloads: true,
+      });
+      const page = await context.newPage();
+      const complaints: string[] = [];
+      page.on("console", (message) => {
+        // The browser reports every answer that is an error, the 401 before signing in among them; tests ask for some.
+        const isAnswer = message.text().startsWith("Failed to load resource");
+        if (message.type() === "error" && !isAnswer) complaints.push(message.text());
+      });
+      page.on("pageerror", (error) => complaints.push(error.message));
+      await page.goto(url);
+      await act(page, context);
+      assert.deepEqual(complaints, []);
+      await context.close();
+    },
+    [Symbol.asyncDispose]: () => browser.close(),
+  };
 }

@@ -1,36 +1,18 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { after, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { minutes } from "../../sandbox/google/clock.ts";
 import { endGrantsOf } from "../../sandbox/google/grants.ts";
 import { findPerson } from "../../sandbox/google/people.ts";
 import { refreshDueTokens } from "../../src/accounts/google-tokens.ts";
-import { openTestApp, type TestApp } from "../harness.ts";
-import {
-  assertNoSidewaysScroll,
-  consent,
-  openChromium,
-  picture,
-  signIn,
-  type Visit,
-} from "./chromium.ts";
+import { assertNoSidewaysScroll, consent, openConsole, picture, signIn } from "./chromium.ts";
 
 // The console in a real Chromium: `npm run test:console`. With SCREENSHOTS set to a folder, it leaves pictures there.
 
-describe("the console", () => {
-  let t: TestApp;
-  let chromium: Awaited<ReturnType<typeof openChromium>>;
-  const visit: Visit = (act, options) => chromium.visit(act, options);
-  before(async () => {
-    t = await openTestApp();
-    chromium = await openChromium(t.url);
-  });
-  after(async () => {
-    await chromium?.[Symbol.asyncDispose]();
-    await t?.[Symbol.asyncDispose]();
-  });
+const { t, visit } = await openConsole();
 
+describe("the console", () => {
   test("somebody signs in at the sandbox Google and sees their account", () =>
     visit(async (page) => {
       await picture(page, "signed-out-light");

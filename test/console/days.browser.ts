@@ -1,27 +1,16 @@
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { sql } from "kysely";
 import { eventIn } from "../calendars.ts";
-import { openTestApp, type TestApp } from "../harness.ts";
 import { fastestMs } from "../timing.ts";
-import { assertNoSidewaysScroll, openChromium, picture, signIn, type Visit } from "./chromium.ts";
+import { assertNoSidewaysScroll, openConsole, picture, signIn } from "./chromium.ts";
+
+const { t, visit } = await openConsole({ push: true });
 
 const ana = "ana@example.com";
 const meet = { location: "https://meet.google.com/abc-defg-hij" };
 
 describe("the console's days", () => {
-  let t: TestApp;
-  let chromium: Awaited<ReturnType<typeof openChromium>>;
-  const visit: Visit = (act, options) => chromium.visit(act, options);
-  before(async () => {
-    t = await openTestApp({ push: true });
-    chromium = await openChromium(t.url);
-  });
-  after(async () => {
-    await chromium?.[Symbol.asyncDispose]();
-    await t?.[Symbol.asyncDispose]();
-  });
-
   test("an event added at Google is there without a reload; a moved one moves, a cancelled one goes", () =>
     visit(async (page) => {
       await signIn(page, ana);

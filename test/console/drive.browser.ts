@@ -1,21 +1,10 @@
-import { after, before, describe, test } from "node:test";
-import { openTestApp, type TestApp } from "../harness.ts";
+import { describe, test } from "node:test";
 import { ana } from "../mails.ts";
-import { assertNoSidewaysScroll, openChromium, picture, signIn, type Visit } from "./chromium.ts";
+import { assertNoSidewaysScroll, openConsole, picture, signIn } from "./chromium.ts";
+
+const { t, visit } = await openConsole({ push: true, workflow: true });
 
 describe("the console's files of Drive", () => {
-  let t: TestApp;
-  let chromium: Awaited<ReturnType<typeof openChromium>>;
-  const visit: Visit = (act, options) => chromium.visit(act, options);
-  before(async () => {
-    t = await openTestApp({ push: true, workflow: true });
-    chromium = await openChromium(t.url);
-  });
-  after(async () => {
-    await chromium?.[Symbol.asyncDispose]();
-    await t?.[Symbol.asyncDispose]();
-  });
-
   test("a file is followed by its link, its document follows each edit without a reload, and it is stopped", () =>
     visit(
       async (page) => {

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { sql } from "kysely";
 import type { Page } from "playwright-core";
-import { openTestApp, type TestApp } from "../harness.ts";
 import { ana } from "../mails.ts";
-import { openChromium, signIn, type Visit } from "./chromium.ts";
+import { openConsole, signIn } from "./chromium.ts";
+
+const { t, visit } = await openConsole({ push: true });
 
 const press = (page: Page, name: string) =>
   page.getByRole("button", { name, exact: true }).first().press("Enter");
@@ -12,18 +13,6 @@ const focused = (page: Page, name: string) =>
   page.locator("button:focus", { hasText: new RegExp(`^${name}$`) }).waitFor();
 
 describe("the console by keyboard", () => {
-  let t: TestApp;
-  let chromium: Awaited<ReturnType<typeof openChromium>>;
-  const visit: Visit = (act, options) => chromium.visit(act, options);
-  before(async () => {
-    t = await openTestApp({ push: true });
-    chromium = await openChromium(t.url);
-  });
-  after(async () => {
-    await chromium?.[Symbol.asyncDispose]();
-    await t?.[Symbol.asyncDispose]();
-  });
-
   test("a button keeps the focus while it works; where it goes away, the page has it", () =>
     visit(async (page) => {
       t.google.calendar.addCalendar(ana, { title: "Team" });

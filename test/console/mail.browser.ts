@@ -1,24 +1,15 @@
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
-import { openTestApp, type TestApp } from "../harness.ts";
+import { before, describe, test } from "node:test";
 import { ana, anasAssistant, jonas } from "../mails.ts";
 import { fastestMs } from "../timing.ts";
-import { assertNoSidewaysScroll, openChromium, picture, signIn, type Visit } from "./chromium.ts";
+import { assertNoSidewaysScroll, openConsole, picture, signIn } from "./chromium.ts";
+
+const { t, visit } = await openConsole({ push: true, workflow: true });
 
 describe("the console's mail", () => {
-  let t: TestApp;
-  let chromium: Awaited<ReturnType<typeof openChromium>>;
-  const visit: Visit = (act, options) => chromium.visit(act, options);
   before(async () => {
-    t = await openTestApp({ push: true, workflow: true });
-    chromium = await openChromium(t.url);
     await t.connectAssistant();
   });
-  after(async () => {
-    await chromium?.[Symbol.asyncDispose]();
-    await t?.[Symbol.asyncDispose]();
-  });
-
   test("a username is chosen, its address copied, and a wrong one explained while it is typed", () =>
     visit(async (page, context) => {
       await context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: t.url });

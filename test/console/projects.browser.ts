@@ -1,24 +1,13 @@
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { sql } from "kysely";
 import { eventIn } from "../calendars.ts";
-import { openTestApp, type TestApp } from "../harness.ts";
 import { ana, anasAssistant } from "../mails.ts";
-import { assertNoSidewaysScroll, openChromium, picture, signIn, type Visit } from "./chromium.ts";
+import { assertNoSidewaysScroll, openConsole, picture, signIn } from "./chromium.ts";
+
+const { t, visit } = await openConsole({ push: true, model: true });
 
 describe("the console's projects", () => {
-  let t: TestApp;
-  let chromium: Awaited<ReturnType<typeof openChromium>>;
-  const visit: Visit = (act, options) => chromium.visit(act, options);
-  before(async () => {
-    t = await openTestApp({ push: true, model: true });
-    chromium = await openChromium(t.url);
-  });
-  after(async () => {
-    await chromium?.[Symbol.asyncDispose]();
-    await t?.[Symbol.asyncDispose]();
-  });
-
   test("a project is described in a form, drafted while one looks on, and mail and meetings find their way into it", () =>
     visit(async (page) => {
       await signIn(page, ana);

@@ -1,17 +1,11 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
-import { after, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { sql } from "kysely";
 import type { BrowserContext, Page } from "playwright-core";
-import { openTestApp, type TestApp } from "../harness.ts";
-import {
-  assertNoSidewaysScroll,
-  consent,
-  openChromium,
-  picture,
-  signIn,
-  type Visit,
-} from "./chromium.ts";
+import { assertNoSidewaysScroll, consent, openConsole, picture, signIn } from "./chromium.ts";
+
+const { t, visit } = await openConsole();
 
 async function signOut(page: Page): Promise<void> {
   await page.getByRole("button", { name: "Sign out" }).click();
@@ -19,18 +13,6 @@ async function signOut(page: Page): Promise<void> {
 }
 
 describe("the console, when things go otherwise", () => {
-  let t: TestApp;
-  let chromium: Awaited<ReturnType<typeof openChromium>>;
-  const visit: Visit = (act, options) => chromium.visit(act, options);
-  before(async () => {
-    t = await openTestApp();
-    chromium = await openChromium(t.url);
-  });
-  after(async () => {
-    await chromium?.[Symbol.asyncDispose]();
-    await t?.[Symbol.asyncDispose]();
-  });
-
   test("a second account is connected; let go of, it leaves, and the focus is not lost", () =>
     visit(
       async (page) => {
