@@ -29,6 +29,14 @@ const secretColumns = [
   "nonce",
 ];
 
+/** Whether no other transaction, of any process, exports this user; from now on none does until this one ends. */
+export async function isOnlyExport(tx: Tx, userId: string): Promise<boolean> {
+  const { rows } = await sql<{ isOnly: boolean }>`
+    select pg_try_advisory_xact_lock(hashtextextended(${`export:${userId}`}, 0)) as "isOnly"
+  `.execute(tx);
+  return rows[0]?.isOnly ?? false;
+}
+
 /**
  * All rows of a user, table by table, as one consistent picture. Read in portions through a cursor, so that a large
  * mailbox needs no large memory. Tokens and other secrets are left out.

@@ -1,10 +1,11 @@
+import { once } from "node:events";
 import { finished, Readable } from "node:stream";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { type Connection, listConnections } from "../accounts/connections.ts";
 import { deleteUser } from "../accounts/disconnect.ts";
 import { grantNotices } from "../accounts/grant-health.ts";
-import { exportUserRows } from "../accounts/user-data.ts";
+import { exportUserRows, isOnlyExport } from "../accounts/user-data.ts";
 import { getUser, virtualAddress } from "../accounts/users.ts";
 import type { App } from "../app.ts";
 import { AppError } from "../lib/errors.ts";
@@ -46,7 +47,7 @@ const ConnectionAnswer = z.object({
 
 /**
  * What exports may take. Each keeps a connection to the database for as long as its caller reads, so that all of them
- * together get few of those that everybody shares, and nobody keeps one by not reading. A silence may be a little longer
+ * together get few of those that a process has, and nobody keeps one by not reading. A silence may be a little longer
  * than the longest statement.
  */
 export const exportLimits = { atOnce: 2, silenceMs: 75_000, longestMs: 30 * 60_000 };
@@ -141,7 +142,7 @@ export const meRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { ap
       schema: {
         summary: "All data of this user, one JSON object a line: {table, row}",
         description:
-          "One at a time for each user, and few for all together; others are asked to wait by `Retry-After`. Whoever does not read, or not within half an hour, is cut off.",
+          "One at a time for each user, and few for all of a process together; others are asked to wait by `Retry-After`. Whoever does not read, or not within half an hour, is cut off.",
         tags: ["me"],
         response: {
           200: {
@@ -164,6 +165,8 @@ export const meRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { ap
         exporting.delete(userId);
       });
       finished(reply.raw, () => lines.destroy());
+      // Whether it is the only one of its user is known once it has begun. Who leaves meanwhile ends it.
+      await Promise.race([once(lines, "readable"), once(lines, "close")]);
       // Node then closes the connection.
       reply.raw.setTimeout(exportLimits.silenceMs);
       return reply
@@ -174,12 +177,16 @@ export const meRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { ap
   );
 };
 
+const wait = { retryAfterSeconds: 30 };
+
 function refuseFurtherExport(exporting: Set<string>, userId: string): void {
-  const wait = { retryAfterSeconds: 30 };
-  if (exporting.has(userId))
-    throw new AppError("too_many_requests", "One export at a time a user", wait);
+  if (exporting.has(userId)) throw oneAtATime();
   if (exporting.size >= exportLimits.atOnce)
     throw new AppError("unavailable", "Others are being exported. Try again in a moment.", wait);
+}
+
+function oneAtATime(): AppError {
+  return new AppError("too_many_requests", "One export at a time a user", wait);
 }
 
 async function* exportLines(app: App, userId: string): AsyncGenerator<string> {
@@ -189,6 +196,7 @@ async function* exportLines(app: App, userId: string): AsyncGenerator<string> {
     .setAccessMode("read only")
     .execute();
   try {
+    if (!(await isOnlyExport(tx, userId))) throw oneAtATime();
     for await (const line of exportUserRows(tx, userId)) yield `${JSON.stringify(line)}\n`;
   } finally {
     await tx.rollback().execute();

@@ -443,6 +443,27 @@ describe("an export of a large account", () => {
     assert.equal((await jonas.call("GET", "/api/v1/me/export")).status, 200);
   });
 
+  test("is the only one of its user in all processes together", async () => {
+    await using other = await openTestApp({ database: t.database, workers: false });
+    const exportThere = ({ cookie }: Visitor) =>
+      fetch(`${other.url}/api/v1/me/export`, { headers: { cookie } });
+    const socket = startUnread(ana);
+    try {
+      await until(async () => (await openTransactions()) === 1);
+      const refused = await exportThere(ana);
+      assert.deepEqual([refused.status, refused.headers.get("retry-after")], [429, "30"]);
+      const whole = await exportThere(jonas);
+      assert.equal(whole.status, 200);
+      await whole.text();
+    } finally {
+      socket.destroy();
+    }
+    await until(async () => (await openTransactions()) === 0);
+    const whole = await exportThere(ana);
+    assert.equal(whole.status, 200);
+    await whole.text();
+  });
+
   test("is cut off after a silence, and may be asked for again", async () => {
     exportLimits.silenceMs = 2_000;
     const socket = startUnread(ana);
