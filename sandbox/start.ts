@@ -48,10 +48,11 @@ export async function startSandbox({
   if (port !== wantedPort) say(`Port ${wantedPort} is taken; ${port} is used instead.`);
   const url = `http://localhost:${port}`;
 
-  say("… PostgreSQL is starting");
-  const embedded = opened.use(await startEmbedded(dataDir, log));
+  const onProgress = (step: string) => say(`… ${step}`);
+  const onStarting = () => onProgress("PostgreSQL is starting");
+  const embedded = opened.use(await startEmbedded(dataDir, log, { onStarting }));
   await beginAnew(embedded.url);
-  say("… the sandbox Google is opening");
+  onProgress("the sandbox Google is opening");
   const callback = `${url}/api/v1/auth/google/oauth/callback`;
   const google = opened.use(
     await openSandboxGoogle({
@@ -97,7 +98,7 @@ export async function startSandbox({
       ],
     }),
   );
-  await ensureConsole(say);
+  await ensureConsole(onProgress);
   const config = loadConfig({
     GOOGLE_CLIENT_ID: google.client.id,
     GOOGLE_CLIENT_SECRET: google.client.secret,
@@ -123,7 +124,6 @@ export async function startSandbox({
     PUBLIC_URL: url,
     LOG_LEVEL: "warn",
   });
-  const onProgress = (step: string) => say(`… ${step}`);
   const mounts = [
     { path: googlePath, handler: google.handler },
     { path: n8nPath, handler: n8n.handler },
@@ -172,10 +172,10 @@ async function beginAnew(url: string): Promise<void> {
 }
 
 // `npm ci` builds the console; an installation without scripts has left it out.
-async function ensureConsole(say: (line: string) => void): Promise<void> {
+async function ensureConsole(onProgress: (step: string) => void): Promise<void> {
   const root = join(import.meta.dirname, "..", "console");
   if (existsSync(join(root, "dist", "index.html"))) return;
-  say("… the console is being built");
+  onProgress("the console is being built");
   await build({ root, logLevel: "warn" });
 }
 

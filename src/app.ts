@@ -51,8 +51,10 @@ export async function openApp(config: Config, overrides: Overrides = {}): Promis
   const progress = overrides.onProgress ?? (() => {});
   await using opened = new AsyncDisposableStack();
 
-  if (!config.databaseUrl) progress("PostgreSQL is starting");
-  const embedded = config.databaseUrl ? null : opened.use(await startEmbedded(config.dataDir, log));
+  const onStarting = () => progress("PostgreSQL is starting");
+  const embedded = config.databaseUrl
+    ? null
+    : opened.use(await startEmbedded(config.dataDir, log, { onStarting }));
   const database = opened.use(openDatabase(config.databaseUrl ?? embedded?.url ?? ""));
   progress("Tables are brought up to date");
   await migrate(database, { keyring: config.keyring, log }).catch(explainRefusal);

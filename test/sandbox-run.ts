@@ -44,6 +44,7 @@ assert.match(output, new RegExp(`Port ${port} is taken`));
 const url = /Console +(\S+)/.exec(output)?.[1] ?? "";
 
 try {
+  assert.equal(output.match(/PostgreSQL is starting/g)?.length, 1, output);
   const health = await fetch(`${url}/health`);
   assert.equal(health.status, 200);
   saw("healthy");

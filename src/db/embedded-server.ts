@@ -30,9 +30,12 @@ const stopTimeoutMs = 4_000;
  *
  * @throws {EmbeddedError} when the disk is full or the server does not start, with the end of its log.
  */
-export async function ensureRunning(place: Place): Promise<void> {
-  if (!existsSync(place.cluster)) await makeCluster(place);
-  if (!(await canConnect(place))) await startServer(place);
+export async function ensureRunning(place: Place, onStarting: () => void): Promise<void> {
+  if (!(await canConnect(place))) {
+    onStarting();
+    if (!existsSync(place.cluster)) await makeCluster(place);
+    await startServer(place);
+  }
   await ensureDatabase(place);
 }
 

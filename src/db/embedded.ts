@@ -18,6 +18,8 @@ type Options = {
   settings?: Record<string, string>;
   /** Where Unix sockets cannot be had: a port on the loopback address, with a password. */
   transport?: Transport;
+  /** Told where none runs yet. */
+  onStarting?: () => void;
 };
 
 /**
@@ -34,11 +36,12 @@ export async function startEmbedded(
 ): Promise<Embedded> {
   const { settings = {}, transport = process.platform === "win32" ? "loopback" : "socket" } =
     options;
+  const { onStarting = () => {} } = options;
   try {
     const place = prepareFolder(resolve(dataDir), { settings, transport });
     const lock = join(place.dataDir, "start.lock");
     const presence = await announcePresence(place, {
-      ensureRunning: () => withFileLock(lock, () => ensureRunning(place)),
+      ensureRunning: () => withFileLock(lock, () => ensureRunning(place, onStarting)),
       log,
     });
     return {
