@@ -225,10 +225,13 @@ export function noticedAt(
   const now = changedAt.at(-1) ?? state.intensity.at;
   const lookedAt = state.intensity.at;
   const until = Math.max(now, lookedAt);
-  const seen = watched(kind, state.intensity, { now: until, changedAt }, clocks);
+  // It says nothing of habits until it is looked at: the first change of a new feed would pass for a rush.
+  const { excitations } = watched(kind, state.intensity, { now: until, changedAt }, clocks);
+  const habits = watched(kind, state.intensity, { now: until, changedAt: [] }, clocks);
   const pending = changedAt.map((at) => Math.max(0, at - lookedAt) / 1000);
   const weighed = price / (isActive || isPressing ? activeWeight : 1);
-  return new Date(now + 1000 * noticeWait(outlook(kind, seen, clocks), pending, weighed));
+  const ahead = outlook(kind, { ...habits, excitations }, clocks);
+  return new Date(now + 1000 * noticeWait(ahead, pending, weighed));
 }
 
 type Facts = {

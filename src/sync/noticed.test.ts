@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import { kinds, Looks, play, start, usual } from "../../test/looks.ts";
-import { afterLook, noticedAt } from "./cadence.ts";
+import { afterLook, initialCadence, noticedAt } from "./cadence.ts";
 
 const Notices = fc.record({
   kind: fc.constantFrom(...kinds),
@@ -45,6 +45,16 @@ describe("what push tells of", () => {
       const quiet = play(kind, [{ afterS: 7_200, changes: 0, announced: 0, hasChannel: true }]);
       const soon = new Date(quiet.intensity.at + 1);
       assert.deepEqual(noticedAt(kind, quiet, [soon], usual), soon);
+    }
+  });
+
+  test("the first that a new feed tells of is looked at at once, at any hour of the week", () => {
+    for (const kind of kinds) {
+      for (let hour = 0; hour < 7 * 24; hour += 1) {
+        const at = new Date(start + hour * 3_600_000);
+        const state = initialCadence(at);
+        assert.deepEqual(noticedAt(kind, state, [at], { ...usual, price: 60 }), at);
+      }
     }
   });
 
