@@ -20,6 +20,7 @@ export type UserEvents = {
 };
 
 const longestPauseMs = 10_000;
+const portion = 500;
 
 /**
  * Listens for as long as somebody is subscribed. PostgreSQL tells when a transaction commits; should the connection
@@ -101,14 +102,17 @@ async function catchUp(app: Pick<App, "db">, listener: Listener): Promise<void> 
     if (listener.lastId === "") listener.lastId = lastId;
     return;
   }
-  const { rows } = await sql<UserEvent>`
-    select id::text, type, payload from user_events
-    where user_id = ${listener.userId} and id > ${listener.lastId}::bigint
-    order by user_events.id limit 500
-  `.execute(app.db);
-  for (const event of rows) {
-    if (BigInt(event.id) <= BigInt(listener.lastId)) continue;
-    listener.lastId = event.id;
-    listener.tell(event);
+  for (let isMore = true; isMore; ) {
+    const { rows } = await sql<UserEvent>`
+      select id::text, type, payload from user_events
+      where user_id = ${listener.userId} and id > ${listener.lastId}::bigint
+      order by user_events.id limit ${portion}
+    `.execute(app.db);
+    for (const event of rows) {
+      if (BigInt(event.id) <= BigInt(listener.lastId)) continue;
+      listener.lastId = event.id;
+      listener.tell(event);
+    }
+    isMore = rows.length === portion;
   }
 }

@@ -69,21 +69,25 @@ describe("server-sent events", () => {
     t.google.calendar.addEvent("ana@example.com", eventIn(t, 1));
     await until(() => first.told.length > 0);
     await first.leave();
-    const insert = (number: number) =>
-      t.app.db
-        .insertInto("user_events")
-        .values({ user_id: ana.userId, type: "test", payload: JSON.stringify({ number }) })
-        .execute();
-    await Promise.all(Array.from({ length: 50 }, (_, number) => insert(number)));
+    const insert = (from: number, until: number) =>
+      sql`
+        insert into user_events (user_id, type, payload)
+        select ${ana.userId}, 'test', jsonb_build_object('number', number)
+        from generate_series(${from}::integer, ${until - 1}) as number
+      `.execute(t.app.db);
+    await insert(0, 1_200);
     const second = await listen(t, ana, first.told.at(-1)!.id);
-    await Promise.all(Array.from({ length: 50 }, (_, number) => insert(50 + number)));
-    await until(() => second.told.length >= 100);
+    await until(() => second.told.length >= 1_200);
+    await Promise.all(
+      Array.from({ length: 50 }, (_, number) => insert(1_200 + number, 1_201 + number)),
+    );
+    await until(() => second.told.length >= 1_250);
     const ids = second.told.map(({ id }) => Number(id));
     assert.deepEqual(
       ids,
       [...ids].sort((one, other) => one - other),
     );
-    assert.equal(new Set(second.told.map(({ data }) => data.number)).size, 100);
+    assert.equal(new Set(second.told.map(({ data }) => data.number)).size, 1_250);
     await second.leave();
   });
 
