@@ -173,7 +173,8 @@ export const mailRoutes: FastifyPluginAsyncZod<{ app: App }> = async (server, { 
       const { user_email, message_id } = request.body;
       const [mailbox] = await findMailboxes(app, user_email, null);
       if (!mailbox) throw new AppError("not_found", `No mailbox ${user_email}`);
-      return { detected: await applyMail(app, mailbox, message_id), message_id };
+      const { detected } = await applyMail(app, mailbox, message_id);
+      return { detected, message_id };
     },
   );
 

@@ -125,7 +125,7 @@ function rowOf(
   };
   return {
     user_id: owner?.id ?? null,
-    message_key: keyOf(mailbox, head),
+    message_key: messageKeyOf(mailbox, head),
     feed_id: mailbox.feedId,
     gmail_message_id: head.id,
     virtual_email: named.address,
@@ -151,7 +151,7 @@ function placeOf(mailbox: Mailbox, owner: Owner | null): Place {
 }
 
 /** What is the same of a mail in every mailbox. Message-IDs alone are not: some senders use one for all. */
-function keyOf({ account }: Mailbox, head: MailHead): string {
+export function messageKeyOf({ account }: Mailbox, head: MailHead): string {
   const [messageId] = valuesOf(head.headers, "message-id");
   const parts = messageId?.trim()
     ? [

@@ -90,7 +90,7 @@ async function take(
 ): Promise<Result> {
   const { username } = named;
   const ownerId = (await ownersOf(app, [username])).get(username);
-  await applyMailIn(
+  const { messageKey } = await applyMailIn(
     app,
     [
       ...(await listFeedsOfAccount(app, "gmail", assistant)),
@@ -98,15 +98,15 @@ async function take(
     ],
     id,
   );
-  const decided =
-    ownerId &&
-    (await app.db
-      .selectFrom("mail_decisions")
-      .select(["decision", "document_id", "reason"])
-      .where("user_id", "=", ownerId)
-      .where("gmail_message_id", "=", id)
-      .executeTakeFirst());
-  if (!decided) return { success: false, message: `User not found for username: ${username}` };
+  if (!ownerId) return { success: false, message: `User not found for username: ${username}` };
+  // Another mailbox may have shown it first, under another id.
+  const decided = await app.db
+    .selectFrom("mail_decisions")
+    .select(["decision", "document_id", "reason"])
+    .where("user_id", "=", ownerId)
+    .where("message_key", "=", messageKey)
+    .executeTakeFirst();
+  if (!decided) return { success: false, message: "No valid username found in email address" };
   const { decision, document_id } = decided;
   return {
     success: true,

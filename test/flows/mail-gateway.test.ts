@@ -152,6 +152,23 @@ describe("the old addresses of the mail functions", () => {
       },
     });
   });
+
+  test("process-inbound-emails answers alike for every mailbox that shows a mail", async () => {
+    await t.connectAssistant();
+    await t.idle();
+    t.google.gmail.notices.isOn = true;
+    const { ids } = await t.google.gmail.send({ ...mail, from: ana, subject: "Twice" });
+    await t.idle();
+    const headers = [{ name: "To", value: anasAssistant }];
+    const messages = Object.values(ids).map((id) => ({ id, payload: { headers } }));
+    const { body } = await t.asService("POST", "/functions/v1/process-inbound-emails", {
+      messages,
+    });
+    assert.deepEqual(body.summary, { total: 2, successful: 2, failed: 0 });
+    await t.idle();
+    const documents = await documentsOf(visitor);
+    assert.equal(documents.filter(({ title }) => title === "Twice").length, 1);
+  });
 });
 
 describe("the mail routes", () => {
