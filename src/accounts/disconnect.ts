@@ -12,6 +12,7 @@ import type { JobPayload } from "../queue/catalog.ts";
 import { enqueue, type NewJob } from "../queue/queue.ts";
 import { audit } from "./audit-trail.ts";
 import { boundTo, type ReconnectReason } from "./connections.ts";
+import { endOlderWatches } from "./older-watches.ts";
 import { tellUser } from "./tell-user.ts";
 import { deleteUserRows } from "./user-data.ts";
 
@@ -228,6 +229,13 @@ async function forgetFeeds(
     update mail_decisions set feed_id = null, left_user_id = ${userId}, left_subject = ${subject}
     from feeds where feeds.id = feed_id and connection_id = ${connectionId}
   `.execute(tx);
+  const feeds = await tx
+    .selectFrom("feeds")
+    .select("id")
+    .where("connection_id", "=", connectionId)
+    .execute();
+  const feedIds = feeds.map(({ id }) => id);
+  await endOlderWatches(tx, feedIds, app.clock.now());
   await tx.deleteFrom("feeds").where("connection_id", "=", connectionId).execute();
   // Where one named somebody's assistant, that somebody's meetings are looked at through it.
   const counted = events.filter((one) => one.is_meeting || one.virtual_usernames.length > 0);

@@ -1,3 +1,4 @@
+import { endOlderPush } from "../accounts/older-watches.ts";
 import type { Tx } from "../db/connection.ts";
 import type { NewJob } from "../queue/queue.ts";
 
@@ -8,6 +9,7 @@ export async function endWatchesOf(
   { reason, now }: { reason: string; now: Date },
 ): Promise<NewJob[]> {
   if (feedIds.length === 0) return [];
+  await endOlderPush(tx, feedIds, now);
   const ended = await tx
     .updateTable("watches")
     .set({ state: "closing", close_reason: reason, close_due_at: now })

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { type Selectable, sql } from "kysely";
 import { z } from "zod";
+import { endOlderWatches } from "../accounts/older-watches.ts";
 import type { App } from "../app.ts";
 import type { Db, Tx } from "../db/connection.ts";
 import type { Tables } from "../db/tables.ts";
@@ -306,11 +307,12 @@ export async function startFeeds(app: Part, connectionId: string): Promise<{ sta
         // Without an address of the assistant there is nothing to look for in a mailbox.
         (kind !== "gmail" || app.config.virtualEmailAddress !== null),
     );
-    await restFeeds(tx, connectionId, {
+    const now = app.clock.now();
+    const rested = await restFeeds(tx, connectionId, {
       except: kinds.flatMap(({ covers }) => covers),
       reason: connection.state === "active" ? "scope_missing" : "reconnect_needed",
     });
-    const now = app.clock.now();
+    await endOlderWatches(tx, rested, now);
     for (const { kind } of kinds) {
       await tx
         .insertInto("feeds")
@@ -346,13 +348,12 @@ export async function startFeeds(app: Part, connectionId: string): Promise<{ sta
   });
 }
 
-// A mailbox that the older product has followed goes on from where that one stood.
+// A mailbox that was followed before, by the older product or until it was disconnected, goes on from where that stood.
 async function mailboxStart(app: Part, tx: Tx, email: string | null) {
   const watch = await tx
     .selectFrom("gmail_watches")
     .select(["history_id", "last_poll_at", "updated_at"])
     .where(sql<string>`lower(user_email)`, "=", (email ?? "").toLowerCase())
-    .where("is_active", "=", true)
     .executeTakeFirst();
   const isKnown = watch !== undefined && /^\d{1,20}$/.test(watch.history_id);
   const missedSince = isKnown ? (watch.last_poll_at ?? watch.updated_at) : null;
@@ -376,12 +377,12 @@ const rootKinds = [
   { kind: "drive", needs: "drive", covers: ["drive"] },
 ] as const satisfies { kind: FeedKind; needs: string; covers: FeedKind[] }[];
 
-// Until the connection is renewed. What was read stays.
+// Until the connection is renewed. What was read stays. Returns the ids of those that rest.
 async function restFeeds(
   tx: Tx,
   connectionId: string,
   { except, reason }: { except: readonly FeedKind[]; reason: string },
-): Promise<void> {
+): Promise<string[]> {
   let query = tx
     .updateTable("feeds")
     .set({
@@ -396,7 +397,7 @@ async function restFeeds(
     .where("connection_id", "=", connectionId)
     .where("state", "!=", "stopped");
   if (except.length > 0) query = query.where("kind", "not in", except);
-  await query.execute();
+  return (await query.returning("id").execute()).map(({ id }) => id);
 }
 
 async function wakeFeeds(
