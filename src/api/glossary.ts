@@ -133,7 +133,7 @@ export const glossary: Readonly<Record<string, string>> = {
   wants_bot: "The owner's choice whether a bot comes; null leaves it to the rules",
   has_bot: "Whether it has a bot: one that is to come, is there, or was",
   bot_deployment_method:
-    "`scheduled`: the assistant is invited; `automatic`: sent for that; `manual`: anything else",
+    "`scheduled`: the assistant is invited, or an older page asked for a bot; `automatic`: sent for an invitation; `manual`: anything else",
   auto_scheduled_via_email: "Whether the address of the owner's assistant is among the attendees",
   virtual_email_attendee: "The assistant's address that is invited; null where it is not",
 

@@ -5,7 +5,7 @@ import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
 import { enqueue, type NewJob } from "../queue/queue.ts";
 import { nearMs } from "./bot-pace.ts";
-import { decideBots, sharersOf } from "./bot-plans.ts";
+import { decideBots, sharersOf, wantsBot } from "./bot-plans.ts";
 import { type BotSettings, type BotWishes, configurationOf, settingsOf } from "./bot-settings.ts";
 import type { BotStatus } from "./bot-words.ts";
 import { type BotRow, isYetToJoin, lockBot, noteEvent, tendJob } from "./bots.ts";
@@ -137,8 +137,8 @@ async function give(
   const bot = await botFor(tx, meeting, current, now);
   const method = meeting.auto_scheduled_via_email ? "automatic" : "manual";
   await sql`
-    update meetings set bot_id = ${bot.id}, bot_link = meeting_url, bot_status = ${bot.status},
-      bot_deployment_method = ${method}, updated_at = ${now}
+    update meetings as meeting set bot_id = ${bot.id}, bot_link = meeting_url, bot_status = ${bot.status},
+      wants_bot = ${wantsBot}, bot_deployment_method = ${method}, updated_at = ${now}
     where id = ${meeting.id}
   `.execute(tx);
   await decideBots(tx, [meeting.id], now);

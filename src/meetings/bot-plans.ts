@@ -19,6 +19,10 @@ export function reconcileJob({ meeting_id }: { meeting_id: string }): NewJob {
   return { name: "bots.reconcile", payload: { meetingId: meeting_id }, key: meeting_id };
 }
 
+/** What its owner said of a `meeting`'s bot. The older product's pages mark one that is to have a bot as `scheduled`. */
+export const wantsBot = sql<boolean | null>`coalesce(meeting.wants_bot,
+  case when meeting.bot_deployment_method = 'scheduled' and meeting.auto_scheduled_via_email is not true then true end)`;
+
 /** Decides whether these meetings get a bot, and keeps each decision with its reason. */
 export async function decideBots(
   tx: Tx,
@@ -28,7 +32,7 @@ export async function decideBots(
   if (meetingIds.length === 0) return [];
   const { rows } = await sql<MeetingToPlan>`
     select meeting.id, meeting.meeting_url, meeting.start_time, meeting.end_time, meeting.event_status,
-      meeting.cancelled_at, meeting.wants_bot, meeting.auto_scheduled_via_email, bots.id as bot_id,
+      meeting.cancelled_at, ${wantsBot} as wants_bot, meeting.auto_scheduled_via_email, bots.id as bot_id,
       coalesce(meeting.bot_link, meeting.meeting_url) as bot_meeting_url,
       coalesce(bots.is_over or bots.wish is null, false) as bot_is_over,
       coalesce(bots.wish = 'leave', false) as bot_is_leaving,

@@ -182,7 +182,13 @@ async function saveMeetings(tx: Tx, { userId, now, ...context }: Context, wanted
         time_zone = excluded.time_zone, all_day = excluded.all_day,
         auto_scheduled_via_email = excluded.auto_scheduled_via_email,
         virtual_email_attendee = excluded.virtual_email_attendee,
-        bot_deployment_method = case when excluded.auto_scheduled_via_email then 'scheduled' else kept.bot_deployment_method end,
+        -- A mark that came of the invitation goes with it; what became of it since stays.
+        bot_deployment_method = case
+          when excluded.auto_scheduled_via_email and not coalesce(kept.auto_scheduled_via_email, false) and kept.bot_id is null
+            then 'scheduled'
+          when coalesce(kept.auto_scheduled_via_email, false) and not excluded.auto_scheduled_via_email
+            and kept.bot_deployment_method = 'scheduled' then 'manual'
+          else kept.bot_deployment_method end,
         -- Only what was given up with its cancelled event is taken up again with it.
         bot_status = case when kept.cancelled_at is not null and kept.bot_status = 'failed' and kept.attendee_bot_id is null and kept.bot_id is null
           then 'pending' else kept.bot_status end,

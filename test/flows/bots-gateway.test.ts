@@ -90,6 +90,66 @@ describe("the bot functions' old addresses", () => {
     assert.deepEqual(cron.body, { message: "No meetings need polling", count: 0 });
   });
 
+  test("send a bot to what an older page has marked, and keep how it came to it", async () => {
+    const { db } = t.app;
+    const { id: event } = t.google.calendar.addEvent(ana, eventIn(t, 7, { location: newLink() }));
+    await t.idle();
+    const methodOf = async (id: string) =>
+      db
+        .selectFrom("meetings")
+        .select(["id", "bot_deployment_method as method", "bot_status", "title"])
+        .where("google_calendar_event_id", "=", id)
+        .executeTakeFirstOrThrow();
+    const { id } = await methodOf(event);
+    const marked = { bot_deployment_method: "scheduled", bot_configuration: '{"bot_name":"Mine"}' };
+    await db.updateTable("meetings").set(marked).where("id", "=", id).execute();
+    const { results } = (await old("POST", "auto-schedule-bots/schedule")).body.result;
+    assert.deepEqual(
+      results.map((one: { meetingId: string; deploymentType: string; success: boolean }) => [
+        one.meetingId,
+        one.deploymentType,
+        one.success,
+      ]),
+      [[id, "manual", true]],
+    );
+    assert.ok([...t.attendee.bots.values()].some(({ name }) => name === "Mine"));
+    const guests = [{ email: ana }, { email: "ai+ana@example.com" }];
+    const invited = t.google.calendar.addEvent(
+      ana,
+      eventIn(t, 9, { location: newLink(), attendees: guests }),
+    );
+    await t.idle();
+    for (const one of [event, invited.id]) {
+      t.google.calendar.patchEvent(ana, one, { summary: "Renamed" });
+    }
+    await t.idle();
+    for (const [one, method] of [
+      [event, "manual"],
+      [invited.id, "automatic"],
+    ] as const) {
+      const { id: _, ...kept } = await methodOf(one);
+      assert.deepEqual(kept, { method, bot_status: "bot_scheduled", title: "Renamed" });
+    }
+  });
+
+  test("leave alone what was marked for an invitation that was taken back", async () => {
+    const read = () =>
+      t.app.db
+        .selectFrom("meetings")
+        .select(["bot_deployment_method as method", "bot_id"])
+        .where("google_calendar_event_id", "=", id)
+        .executeTakeFirstOrThrow();
+    const attendees = [{ email: ana }, { email: "ai+ana@example.com" }];
+    // Bots cannot join it, so it stays marked.
+    const description = "https://discord.gg/abc123";
+    const { id } = t.google.calendar.addEvent(ana, eventIn(t, 11, { description, attendees }));
+    await t.idle();
+    assert.deepEqual(await read(), { method: "scheduled", bot_id: null });
+    t.google.calendar.patchEvent(ana, id, { attendees: [{ email: ana }] });
+    await t.idle();
+    assert.deepEqual(await read(), { method: "manual", bot_id: null });
+  });
+
   test("start a schedule by any method, wherever below its name, with the service key alone", async () => {
     for (const name of ["attendee", "calendar", "drive", "gmail"]) {
       for (const method of ["GET", "POST", "PUT", "PATCH", "DELETE"]) {
