@@ -16,10 +16,15 @@ import {
   setRecording,
 } from "../meetings/bot-actions.ts";
 import { listUtterances } from "../meetings/bot-contents.ts";
-import { sendBot } from "../meetings/bot-sending.ts";
 import { findBots } from "../providers/attendee.ts";
 import { oldAddress, oldPost } from "./old-address.ts";
-import { chatOf, onePage, participantEventsOf, providerViewOf } from "./provider-shapes.ts";
+import {
+  chatOf,
+  onePage,
+  participantEventsOf,
+  providerViewOf,
+  sendOrFail,
+} from "./provider-shapes.ts";
 
 const text = z.string().min(1).max(10_000);
 const moment = z.iso
@@ -100,7 +105,7 @@ export const attendeeProxyGateway: FastifyPluginAsyncZod<{ app: App }> = async (
     },
     async (userId, { meeting_url: meetingUrl, bot_name: name, bot_chat_message, join_at }) => {
       const wish = { meetingUrl, name, greeting: bot_chat_message, joinAt: join_at };
-      return providerViewOf(app, (await sendBot(app, userId, wish)).bot);
+      return providerViewOf(app, await sendOrFail(app, userId, wish));
     },
   );
   answer("GET transcript", named, async (userId, { bot_id }) =>
@@ -122,7 +127,7 @@ export const attendeeProxyGateway: FastifyPluginAsyncZod<{ app: App }> = async (
     async (userId, { bot_id, updates: { bot_name: name, join_at: joinAt } }) => {
       const { meeting_id: meetingId, is_over } = await getOwnBot(app, userId, bot_id);
       if (is_over) throw new AppError("conflict", "The bot is over");
-      return providerViewOf(app, (await sendBot(app, userId, { meetingId, name, joinAt })).bot);
+      return providerViewOf(app, await sendOrFail(app, userId, { meetingId, name, joinAt }));
     },
   );
   answer("DELETE delete-bot", named, async (userId, { bot_id }) => {

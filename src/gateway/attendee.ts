@@ -13,12 +13,18 @@ import {
   setRecording,
 } from "../meetings/bot-actions.ts";
 import { pollBots } from "../meetings/bot-polling.ts";
-import { autoSchedule, sendBot } from "../meetings/bot-sending.ts";
+import { autoSchedule } from "../meetings/bot-sending.ts";
 import { tendBotNow } from "../meetings/bot-tending.ts";
 import { getTranscriptOf } from "../meetings/bot-view.ts";
 import { answerCron } from "./crons.ts";
 import { oldAddress, oldPost } from "./old-address.ts";
-import { chatOf, participantEventsOf, providerViewOf } from "./provider-shapes.ts";
+import {
+  chatOf,
+  nameOf,
+  participantEventsOf,
+  providerViewOf,
+  sendOrFail,
+} from "./provider-shapes.ts";
 
 const Query = z.looseObject({
   bot_id: z
@@ -75,12 +81,12 @@ export const attendeeGateway: FastifyPluginAsyncZod<{ app: App }> = async (serve
       const body = Sending.safeParse(request.body);
       if (!body.success) return reply.code(400).send({ error: "Missing meeting_url" });
       const { meeting_url, bot_name, bot_chat_message } = body.data;
-      const { bot } = await sendBot(app, userOf(request), {
+      const bot = await sendOrFail(app, userOf(request), {
         meetingUrl: meeting_url,
         name: bot_name,
         greeting: bot_chat_message,
       });
-      return { success: true, result: { botId: bot.id, attendeeBotId: bot.provider_bot_id } };
+      return { success: true, result: { botId: bot.id, attendeeBotId: nameOf(bot) } };
     },
   );
 

@@ -1,5 +1,7 @@
 import type { App } from "../app.ts";
+import { AppError } from "../lib/errors.ts";
 import type { OwnBot } from "../meetings/bot-actions.ts";
+import { type BotRequest, sendBot } from "../meetings/bot-sending.ts";
 import {
   listBotEvents,
   listKeptMessages,
@@ -14,11 +16,28 @@ const wholeListFrom = (since: Date | null) => ({
   limit: mostEntries,
 });
 
+/** Sends a bot. @throws as {@link sendBot} does, and where the provider refused it: the old addresses failed then. */
+export async function sendOrFail(
+  app: Parameters<typeof sendBot>[0],
+  userId: string,
+  wish: BotRequest,
+): Promise<OwnBot> {
+  const { bot } = await sendBot(app, userId, wish);
+  const isRefused = bot.is_over && bot.provider_bot_id === null && bot.earlier_bot_ids.length === 0;
+  if (isRefused) throw new AppError("conflict", bot.notice?.text ?? "No bot could be sent");
+  return bot;
+}
+
+/** What callers name a bot by: the provider's id, and ours until it has one. Both open it at every address. */
+export function nameOf({ provider_bot_id, id }: OwnBot): string {
+  return provider_bot_id ?? id;
+}
+
 /** A bot in the provider's shape, as we know it. */
 export async function providerViewOf(app: App, bot: OwnBot) {
   const events = await listBotEvents(app, bot.id);
   return {
-    id: bot.provider_bot_id,
+    id: nameOf(bot),
     meeting_url: bot.meeting_url,
     state: bot.state,
     recording_state: bot.recording_state,

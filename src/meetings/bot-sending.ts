@@ -138,13 +138,13 @@ export async function autoSchedule(app: Part, userId: string) {
     const bot = await botOfMeeting(app, userId, meetingId);
     if (!bot) return [];
     await tendBotNow(app, bot.id);
-    const { joins_at, last_error, provider_bot_id } = await getOwnBot(app, userId, bot.id);
+    const { joins_at, last_error, notice, provider_bot_id } = await getOwnBot(app, userId, bot.id);
     return {
       meetingId,
       title,
       botId: bot.id,
       joinAt: joins_at,
-      error: provider_bot_id ? null : last_error,
+      error: provider_bot_id ? null : (notice?.text ?? last_error),
     };
   });
   return results.flat();

@@ -132,6 +132,38 @@ describe("the bot functions' old addresses", () => {
     }
   });
 
+  test("name a bot that Attendee does not know yet by our id, and say what it refused", async () => {
+    const send = () => old("POST", "attendee-service/send-bot", { meeting_url: newLink() });
+    t.attendee.settings.failNext = Array(10).fill(503);
+    const { status, body } = await send();
+    assert.equal(status, 200, JSON.stringify(body));
+    const { botId, attendeeBotId } = body.result;
+    assert.equal(attendeeBotId, botId);
+    const asked = await old("GET", `attendee-service/bot-status?bot_id=${attendeeBotId}`);
+    assert.deepEqual([asked.status, asked.body.result.data.id], [200, botId]);
+    t.attendee.settings.failNext = [400];
+    const refused = await send();
+    assert.deepEqual([refused.status, refused.body.error], [409, "Attendee refused: 400"]);
+    t.attendee.settings.failNext = [400];
+    const proxied = await old("POST", "attendee-proxy/send-bot", { meeting_url: newLink() });
+    assert.deepEqual([proxied.body.ok, proxied.body.error], [false, "Attendee refused: 400"]);
+  });
+
+  test("count as failed what Attendee refused", async () => {
+    const { id } = t.google.calendar.addEvent(ana, eventIn(t, 8, { location: newLink() }));
+    await t.idle();
+    await t.app.db
+      .updateTable("meetings")
+      .set({ bot_deployment_method: "scheduled" })
+      .where("google_calendar_event_id", "=", id)
+      .execute();
+    t.attendee.settings.failNext = [400];
+    const { result } = (await old("POST", "auto-schedule-bots/schedule")).body;
+    const { totalMeetings, successfulDeployments, failedDeployments, results } = result;
+    assert.deepEqual([totalMeetings, successfulDeployments, failedDeployments], [1, 0, 1]);
+    assert.deepEqual([results[0].success, results[0].error], [false, "Attendee refused: 400"]);
+  });
+
   test("leave alone what was marked for an invitation that was taken back", async () => {
     const read = () =>
       t.app.db
