@@ -32,7 +32,10 @@ export type OwnBot = BotRow & {
   is_current: boolean;
 };
 
-/** A bot by our id or the provider's, if one of the user's meetings has it. @throws {AppError} `not_found` */
+/**
+ * A bot by our id or the provider's, if one of the user's meetings has it. Who holds the provider's id of an attempt before
+ * the last one means the same bot. @throws {AppError} `not_found`
+ */
 export async function getOwnBot(
   app: Pick<App, "db">,
   userId: string,
@@ -40,7 +43,11 @@ export async function getOwnBot(
 ): Promise<OwnBot> {
   const ownId = z.guid().safeParse(botId).data ?? null;
   const isNamed = sql`(bots.id = ${ownId}::uuid or bots.provider_bot_id = ${botId})`;
-  const [bot] = await selectOwn(app, userId, isNamed);
+  const wasNamed = sql`${botId} = any(bots.earlier_bot_ids) and bots.id in (
+    select bot_id from meetings where user_id = ${userId} union
+    select had.bot_id from bot_meetings as had join meetings on meetings.id = had.meeting_id where user_id = ${userId})`;
+  const bot =
+    (await selectOwn(app, userId, isNamed))[0] ?? (await selectOwn(app, userId, wasNamed))[0];
   if (!bot) throw new AppError("not_found", `No bot ${botId}`);
   return bot;
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { hours, minutes } from "../../sandbox/google/clock.ts";
-import { newLink, pass, signInWithAssistant } from "../bots.ts";
+import { liveBots, newLink, pass, signInWithAssistant } from "../bots.ts";
 import { eventIn } from "../calendars.ts";
 import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
 
@@ -141,11 +141,12 @@ describe("the bot functions' old addresses", () => {
     assert.equal(attendeeBotId, botId);
     const asked = await old("GET", `attendee-service/bot-status?bot_id=${attendeeBotId}`);
     assert.deepEqual([asked.status, asked.body.result.data.id], [200, botId]);
-    t.attendee.settings.failNext = [400];
+    // Whoever else looks meanwhile is refused too.
+    t.attendee.settings.failNext = Array(50).fill(400);
     const refused = await send();
     assert.deepEqual([refused.status, refused.body.error], [409, "Attendee refused: 400"]);
-    t.attendee.settings.failNext = [400];
     const proxied = await old("POST", "attendee-proxy/send-bot", { meeting_url: newLink() });
+    t.attendee.settings.failNext = [];
     assert.deepEqual([proxied.body.ok, proxied.body.error], [false, "Attendee refused: 400"]);
   });
 
@@ -157,11 +158,31 @@ describe("the bot functions' old addresses", () => {
       .set({ bot_deployment_method: "scheduled" })
       .where("google_calendar_event_id", "=", id)
       .execute();
-    t.attendee.settings.failNext = [400];
+    t.attendee.settings.failNext = Array(50).fill(400);
     const { result } = (await old("POST", "auto-schedule-bots/schedule")).body;
+    t.attendee.settings.failNext = [];
     const { totalMeetings, successfulDeployments, failedDeployments, results } = result;
     assert.deepEqual([totalMeetings, successfulDeployments, failedDeployments], [1, 0, 1]);
     assert.deepEqual([results[0].success, results[0].error], [false, "Attendee refused: 400"]);
+  });
+
+  test("know a bot that was sent once more by the id that it was sent under first", async () => {
+    t.attendee.settings.fates = [["meet.google.com", "crashes"]];
+    const sent = await old("POST", "attendee-service/send-bot", { meeting_url: newLink() });
+    const { botId, attendeeBotId } = sent.body.result;
+    while (liveBots(t).some(({ id }) => id === attendeeBotId)) {
+      t.clock.advance(1_000);
+      t.attendee.run();
+    }
+    t.attendee.settings.fates = [];
+    await pass(t, 3 * minutes);
+    const now = await old("GET", `attendee-service/bot-status?bot_id=${botId}`);
+    assert.notEqual(now.body.result.data.id, attendeeBotId);
+    const by = await old("GET", `attendee-service/bot-status?bot_id=${attendeeBotId}`);
+    assert.deepEqual(by.body, now.body);
+    const stranger = await t.signIn("priya@example.com");
+    const path = `/functions/v1/attendee-service/bot-status?bot_id=${attendeeBotId}`;
+    assert.equal((await stranger.call("GET", path)).status, 404);
   });
 
   test("leave alone what was marked for an invitation that was taken back", async () => {
