@@ -110,13 +110,14 @@ function logTypeOf({ reason, mode }: Run): "initial" | "incremental" | "webhook"
   return mode === "full" ? "initial" : "incremental";
 }
 
-// Pages of the older product read a mailbox's state from `gmail_watches`.
+// Pages of the older product read a mailbox's state from `gmail_watches`, and take one whose time is up for dead. Without
+// push nothing ends: like the older function they are given a week from each look.
 async function mirrorMailbox(tx: Tx, { feed }: Run, { finishedAt }: Outcome): Promise<void> {
   if (!feed.account_email) return;
   await sql`
     insert into gmail_watches as kept (user_email, history_id, expiration, is_active, watch_type, last_poll_at,
       created_at, updated_at)
-    select ${feed.account_email}, feeds.cursor, coalesce(watch.expires_at, ${finishedAt}::timestamptz), true,
+    select ${feed.account_email}, feeds.cursor, coalesce(watch.expires_at, ${finishedAt}::timestamptz + interval '7 days'), true,
       case when watch.expires_at is null then 'polling' else 'hybrid' end, ${finishedAt}::timestamptz,
       ${finishedAt}::timestamptz, ${finishedAt}::timestamptz
     from feeds left join lateral (

@@ -46,6 +46,17 @@ describe("the tables that the older product's pages read", () => {
     );
   });
 
+  test("do not show a mailbox as expired that is polled", async () => {
+    await using story = await anasMail();
+    const { t, visitor } = story;
+    const { mailbox } = await readTables(t);
+    assert.deepEqual([mailbox.is_active, mailbox.watch_type], [true, "polling"]);
+    assert.ok(mailbox.expiration.getTime() > t.clock.now().getTime() + 6 * 24 * hours);
+    const setUp = { userEmail: ana };
+    const { body } = await visitor.call("POST", "/functions/v1/setup-gmail-watch", setUp);
+    assert.ok(Math.abs(Date.parse(body.expiration) - mailbox.expiration.getTime()) < hours);
+  });
+
   test("say that a grant has ended", async () => {
     await using story = await anasMail({ push: true });
     const { t } = story;
