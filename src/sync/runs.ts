@@ -130,18 +130,20 @@ async function mirrorMailbox(tx: Tx, { feed }: Run, { finishedAt }: Outcome): Pr
   `.execute(tx);
 }
 
-// Pages of the older product read push and progress from `calendar_webhooks`, the main calendar under `primary`.
+// Pages of the older product read push and progress from `calendar_webhooks`.
 async function mirrorWebhook(tx: Tx, { feed }: Run, { finishedAt }: Outcome): Promise<void> {
+  const name = await olderNameOf(tx, feed);
+  // Signing in with another account can change the name, and no two rows may have one channel.
+  await sql`
+    delete from calendar_webhooks where user_id = ${feed.user_id} and google_calendar_id <> ${name}
+      and webhook_id in (select id::text from watches where feed_id = ${feed.id})
+  `.execute(tx);
   await sql`
     insert into calendar_webhooks as kept (user_id, google_calendar_id, webhook_id, resource_id, expiration_time,
       sync_token, is_active, last_poll_at, created_at, updated_at)
-    select feeds.user_id,
-      case when feeds.is_primary and connections.is_sign_in then 'primary' else feeds.resource end,
-      watch.id::text, watch.resource_id, watch.expires_at, feeds.cursor, watch.id is not null,
+    select feeds.user_id, ${name}, watch.id::text, watch.resource_id, watch.expires_at, feeds.cursor, watch.id is not null,
       ${finishedAt}::timestamptz, ${finishedAt}::timestamptz, ${finishedAt}::timestamptz
-    from feeds
-    join connections on connections.id = feeds.connection_id
-    left join lateral (
+    from feeds left join lateral (
       select id, resource_id, expires_at from watches
       where feed_id = feeds.id and state = 'open' order by opened_at desc limit 1
     ) as watch on true
@@ -151,4 +153,20 @@ async function mirrorWebhook(tx: Tx, { feed }: Run, { finishedAt }: Outcome): Pr
       expiration_time = excluded.expiration_time, sync_token = excluded.sync_token,
       is_active = excluded.is_active, last_poll_at = excluded.last_poll_at, updated_at = excluded.updated_at
   `.execute(tx);
+}
+
+// The main calendar of the account that somebody signs in with, or else connected first, is the one that the older product knew.
+async function olderNameOf(tx: Tx, { id, user_id, resource }: Run["feed"]): Promise<string> {
+  const main = await tx
+    .selectFrom("feeds")
+    .innerJoin("connections", "connections.id", "feeds.connection_id")
+    .select("feeds.id")
+    .where("feeds.user_id", "=", user_id)
+    .where("feeds.kind", "=", "calendar")
+    .where("feeds.is_primary", "=", true)
+    .orderBy("connections.is_sign_in", "desc")
+    .orderBy("connections.created_at")
+    .orderBy("connections.id")
+    .executeTakeFirst();
+  return main?.id === id ? "primary" : resource;
 }
