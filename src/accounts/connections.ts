@@ -14,6 +14,7 @@ export type Connection = {
   id: string;
   email: string | null;
   name: string | null;
+  picture: string | null;
   subject: string | null;
   isSignIn: boolean;
   state: ConnectionState;
@@ -50,6 +51,7 @@ export async function listConnections(app: Pick<App, "db">, userId: string): Pro
       "id",
       "email",
       "name",
+      "picture",
       "subject",
       "is_sign_in",
       "state",
@@ -68,6 +70,7 @@ export async function listConnections(app: Pick<App, "db">, userId: string): Pro
     id: row.id,
     email: row.email,
     name: row.name,
+    picture: row.picture,
     subject: row.subject,
     isSignIn: row.is_sign_in,
     state: row.state,

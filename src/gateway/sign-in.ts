@@ -45,12 +45,13 @@ export const signInGateway: FastifyPluginAsyncZod<{ app: App }> = async (server,
           browser: signInBrowser(request) ?? "",
         });
         if (done.outcome === "consent_needed") return failed("Google consent is needed once more");
-        const user = await getUser(app, done.userId);
+        const { id, email, name } = await getUser(app, done.userId);
+        const { picture } = await getConnection(app, done.userId);
         const session = done.outcome === "signed_in" ? done.session : null;
         if (session) setSessionCookie(app, reply, session);
         return {
           success: true,
-          user: { id: user.id, email: user.email, ...(user.name ? { name: user.name } : {}) },
+          user: { id, email, ...named({ name, picture }) },
           session: session && {
             access_token: session.token,
             token_type: "bearer",
@@ -93,7 +94,7 @@ export const signInGateway: FastifyPluginAsyncZod<{ app: App }> = async (server,
         return {
           success: true,
           email: connection.email,
-          ...(connection.name ? { name: connection.name } : {}),
+          ...named(connection),
           expires_at: connection.accessExpiresAt?.toISOString() ?? null,
           message: "Google account connected successfully",
         };
@@ -146,6 +147,11 @@ export const signInGateway: FastifyPluginAsyncZod<{ app: App }> = async (server,
     },
   );
 };
+
+// As Google tells it: what it does not tell is left out.
+function named({ name, picture }: { name: string | null; picture: string | null }) {
+  return { ...(name ? { name } : {}), ...(picture ? { picture } : {}) };
+}
 
 // The old callers show these texts. A provider's own words stay out of them.
 function oldTextOf(error: unknown): string {

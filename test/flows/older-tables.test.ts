@@ -82,7 +82,14 @@ describe("the tables that the older product's pages read", () => {
         headers: { authorization: `Bearer ${token}` },
         body: JSON.stringify({ code: await codeOf(t, person) }),
       });
-      assert.equal(answer.status, 200, await answer.text());
+      const { expires_at, ...body } = (await answer.json()) as Record<string, string>;
+      assert.ok(Date.parse(String(expires_at)) > t.clock.now().getTime());
+      assert.match(String(body.picture), /\/avatars\/\d+$/);
+      assert.partialDeepStrictEqual(body, {
+        success: true,
+        email: person,
+        message: "Google account connected successfully",
+      });
     }
     await t.idle();
     const names = async () => {

@@ -289,7 +289,8 @@ describe("signing in with Google", () => {
       success: boolean;
     };
     assert.equal(body.success, true);
-    assert.equal(body.user?.email, "ana@example.com");
+    assert.deepEqual([body.user?.email, body.user?.name], ["ana@example.com", "Ana Moreno"]);
+    assert.match(String(body.user?.picture), /\/avatars\/\d+$/);
     const me = await fetch(`${t.url}/api/v1/me`, {
       headers: { authorization: `Bearer ${body.session?.access_token}` },
     });
