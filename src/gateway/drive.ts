@@ -153,8 +153,10 @@ export const driveGateway: FastifyPluginAsyncZod<{ app: App }> = async (server, 
       if (!documentId || !fileId) {
         return refuse("Missing required parameters: document_id, file_id");
       }
-      const owner = userOrNull(request) ?? userId ?? (await ownerOf(app, documentId));
-      if (!owner) return refuse("Document not found");
+      const caller = userOrNull(request);
+      const owner = caller ?? userId?.toLowerCase() ?? (await ownerOf(app, documentId));
+      const isForeign = caller !== null && userId !== undefined && userId.toLowerCase() !== caller;
+      if (!owner || isForeign) return refuse("Document not found");
       try {
         const file = await followFile(app, owner, { fileId, documentId });
         const feeds = (await listFeedsOf(app, ["drive"])).filter(({ id }) => id === file.feed_id);

@@ -35,10 +35,19 @@ describe("the old addresses of the Drive functions", () => {
   });
 
   test("subscribe-to-drive-file follows a file of the caller's own document, in both spellings", async () => {
+    const inAnothersName = await call(visitor, "subscribe-to-drive-file", {
+      document_id: documentId,
+      file_id: fileId,
+      user_id: crypto.randomUUID(),
+    });
+    assert.deepEqual(
+      [inAnothersName.status, inAnothersName.body],
+      [400, { success: false, message: "Document not found" }],
+    );
     const { status, body } = await call(visitor, "subscribe-to-drive-file", {
       document_id: documentId,
       file_id: fileId,
-      user_id: visitor.userId,
+      user_id: visitor.userId.toUpperCase(),
     });
     assert.equal(status, 200, JSON.stringify(body));
     assert.partialDeepStrictEqual(body, {
