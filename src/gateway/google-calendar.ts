@@ -15,13 +15,19 @@ const mostEvents = 10_000;
 const mostMeetings = 2_000;
 const dayMs = 86_400_000;
 
-const days = z.coerce.number().int().min(0).max(3_660);
+// What was sent empty counted as not sent.
+const unset = z.literal("").transform(() => undefined);
+const days = (usual: number) =>
+  z
+    .union([unset, z.coerce.number().int().min(0).max(3_660)])
+    .default(usual)
+    .transform((given) => given ?? usual);
 const Project = z.looseObject({
-  project_id: z.guid().optional().describe("The project of the meetings"),
+  project_id: z.union([unset, z.guid()]).optional().describe("The project of the meetings"),
 });
 const spanOfDays = (past: number, future: number) => ({
-  days_past: days.default(past).describe("How many days back"),
-  days_future: days.default(future).describe("How many days ahead"),
+  days_past: days(past).describe("How many days back"),
+  days_future: days(future).describe("How many days ahead"),
 });
 
 type Span = { from: Date; to: Date };

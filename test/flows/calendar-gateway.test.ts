@@ -246,6 +246,9 @@ describe("the old addresses of the calendar functions", () => {
       [made.google_calendar_event_id, link, made.start_time],
     );
     assert.equal((await old("events?days_past=x")).status, 422);
+    const empty = (await old("events?days_past=&days_future=&project_id=")).body;
+    assert.deepEqual([empty.sync_range?.days_past, empty.sync_range?.days_future], [30, 60]);
+    assert.equal((await old("meetings?project_id=")).body.ok, true);
     const stranger = await t.signIn("priya@example.com");
     const others = await stranger.call("GET", "/functions/v1/google-calendar/meetings");
     assert.deepEqual(others.body, { ok: true, meetings: [] });
