@@ -4,8 +4,7 @@ import { sql } from "kysely";
 import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
 import { enqueue, type NewJob } from "../queue/queue.ts";
-import { nearMs } from "./bot-pace.ts";
-import { decideBots, sharersOf, wantsBot } from "./bot-plans.ts";
+import { decideBots, nearMs, sharersOf, wantsBot } from "./bot-plans.ts";
 import { type BotSettings, type BotWishes, configurationOf, settingsOf } from "./bot-settings.ts";
 import type { BotStatus } from "./bot-words.ts";
 import { type BotRow, isYetToJoin, lockBot, noteEvent, tendJob } from "./bots.ts";
@@ -207,7 +206,7 @@ async function runningBot(tx: Tx, meeting: MeetingRow, now: Date): Promise<BotRo
     select id, meeting_url, settings from bots
     where wish = 'attend' and not is_over and occurrence_key is not null and meeting_url is not null
       and starts_at < ${end_time} and ends_at > ${start_time > now ? start_time : now}
-      and (state <> 'scheduled' or joins_at <= ${now})
+      and ${isThereOrSetsOut(now)}
     order by starts_at limit 2000
   `.execute(tx);
   const found = rows.find(
@@ -217,6 +216,49 @@ async function runningBot(tx: Tx, meeting: MeetingRow, now: Date): Promise<BotRo
   const bot = found ? await lockBot(tx, found.id) : null;
   // It may have ended while we waited for it.
   return bot?.wish === "attend" && !bot.is_over ? bot : null;
+}
+
+const isThereOrSetsOut = (now: Date) => sql`(state <> 'scheduled' or joins_at <= ${now})`;
+
+/**
+ * The meetings that are near while another by the same link, which overlaps them, has its bot in the call: theirs is not to
+ * join it. All in one look, since most have no other and need none of their own.
+ */
+export async function listForestalled(tx: Tx, now: Date): Promise<string[]> {
+  const { rows } = await sql<
+    Pick<BotRow, "id" | "state"> & {
+      meeting_url: string;
+      starts_at: Date;
+      ends_at: Date;
+      is_there: boolean;
+    }
+  >`
+    select id, state, meeting_url, starts_at, ends_at, ${isThereOrSetsOut(now)} is true as is_there from bots
+    where wish = 'attend' and not is_over and occurrence_key is not null and meeting_url is not null
+      and starts_at < ${new Date(now.getTime() + nearMs)} and ends_at > ${now}
+      and settings -> 'configuration' -> 'share' is distinct from 'false'
+    order by starts_at limit 5000
+  `.execute(tx);
+  const byPlace = Map.groupBy(rows, ({ meeting_url }) => placeOf(meeting_url));
+  const forestalled = [...byPlace.values()].flatMap((bots) =>
+    bots.filter((bot) => {
+      const first = bots.find(
+        (one) => one.is_there && one.starts_at < bot.ends_at && one.ends_at > bot.starts_at,
+      );
+      return first !== undefined && first !== bot && isYetToJoin(bot);
+    }),
+  );
+  if (forestalled.length === 0) return [];
+  const meetings = await tx
+    .selectFrom("meetings")
+    .select("id")
+    .where(
+      "bot_id",
+      "in",
+      forestalled.map(({ id }) => id),
+    )
+    .execute();
+  return meetings.map(({ id }) => id);
 }
 
 /** Says where, when and as what a bot is to come. */

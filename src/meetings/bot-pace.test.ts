@@ -12,12 +12,6 @@ const table: [what: string, bot: object, minutes: number | null][] = [
   ["days ahead", { state: "scheduled", joins_at: at(3 * 24 * 60) }, 60],
   ["hours ahead", { state: "scheduled", joins_at: at(300) }, 15],
   ["close to its start", { state: "scheduled", joins_at: at(10) }, 7],
-  [
-    "close to a meeting that is near",
-    { state: "scheduled", joins_at: at(13), starts_at: at(15) },
-    5 + 1 / 60,
-  ],
-  ["close to one that was near", { state: "scheduled", joins_at: at(7), starts_at: at(9) }, 4],
   ["around its start", { state: "scheduled", joins_at: at(2) }, 0.5],
   ["not yet asked for, and late", { joins_at: at(-5) }, 0.5],
   ["being started", { state: "staged", joins_at: at(4) }, 0.5],

@@ -11,13 +11,10 @@ export const patienceMs = 6 * hour;
 const recordingPatienceMs = 2 * hour;
 const busyMs = 3 * minute;
 
-/** A meeting that begins this soon has the bot that is in its call, if need be at another time than its own. */
-export const nearMs = 10 * minute;
-
 /**
  * When a bot is looked at next, should no webhook tell of it: 30 seconds apart around the start, 2 minutes while it is in
- * the meeting, 15 minutes before all that and an hour more than a day ahead, and as soon as its meeting is near; a minute
- * after the end until everything is there. Null: never again.
+ * the meeting, 15 minutes before all that and an hour more than a day ahead, a minute after the end until everything is
+ * there. Null: never again.
  */
 export function nextLook(bot: BotRow, now: Date): Date | null {
   const after = (ms: number) => new Date(now.getTime() + ms);
@@ -33,8 +30,7 @@ export function nextLook(bot: BotRow, now: Date): Date | null {
   if (bot.state?.startsWith("joined_")) return after(2 * minute);
   if (bot.state === "scheduled" || bot.state === null) {
     const closeAt = (bot.joins_at ?? now).getTime() - busyMs;
-    const nearAt = (bot.starts_at?.getTime() ?? 0) - nearMs + second;
-    const aheadMs = Math.min(closeAt, nearAt > now.getTime() ? nearAt : closeAt) - now.getTime();
+    const aheadMs = closeAt - now.getTime();
     if (aheadMs > 0) return after(Math.min(aheadMs, aheadMs > day ? hour : 15 * minute));
   }
   return after(30 * second);

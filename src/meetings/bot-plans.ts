@@ -1,9 +1,11 @@
 import { sql } from "kysely";
 import type { Tx } from "../db/connection.ts";
 import type { NewJob } from "../queue/queue.ts";
-import { nearMs } from "./bot-pace.ts";
 import { type BotPlan, botPlan } from "./bot-plan.ts";
 import { isAttendeeJoinable } from "./meeting-url.ts";
+
+/** A meeting that begins this soon has the bot that is there, if need be at another time than its own. */
+export const nearMs = 10 * 60_000;
 
 /** Decides anew about the bots of some meetings. Returns the jobs that act on what calls for something. */
 export async function planBots(tx: Tx, meetingIds: string[], now: Date): Promise<NewJob[]> {

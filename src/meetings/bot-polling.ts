@@ -11,6 +11,7 @@ import {
   type ProviderBot,
 } from "../providers/attendee.ts";
 import { enqueue } from "../queue/queue.ts";
+import { listForestalled } from "./bot-assignment.ts";
 import { reconcileJob } from "./bot-plans.ts";
 import { attendeeAccess, tendBot } from "./bot-tending.ts";
 import type { BotStatus } from "./bot-words.ts";
@@ -124,7 +125,7 @@ async function listLive(
   }
 }
 
-// What a lost job, an added key or an account's end left behind.
+// What a lost job, an added key or an account's end left behind, and who would come to a call that has a bot.
 async function sweep(app: Part): Promise<void> {
   const now = app.clock.now();
   await app.db.transaction().execute(async (tx) => {
@@ -144,7 +145,12 @@ async function sweep(app: Part): Promise<void> {
       where decision <> 'none' and meetings.end_time > ${now} and decided_at < ${new Date(now.getTime() - 60_000)}
       order by meetings.start_time limit 1000
     `.execute(tx);
-    await enqueue(app, tx, [...orphans.map(({ id }) => tendJob(id)), ...waiting.map(reconcileJob)]);
+    const forestalled = await listForestalled(tx, now);
+    await enqueue(app, tx, [
+      ...orphans.map(({ id }) => tendJob(id)),
+      ...waiting.map(reconcileJob),
+      ...forestalled.map((meeting_id) => reconcileJob({ meeting_id })),
+    ]);
   });
 }
 

@@ -7,11 +7,10 @@ import { ProviderError } from "../lib/errors.ts";
 import { type AttendeeAccess, getBot, type ProviderBot } from "../providers/attendee.ts";
 import { enqueue } from "../queue/queue.ts";
 import { fetchContents, keepContents, nothingMore } from "./bot-contents.ts";
-import { nearMs, nextLook } from "./bot-pace.ts";
-import { reconcileJob } from "./bot-plans.ts";
+import { nextLook } from "./bot-pace.ts";
 import { applySnapshot, giveUp, isKnown, startAgain } from "./bot-states.ts";
 import { bring, steer, type Work } from "./bot-steering.ts";
-import { type BotRow, isStillOn, isYetToJoin, lockWithMeetings, tendJob } from "./bots.ts";
+import { type BotRow, isStillOn, lockWithMeetings, tendJob } from "./bots.ts";
 
 type Part = Pick<App, "db" | "clock" | "queue" | "config" | "log">;
 
@@ -124,9 +123,8 @@ type End = { owner: string; error?: unknown; isAgain?: boolean };
 async function letGo(app: Part, before: BotRow, { owner, error, isAgain }: End): Promise<void> {
   const now = app.clock.now();
   await app.db.transaction().execute(async (tx) => {
-    const locked = await lockWithMeetings(tx, before.id);
-    if (locked?.bot.lease_owner !== owner) return;
-    const { bot, meetingIds } = locked;
+    const bot = (await lockWithMeetings(tx, before.id))?.bot;
+    if (bot?.lease_owner !== owner) return;
     const failures = error ? bot.failures + 1 : isAgain ? bot.failures : 0;
     const text =
       error instanceof ProviderError ? error.message : error ? "Something unexpected" : null;
@@ -144,22 +142,9 @@ async function letGo(app: Part, before: BotRow, { owner, error, isAgain }: End):
     await sql`
       update meetings set last_polled_at = ${now}, next_poll_time = ${due} where bot_id = ${bot.id}
     `.execute(tx);
-    // Another may be in their call by then.
-    if (isAboutToJoin(bot, now)) {
-      await enqueue(
-        app,
-        tx,
-        meetingIds.map((meeting_id) => reconcileJob({ meeting_id })),
-      );
-    }
     if (isNow) await enqueue(app, tx, tendJob(bot.id));
     else if (error && due) await enqueue(app, tx, { ...tendJob(bot.id), startAfter: due });
   });
-}
-
-function isAboutToJoin(bot: BotRow, now: Date): boolean {
-  const startsAt = bot.starts_at?.getTime() ?? 0;
-  return bot.wish === "attend" && isYetToJoin(bot) && startsAt < now.getTime() + nearMs;
 }
 
 function retryAt(bot: BotRow, error: unknown, now: Date): Date {

@@ -251,6 +251,22 @@ describe("two people in the same meeting", () => {
     assert.equal(liveBots(t).filter(({ state }) => state.startsWith("joined_")).length, 1);
   });
 
+  test("who come by another's time do not hurry a bot while the provider does not answer", async () => {
+    t.attendee.settings.failNext = Array.from({ length: 1_000 }, () => 503);
+    const location = newLink();
+    const early = await hers.invite(30 * minutes, { location });
+    const late = await theirs.invite(32 * minutes, { location });
+    t.clock.advance(29 * minutes);
+    t.attendee.asked.length = 0;
+    for (let looks = 0; looks < 4; looks += 1) {
+      t.clock.advance(30 * seconds);
+      await t.asService("POST", "/api/v1/attendee/poll-all");
+      await t.idle();
+    }
+    assert.equal((await theirs.botOf(late)).id, (await hers.botOf(early)).id);
+    assert.ok(t.attendee.asked.length < 40, `${t.attendee.asked.length} calls`);
+  });
+
   test("have one each by one link where one meeting is over when the other begins", async () => {
     const location = newLink();
     const early = await hers.invite(hours, { location });
