@@ -4,7 +4,8 @@ import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
 import { AppError } from "../lib/errors.ts";
 import { type HandedOn, postToWorkflow } from "../providers/n8n.ts";
-import { enqueue, type NewJob } from "../queue/queue.ts";
+import { takeBackDeadLetters } from "../queue/dead-letters.ts";
+import { enqueue, hasJob, type NewJob } from "../queue/queue.ts";
 
 export type DeliveryKind = "classification" | "drive_sync";
 
@@ -270,7 +271,10 @@ function sendJob(deliveryId: string, startAfter?: Date): NewJob {
   };
 }
 
-/** Calls for those that are due and nobody took up: their job was given up, or lost with the queue's tables. */
+/**
+ * Calls for those that are due and nobody took up: their job was given up, or lost with the queue's tables. One that is
+ * given up each time lies among the dead letters once.
+ */
 export async function callLostDeliveries(app: Part): Promise<number> {
   const { rows } = await sql<{ id: string }>`
     select id from deliveries
@@ -278,13 +282,20 @@ export async function callLostDeliveries(app: Part): Promise<number> {
       and (lease_until is null or lease_until < now())
       and not exists (select from deliveries as earlier where earlier.document_id = deliveries.document_id
         and earlier.kind = deliveries.kind and earlier.state = 'waiting' and earlier.sequence < deliveries.sequence)
-      and not exists (select from pgboss.job_common where name = 'deliveries.send'
-        and singleton_key = deliveries.id::text and state < 'completed')
+      and not ${hasJob("deliveries.send", "deliveries.id")}
     order by next_try_at limit 1000
   `.execute(app.db);
-  const jobs = rows.map(({ id }) => sendJob(id));
-  await enqueue(app, app.db, jobs);
-  return jobs.length;
+  const ids = rows.map(({ id }) => id);
+  if (ids.length === 0) return 0;
+  await app.db.transaction().execute(async (tx) => {
+    await takeBackDeadLetters(tx, "deliveries.send", ids);
+    await enqueue(
+      app,
+      tx,
+      ids.map((id) => sendJob(id)),
+    );
+  });
+  return ids.length;
 }
 
 /** Sends a delivery once more, from the beginning of its waits. One that waits is tried now. @throws {AppError} */

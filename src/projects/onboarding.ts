@@ -6,7 +6,7 @@ import type { App } from "../app.ts";
 import type { Tx } from "../db/connection.ts";
 import { AppError, ProviderError } from "../lib/errors.ts";
 import { catalog, type JobContext } from "../queue/catalog.ts";
-import { enqueue } from "../queue/queue.ts";
+import { enqueue, hasJob } from "../queue/queue.ts";
 import { draftMetadata, explainModelFailure, requireModel, type Usage } from "./drafting.ts";
 import { type ProjectMetadata, ProjectSummary } from "./metadata.ts";
 import { lockProject } from "./projects.ts";
@@ -204,10 +204,7 @@ export async function endLostOnboardings(app: Part): Promise<number> {
     select id, user_id as "userId", project_id as "projectId" from onboardings
     where state in ('waiting', 'drafting', 'checking')
       and updated_at < ${new Date(app.clock.now().getTime() - jobWithinMs)}
-      and not exists (
-        select from pgboss.job_common where name = 'projects.onboard' and singleton_key = onboardings.id::text
-          and state < 'completed'
-      )
+      and not ${hasJob("projects.onboard", "onboardings.id")}
     order by updated_at limit 1000
   `.execute(app.db);
   const failure = new AppError("internal", unfinished);

@@ -1,5 +1,6 @@
 import { sql } from "kysely";
-import { catalog, isJobName } from "./catalog.ts";
+import type { Db, Tx } from "../db/connection.ts";
+import { catalog, isJobName, type JobName } from "./catalog.ts";
 import { insertOrMerge } from "./insert.ts";
 import { deadLetters, type Queue } from "./queue.ts";
 
@@ -52,6 +53,18 @@ export async function resendDeadLetters(queue: Queue, ids?: string[]): Promise<n
     sent += await resend(queue, doable.slice(from, from + batchSize));
   }
   return sent;
+}
+
+/** Takes back the dead letters of jobs that are called for anew by whoever keeps what they are to do. */
+export async function takeBackDeadLetters(
+  db: Db | Tx,
+  name: JobName,
+  keys: string[],
+): Promise<void> {
+  await sql`
+    delete from pgboss.job_common
+    where name = ${deadLetters} and state = 'created' and source_name = ${name} and singleton_key = any(${keys})
+  `.execute(db);
 }
 
 // By our own insert: pg-boss's redrive would put a second waiting job beside one of the same key.

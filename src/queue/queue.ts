@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { sql } from "kysely";
+import { type RawBuilder, sql } from "kysely";
 import { PgBoss } from "pg-boss";
 import type { Database, Db, Tx } from "../db/connection.ts";
 import type { Clock } from "../lib/clock.ts";
@@ -138,6 +138,14 @@ export async function ensureSchedules(queue: Queue, schedules: Schedule[]): Prom
     check().catch((error) => queue.boss.emit("error", error));
   }, scheduleCheckMs);
   queue.closing.addEventListener("abort", () => clearInterval(timer));
+}
+
+/** Whether a job of that name waits or runs, as a condition on rows that have its key as their column. */
+export function hasJob(name: JobName, keyColumn: string): RawBuilder<boolean> {
+  return sql<boolean>`exists (
+    select from pgboss.job_common
+    where name = ${name} and singleton_key = ${sql.ref(keyColumn)}::text and state < 'completed'
+  )`;
 }
 
 /** Counts what waits, runs and was given up. */

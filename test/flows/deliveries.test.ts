@@ -7,6 +7,7 @@ import { waitsMs } from "../../src/documents/deliveries.ts";
 import { handlers } from "../../src/jobs.ts";
 import { secretText } from "../../src/lib/secrets.ts";
 import { isSigned } from "../../src/providers/n8n.ts";
+import { listDeadLetters } from "../../src/queue/dead-letters.ts";
 import { untilItWaits } from "../database.ts";
 import type { TestApp, Visitor } from "../harness.ts";
 import {
@@ -197,6 +198,30 @@ describe("a document on its way to the workflow", () => {
     t.clock.advance(waitsMs[1]! + 61_000);
     assert.equal(await sweep(), 1);
     assert.partialDeepStrictEqual(await onlyDelivery(visitor), { state: "delivered", tries: 3 });
+  });
+
+  test("is called for again where its job was given up, and lies among the dead letters once", async () => {
+    await using story = await anasMail({ workflow: true });
+    const { t, visitor } = story;
+    t.n8n.settings.failNext = [500];
+    await sendAndRead(t, { ...mail, subject: "Notes" });
+    await sql`delete from pgboss.job_common where name = 'deliveries.send'`.execute(t.app.db);
+    await sql`update pgboss.queue set retry_limit = 0 where name = 'deliveries.send'`.execute(
+      t.app.db,
+    );
+    await sql`alter table document_texts rename to texts_away`.execute(t.app.db);
+    t.clock.advance(waitsMs[0]! + 61_000);
+    for (let sweeps = 0; sweeps < 3; sweeps += 1) {
+      const { body } = await t.asService("POST", "/api/v1/cron/lost-work");
+      assert.equal(body.counts.deliveries, 1);
+      await t.idle();
+      assert.equal((await listDeadLetters(t.app.queue, 10)).length, 1);
+    }
+    await sql`alter table texts_away rename to document_texts`.execute(t.app.db);
+    await t.asService("POST", "/api/v1/cron/lost-work");
+    await t.idle();
+    assert.equal((await onlyDelivery(visitor)).state, "delivered");
+    assert.equal((await listDeadLetters(t.app.queue, 10)).length, 0);
   });
 
   test("is run once by a workflow that answers too late", async () => {
