@@ -38,6 +38,7 @@ export async function disconnect(app: Part, userId: string, connectionId: string
       .forNoKeyUpdate()
       .executeTakeFirst();
     if (!connection) throw new AppError("not_found", `No connection ${connectionId}`);
+    await lockFeedsOf(tx, "connection_id", connectionId);
     await revokeLater(app, tx, connection);
     await forgetFeeds(app, tx, userId, connection);
     await (connection.is_sign_in
@@ -61,8 +62,8 @@ export async function deleteUser(
       .where("user_id", "=", userId)
       .forNoKeyUpdate()
       .execute();
-    for (const connection of connections) await revokeLater(app, tx, connection);
     await lockFeedsOf(tx, "user_id", userId);
+    for (const connection of connections) await revokeLater(app, tx, connection);
     // Their bots may be on their way, or somebody else's too: the rows end when the bots do, and what they heard is deleted
     // at the provider. Meetings are locked first, as everybody does.
     await sql`select from meetings where user_id = ${userId} order by id for update`.execute(tx);
@@ -121,6 +122,7 @@ export function stopJob(
   return { name: "grants.revoke", payload: { ...grant, ...nothing, ...what, keepsGrant: true } };
 }
 
+// Within the locks of its feeds: what is being opened, or was just now, is to be seen.
 async function revokeLater(app: Part, tx: Tx, connection: Tokens): Promise<void> {
   const grant = grantOf(connection);
   if (!grant) return;
@@ -195,14 +197,13 @@ async function lockFeedsOf(tx: Tx, column: "user_id" | "connection_id", id: stri
   `.execute(tx);
 }
 
-// What was read through an account goes with it; meetings that came of it are looked at again.
+// What was read through an account goes with it; meetings that came of it are looked at again. Its feeds are locked.
 async function forgetFeeds(
   app: Part,
   tx: Tx,
   userId: string,
   { id: connectionId, subject }: Pick<Tokens, "id" | "subject">,
 ): Promise<void> {
-  await lockFeedsOf(tx, "connection_id", connectionId);
   const events = await tx
     .deleteFrom("calendar_events")
     .where(

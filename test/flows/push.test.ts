@@ -9,6 +9,7 @@ import { skipWaiting } from "../../src/queue/test-queue.ts";
 import { startWorkers } from "../../src/queue/workers.ts";
 import { openWatch } from "../../src/sync/watches.ts";
 import { assertSameAsGoogle, eventIn, keptEvents } from "../calendars.ts";
+import { untilItWaits } from "../database.ts";
 import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
 import { fastestMs, until } from "../timing.ts";
 
@@ -90,6 +91,13 @@ const runsOf = async (t: TestApp) =>
       t.app.db,
     )
   ).rows[0]!.count;
+
+// How an account goes.
+const ends = {
+  "turned off": (visitor: Visitor) => visitor.call("DELETE", "/api/v1/calendar/watch"),
+  unticked: (visitor: Visitor, feedId: string) =>
+    visitor.call("PATCH", `/api/v1/sync/feeds/${feedId}`, { is_wanted: false }),
+};
 
 describe("push", () => {
   test("is on after signing in, for each calendar and the list, and brings a change within two seconds", async () => {
@@ -401,11 +409,6 @@ describe("push", () => {
   });
 
   test("that ends while a channel is being opened has that channel closed too", async () => {
-    const ends = {
-      "turned off": (visitor: Visitor) => visitor.call("DELETE", "/api/v1/calendar/watch"),
-      unticked: (visitor: Visitor, feedId: string) =>
-        visitor.call("PATCH", `/api/v1/sync/feeds/${feedId}`, { is_wanted: false }),
-    };
     for (const [how, end] of Object.entries(ends)) {
       await using story = await pushed();
       const { t, visitor } = story;
@@ -446,6 +449,40 @@ describe("push", () => {
       await skipWaiting(t.app);
       await t.idle();
       assert.deepEqual(t.google.calendar.channels(), [], how);
+      assert.equal(t.google.state.grants.size, 0, how);
+    }
+  });
+
+  test("that ends just as a channel begins to be opened waits for that before the grant ends", async () => {
+    const ends = {
+      disconnected: async (visitor: Visitor) => {
+        const { body } = await visitor.call("GET", "/api/v1/me");
+        const [{ id }] = body.connections;
+        return visitor.call("POST", "/api/v1/auth/google/token/revoke", { connection_id: id });
+      },
+      deleted: (visitor: Visitor) => visitor.call("DELETE", "/api/v1/me"),
+    };
+    for (const [how, end] of Object.entries(ends)) {
+      await using story = await pushed();
+      const { t, visitor } = story;
+      const { feedId } = await addTeam(story);
+      const now = t.clock.now();
+      const { ending } = await t.app.db.transaction().execute(async (tx) => {
+        await sql`select from feeds where id = ${feedId} for update`.execute(tx);
+        const ending = end(visitor);
+        await untilItWaits(t.app.db, ending);
+        await sql`
+          insert into watches (id, feed_id, user_id, secret_hash, requested_at, expires_at)
+          select gen_random_uuid(), id, user_id, '', ${now}::timestamptz, ${now}::timestamptz + interval '1 day'
+          from feeds where id = ${feedId}
+        `.execute(tx);
+        return { ending };
+      });
+      await ending;
+      await t.idle();
+      assert.equal(t.google.state.grants.size, 1, how);
+      await skipWaiting(t.app);
+      await t.idle();
       assert.equal(t.google.state.grants.size, 0, how);
     }
   });
