@@ -63,6 +63,9 @@ export async function deleteUser(
       .forNoKeyUpdate()
       .execute();
     await lockFeedsOf(tx, "user_id", userId);
+    await sql`
+      update mail_decisions set left_user_id = null, left_subject = null where left_user_id = ${userId}
+    `.execute(tx);
     for (const connection of connections) await revokeLater(app, tx, connection);
     // Their bots may be on their way, or somebody else's too: the rows end when the bots do, and what they heard is deleted
     // at the provider. Meetings are locked first, as everybody does.

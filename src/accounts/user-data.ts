@@ -14,8 +14,8 @@ type Reference = {
 
 const ownerColumns = ["user_id", "created_by"];
 
-// Values that open something. They belong to no export, sealed or not.
-const secretColumns = [
+// They belong to no export: values that open something, sealed or not, and in whose mailbox a mail lay.
+const withheldColumns = [
   "access_token",
   "refresh_token",
   "api_key",
@@ -27,6 +27,8 @@ const secretColumns = [
   "browser_hash",
   "verifier",
   "nonce",
+  "left_user_id",
+  "left_subject",
 ];
 
 /** Whether no other transaction, of any process, exports this user; from now on none does until this one ends. */
@@ -39,7 +41,7 @@ export async function isOnlyExport(tx: Tx, userId: string): Promise<boolean> {
 
 /**
  * All rows of a user, table by table, as one consistent picture. Read in portions through a cursor, so that a large
- * mailbox needs no large memory. Tokens and other secrets are left out.
+ * mailbox needs no large memory. Tokens and other secrets are left out, and who else had a mail.
  */
 export async function* exportUserRows(
   tx: Tx,
@@ -52,7 +54,7 @@ export async function* exportUserRows(
   if (user) yield { table: "users", row: user.row };
   for (const { table, mine } of await ownedTables(tx, userId)) {
     await sql`declare user_rows no scroll cursor for
-      select to_jsonb(${sql.id(table)}.*) - ${secretColumns}::text[] as row
+      select to_jsonb(${sql.id(table)}.*) - ${withheldColumns}::text[] as row
       from ${sql.table(table)} where ${mine}`.execute(tx);
     for (;;) {
       const portion = await sql<{ row: Record<string, unknown> }>`fetch 100 from user_rows`.execute(

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { sql } from "kysely";
 import { addFault, clearFaults } from "../../sandbox/google/faults.ts";
 import { openGoogleAccess } from "../../src/accounts/google-access.ts";
 import { getHead } from "../../src/providers/google/gmail.ts";
@@ -124,6 +125,28 @@ test("an account that has no mailbox is asked for it again only once it is conne
   await t.signIn(ana);
   await t.idle();
   assert.deepEqual([(await mailbox()).state, (await mailbox()).last_error], ["active", null]);
+});
+
+test("whose mailbox a mail lay in is in no export of its owner's, and goes with whom it is of", async () => {
+  await using story = await anasMail();
+  const { t, visitor } = story;
+  const other = await t.signIn(jonas);
+  await t.idle();
+  await sendAndRead(t, { from: zoe, to: [jonas, anasAssistant], subject: "Offer", text: "x" });
+  await disconnect(other, jonas);
+  const left = async () =>
+    (
+      await sql<{ left_subject: string | null }>`select left_subject from mail_decisions`.execute(
+        t.app.db,
+      )
+    ).rows.map(({ left_subject }) => left_subject);
+  const [subject] = await left();
+  assert.ok(subject);
+  const exported = String((await visitor.call("GET", "/api/v1/me/export")).body);
+  assert.match(exported, /"subject":"Offer"/);
+  assert.equal(exported.includes(`"${subject}"`), false);
+  await other.call("DELETE", "/api/v1/me");
+  assert.deepEqual(await left(), [null]);
 });
 
 test("a mailbox can be disconnected while a page of it is written that was read before", async () => {
