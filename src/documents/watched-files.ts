@@ -98,9 +98,9 @@ export async function recordFileChanges(
       ...(await startDeliveries(app, tx, facts)),
       ...(isElsewhere ? [drivesJob(account.feedId)] : []),
       ...changed.flatMap(({ row, news }) => (news.readsContent ? [readJob(row.id)] : [])),
-      // One's own is deleted where a second look does not find it either.
-      ...changed.flatMap(({ row, news }) =>
-        news.state === "lost" && row.is_own
+      // One's own is deleted where a second look does not find it either. It is called for each time, since it may be lost.
+      ...rows.flatMap(({ row, file, news }) =>
+        !file && row.is_own && (news ?? row).state === "lost"
           ? [{ ...checkJob(row.id), startAfter: secondLookAt }]
           : [],
       ),

@@ -964,6 +964,27 @@ describe("what else Drive brings", () => {
     assert.equal((await fileOf(visitor, own)).state, "active");
   });
 
+  test("a file with a feed of its own is looked at a second time though the job for that was lost", async () => {
+    await using story = await anasDrive();
+    const { t, visitor } = story;
+    const own = t.google.drive.addFile(ana, { name: "Own", content: "1" });
+    const wish = { file_id: own, own_channel: true };
+    assert.equal((await visitor.call("POST", "/api/v1/drive/subscribe", wish)).status, 201);
+    await t.idle();
+    addFault(t.google.state, { endpoint: "drive.files.get", status: 404, times: null });
+    const look = async () => {
+      await visitor.call("POST", `/api/v1/sync/drive/${visitor.userId}`, { force: true });
+      await t.idle();
+    };
+    await look();
+    await sql`delete from pgboss.job_common where name = 'files.check'`.execute(t.app.db);
+    await look();
+    assert.equal((await fileOf(visitor, own)).state, "lost");
+    await t.hurry("files.check");
+    await t.idle();
+    assert.equal((await fileOf(visitor, own)).state, "removed");
+  });
+
   test("a file that only the service account sees is followed through it, for whoever it belongs to", async () => {
     await using opened = new AsyncDisposableStack();
     const t = opened.use(await openTestApp({ push: true, workflow: true }));
