@@ -78,7 +78,9 @@ function explain(feed: Feed, error: unknown): { text: string; restsFor?: string 
     return { text: "Something went wrong here; it is tried again by itself" };
   }
   if (feed.kind === "gmail" && error.reason === "failedPrecondition") {
-    return { text: "This Google account has no mailbox", restsFor: "no_mailbox" };
+    const text = "This Google account has no mailbox";
+    // One that was read before may be away for a time only, as where its organisation has turned Gmail off.
+    return feed.last_success_at ? { text } : { text, restsFor: "no_mailbox" };
   }
   return { text: words[error.failure], restsFor: rests[error.failure] };
 }

@@ -149,6 +149,25 @@ test("whose mailbox a mail lay in is in no export of its owner's, and goes with 
   assert.deepEqual(await left(), [null]);
 });
 
+test("a mailbox that was read before, and is not there for a time, is asked for by itself", async () => {
+  await using story = await anasMail();
+  const { t, visitor } = story;
+  const faults = { endpoint: "gmail.*", status: 400, reason: "failedPrecondition", times: null };
+  addFault(t.google.state, faults);
+  await sendAndRead(t, { from: jonas, to: [ana, anasAssistant], subject: "Notes", text: "x" });
+  const mailbox = async () => {
+    const { items } = (await visitor.call("GET", "/api/v1/sync/feeds")).body;
+    return items.find(({ kind }: { kind: string }) => kind === "gmail");
+  };
+  const { state, last_error } = await mailbox();
+  assert.deepEqual([state, last_error], ["active", "This Google account has no mailbox"]);
+  clearFaults(t.google.state);
+  t.clock.advance(30 * 60_000);
+  await t.asService("POST", "/api/v1/cron/gmail-polling");
+  await t.idle();
+  assert.equal((await mailbox()).last_error, null);
+});
+
 test("a mailbox can be disconnected while a page of it is written that was read before", async () => {
   await using story = await anasMail();
   const { t, visitor } = story;
