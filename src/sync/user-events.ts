@@ -6,7 +6,12 @@ import type { App } from "../app.ts";
 /** One thing that a user's pages are told. */
 export type UserEvent = { id: string; type: string; payload: Record<string, unknown> };
 
-type Listener = { userId: string; lastId: string; tell: (event: UserEvent) => void };
+type Listener = {
+  userId: string;
+  lastId: string;
+  tell: (event: UserEvent) => void;
+  isGone: boolean;
+};
 
 /** Events of users as they are committed, in any process. */
 export type UserEvents = {
@@ -73,13 +78,18 @@ export function openUserEvents(app: Pick<App, "db" | "database" | "log">): UserE
 
   return {
     subscribe: (userId, lastId, tell) => {
-      const listener = { userId, lastId: lastId ?? "", tell };
+      const listener: Listener = { userId, lastId: lastId ?? "", tell, isGone: false };
       listeners.add(listener);
       listening ??= listen();
       void catchUp(app, listener).catch((error) =>
         app.log.warn({ error }, "pages could not be told"),
       );
-      return { unsubscribe: () => void listeners.delete(listener) };
+      return {
+        unsubscribe: () => {
+          listener.isGone = true;
+          listeners.delete(listener);
+        },
+      };
     },
     [Symbol.asyncDispose]: async () => {
       closing.abort();
@@ -109,6 +119,8 @@ async function catchUp(app: Pick<App, "db">, listener: Listener): Promise<void> 
       order by user_events.id limit ${portion}
     `.execute(app.db);
     for (const event of rows) {
+      // Its stream may have ended at the event before, and takes no more.
+      if (listener.isGone) return;
       if (BigInt(event.id) <= BigInt(listener.lastId)) continue;
       listener.lastId = event.id;
       listener.tell(event);

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { sql } from "kysely";
 import { openSession } from "../../src/accounts/sessions.ts";
+import { openUserEvents } from "../../src/sync/user-events.ts";
 import { eventIn } from "../calendars.ts";
 import { openTestApp } from "../harness.ts";
 import { listen } from "../listen.ts";
@@ -58,6 +59,24 @@ describe("server-sent events", () => {
     assert.deepEqual(await signedOut.read(), { done: true, value: undefined });
     assert.match((await other.read()).value ?? "", /still here/);
     await other.cancel();
+  });
+
+  test("tell nothing more to whoever has gone, however much they missed", async () => {
+    await using t = await openTestApp({ workers: false });
+    const ana = await t.signIn("ana@example.com");
+    await sql`
+      insert into user_events (user_id, type, payload)
+      select ${ana.userId}, 'test', '{}' from generate_series(1, 1_200)
+    `.execute(t.app.db);
+    await using userEvents = openUserEvents(t.app);
+    const told: string[] = [];
+    const subscription = userEvents.subscribe(ana.userId, "0", ({ id }) => {
+      told.push(id);
+      subscription.unsubscribe();
+    });
+    await until(() => told.length > 0);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    assert.equal(told.length, 1);
   });
 
   test("go on after the last event that a page has seen, in order and without a gap", async () => {
