@@ -42,10 +42,7 @@ t.attendee.run();
 await look("looked at, as they are being started");
 t.clock.advance(5 * minutes);
 t.attendee.run();
-await look("looked at, as they join");
-t.clock.advance(5 * minutes);
-t.attendee.run();
-await look("looked at, with their transcripts");
+await look("looked at, with what was said");
 const { rows: states } = await sql`
   select status, count(*)::int as count from bots group by status
 `.execute(t.app.db);
