@@ -66,7 +66,7 @@ describe("server-sent events", () => {
     const ana = await t.signIn("ana@example.com");
     await sql`
       insert into user_events (user_id, type, payload)
-      select ${ana.userId}, 'test', '{}' from generate_series(1, 1_200)
+      select ${ana.userId}, 'test', '{}' from generate_series(1, 1200)
     `.execute(t.app.db);
     await using userEvents = openUserEvents(t.app);
     const told: string[] = [];
