@@ -220,9 +220,12 @@ async function readHead(
   }
 }
 
-function missedSince(feed: Feed): Date {
-  const since = z.coerce.date().safeParse(feed.details.missedSince).data;
-  return new Date((feed.last_success_at ?? since ?? feed.created_at).getTime() - marginMs);
+function missedSince({ details, last_success_at, created_at }: Feed): Date {
+  const [currentAsOf, before] = [details.currentAsOf, details.missedSince].map(
+    (time) => z.coerce.date().safeParse(time).data,
+  );
+  const since = currentAsOf ?? last_success_at ?? before ?? created_at;
+  return new Date(since.getTime() - marginMs);
 }
 
 function later(one: string, other: string): string {

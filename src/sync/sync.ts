@@ -287,6 +287,8 @@ async function endInSuccess(
     {
       ...progress,
       ...look,
+      // What came while it was read may not be here yet.
+      details: { ...progress.details, currentAsOf: run.startedAt.toISOString() },
       failures: 0,
       retry_at: null,
       last_error: null,

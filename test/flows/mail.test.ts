@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { addFault, clearFaults } from "../../sandbox/google/faults.ts";
 import { type AddressedMail, recordMails } from "../../src/documents/mail.ts";
 import { untilItWaits } from "../database.ts";
@@ -16,6 +17,7 @@ import {
   readMail,
   sendAndRead,
 } from "../mails.ts";
+import { until } from "../timing.ts";
 
 describe("a mail to the assistant", () => {
   test("becomes a document with its subject, people, text and files, and nothing else is read", async () => {
@@ -297,6 +299,31 @@ describe("a mailbox's history", () => {
       t.google.state.requests.some(({ endpoint }) => endpoint === "gmail.messages.list"),
       false,
     );
+  });
+
+  test("that came while a long look went on is found where Gmail has forgotten it before the next", async () => {
+    await using story = await anasMail();
+    const { t, visitor } = story;
+    await readMail(t);
+    t.google.state.requests.length = 0;
+    addFault(t.google.state, { endpoint: "gmail.history.list", holdMs: 1_000 });
+    const looking = readMail(t);
+    await until(() =>
+      t.google.state.requests.some(({ endpoint }) => endpoint.endsWith("history.list")),
+    );
+    await sleep(300);
+    t.clock.advance(60 * 60_000);
+    await t.google.gmail.send({
+      from: jonas,
+      to: [ana, anasAssistant],
+      subject: "Late",
+      text: "x",
+    });
+    t.google.gmail.forgetHistory(ana);
+    t.clock.advance(60 * 60_000);
+    await looking;
+    await readMail(t);
+    assert.equal((await onlyDocument(visitor)).title, "Late");
   });
 
   test("that lies twice in one page is the copy that came first", async () => {
