@@ -151,6 +151,21 @@ describe("the sandbox's Calendar", () => {
     assert.equal(data.items?.[1]?.recurringEventId, series.id);
   });
 
+  test("tells that an event was moved away, whatever becomes of it there", async () => {
+    const there = google.calendar.addCalendar(ana, { title: "There" });
+    const { id } = (await anas.events.insert(event(3))).data;
+    const syncToken = await tokenOf({ singleEvents: true });
+    google.calendar.moveEvent(ana, id!, { to: there });
+    const change = { recurrence: ["RRULE:FREQ=DAILY;COUNT=3"] };
+    google.calendar.patchEvent(ana, id!, change, { calendarId: there });
+    const { items = [] } = await list({ singleEvents: true, syncToken });
+    assert.deepEqual(
+      items.map((one) => [one.id, one.status]),
+      [[id, "cancelled"]],
+    );
+    google.calendar.removeCalendar(ana, there);
+  });
+
   test("keeps exceptions: one moved, one cancelled, and the hole is told of with the series", async () => {
     const { data: series } = await anas.events.insert(
       event(3, { recurrence: ["RRULE:FREQ=DAILY;COUNT=4"] }),

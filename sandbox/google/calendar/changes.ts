@@ -252,7 +252,7 @@ function markHole(store: Store, event: Event): void {
   for (const calendar of store.calendars.values()) {
     if (!calendar.copies.get(seriesId)) continue;
     if (calendar.copies.get(event.content.id)?.event === event) continue;
-    calendar.copies.set(event.content.id, { event, isGone: true, change });
+    calendar.copies.set(event.content.id, { event, isGone: true, isSeries: false, change });
     for (const tell of store.onChange) tell({ calendar });
   }
 }

@@ -186,8 +186,7 @@ function changesSince(
           ({ make }) => make,
         ),
       );
-    } else if (!(shape.singleEvents && copy.event.content.recurrence))
-      items.push(goneItem(copy).make);
+    } else if (!(shape.singleEvents && copy.isSeries)) items.push(goneItem(copy).make);
   }
   if (shape.singleEvents) {
     for (const [id, { change, seriesId, start }] of calendar.gone) {

@@ -39,7 +39,8 @@ export type Event = {
 };
 
 /** One calendar's copy of an event, and the change that it last took part in. */
-export type Copy = { event: Event; isGone: boolean; change: number };
+/** `isSeries`: whether it was one when it last changed here. An event that has left goes on elsewhere. */
+export type Copy = { event: Event; isGone: boolean; isSeries: boolean; change: number };
 
 export type Calendar = {
   id: string;
@@ -181,7 +182,9 @@ export function spread(store: Store, event: Event): void {
     if (!copy && !isShown) continue;
     // Who has deleted their copy is not asked again, unless the event comes anew.
     const isGone = !isShown || (copy?.isGone === true && calendar !== event.home);
-    calendar.copies.set(id, { event, isGone, change });
+    if (copy?.isGone && isGone) continue;
+    const isSeries = event.content.recurrence !== undefined;
+    calendar.copies.set(id, { event, isGone, isSeries, change });
     for (const tell of store.onChange) tell({ calendar });
   }
 }
