@@ -363,6 +363,15 @@ describe("a file that is followed", () => {
   });
 });
 
+/** A file of Ana's that is followed by a feed of its own. */
+async function ownChannelOf({ t, visitor }: Awaited<ReturnType<typeof anasDrive>>) {
+  const own = t.google.drive.addFile(ana, { name: "Own", content: "1" });
+  const wish = { file_id: own, own_channel: true };
+  assert.equal((await visitor.call("POST", "/api/v1/drive/subscribe", wish)).status, 201);
+  await t.idle();
+  return own;
+}
+
 describe("what else Drive brings", () => {
   test("a folder is followed with what is in it, what comes into it, and no deeper than said", async () => {
     await using story = await anasDrive();
@@ -950,10 +959,7 @@ describe("what else Drive brings", () => {
   test("a file with a feed of its own that Google does not find once is not taken for deleted", async () => {
     await using story = await anasDrive();
     const { t, visitor } = story;
-    const own = t.google.drive.addFile(ana, { name: "Own", content: "1" });
-    const wish = { file_id: own, own_channel: true };
-    assert.equal((await visitor.call("POST", "/api/v1/drive/subscribe", wish)).status, 201);
-    await t.idle();
+    const own = await ownChannelOf(story);
     addFault(t.google.state, { endpoint: "drive.files.get", status: 404, times: 1 });
     await visitor.call("POST", `/api/v1/sync/drive/${visitor.userId}`, { force: true });
     await t.idle();
@@ -967,10 +973,7 @@ describe("what else Drive brings", () => {
   test("a file with a feed of its own is looked at a second time though the job for that was lost", async () => {
     await using story = await anasDrive();
     const { t, visitor } = story;
-    const own = t.google.drive.addFile(ana, { name: "Own", content: "1" });
-    const wish = { file_id: own, own_channel: true };
-    assert.equal((await visitor.call("POST", "/api/v1/drive/subscribe", wish)).status, 201);
-    await t.idle();
+    const own = await ownChannelOf(story);
     addFault(t.google.state, { endpoint: "drive.files.get", status: 404, times: null });
     const look = async () => {
       await visitor.call("POST", `/api/v1/sync/drive/${visitor.userId}`, { force: true });

@@ -99,6 +99,15 @@ const ends = {
     visitor.call("PATCH", `/api/v1/sync/feeds/${feedId}`, { is_wanted: false }),
 };
 
+const endsOfAccount = {
+  disconnected: async (visitor: Visitor) => {
+    const { body } = await visitor.call("GET", "/api/v1/me");
+    const [{ id }] = body.connections;
+    return visitor.call("POST", "/api/v1/auth/google/token/revoke", { connection_id: id });
+  },
+  deleted: (visitor: Visitor) => visitor.call("DELETE", "/api/v1/me"),
+};
+
 describe("push", () => {
   test("is on after signing in, for each calendar and the list, and brings a change within two seconds", async () => {
     await using story = await pushed();
@@ -425,15 +434,7 @@ describe("push", () => {
   });
 
   test("that ends with its account while a channel is being opened has that channel closed before the grant ends", async () => {
-    const ends = {
-      disconnected: async (visitor: Visitor) => {
-        const { body } = await visitor.call("GET", "/api/v1/me");
-        const [{ id }] = body.connections;
-        return visitor.call("POST", "/api/v1/auth/google/token/revoke", { connection_id: id });
-      },
-      deleted: (visitor: Visitor) => visitor.call("DELETE", "/api/v1/me"),
-    };
-    for (const [how, end] of Object.entries(ends)) {
+    for (const [how, end] of Object.entries(endsOfAccount)) {
       await using story = await pushed();
       const { t, visitor } = story;
       const { feedId } = await addTeam(story);
@@ -454,15 +455,7 @@ describe("push", () => {
   });
 
   test("that ends just as a channel begins to be opened waits for that before the grant ends", async () => {
-    const ends = {
-      disconnected: async (visitor: Visitor) => {
-        const { body } = await visitor.call("GET", "/api/v1/me");
-        const [{ id }] = body.connections;
-        return visitor.call("POST", "/api/v1/auth/google/token/revoke", { connection_id: id });
-      },
-      deleted: (visitor: Visitor) => visitor.call("DELETE", "/api/v1/me"),
-    };
-    for (const [how, end] of Object.entries(ends)) {
+    for (const [how, end] of Object.entries(endsOfAccount)) {
       await using story = await pushed();
       const { t, visitor } = story;
       const { feedId } = await addTeam(story);
