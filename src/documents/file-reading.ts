@@ -117,7 +117,7 @@ async function keepText(
     .selectFrom("watched_files")
     .selectAll()
     .where("id", "=", id)
-    .forUpdate()
+    .forNoKeyUpdate()
     .executeTakeFirst();
   if (file?.state !== "active" || file.read_key === key || !file.document_id) return;
   // It changed while it was read: what was read may be of either.
@@ -289,7 +289,8 @@ export async function listFolder(
   for (let pageToken: string | null = null; ; ) {
     const page = await listFiles(request, { q, pageToken, pageSize: 1_000, signal });
     const files = page.changes.flatMap((change) => (change.type === "file" ? [change.file] : []));
-    followed += await app.db.transaction().execute(async (tx) => {
+    const count = await app.db.transaction().execute(async (tx) => {
+      if (!(await holdActive(tx, folder))) return null;
       const left = await leftIn(tx, folder);
       const wanted = files
         .filter(({ isTrashed, targetId }) => !isTrashed && targetId === null)
@@ -315,9 +316,22 @@ export async function listFolder(
       );
       return added.length;
     });
+    followed += count ?? 0;
     pageToken = page.nextPageToken;
-    if (pageToken === null) return { followed };
+    if (pageToken === null || count === null) return { followed };
   }
+}
+
+// Until the transaction ends nobody stops following it.
+async function holdActive(tx: Tx, { id }: Followed): Promise<boolean> {
+  const held = await tx
+    .selectFrom("watched_files")
+    .select("id")
+    .where("id", "=", id)
+    .where("state", "=", "active")
+    .forShare()
+    .executeTakeFirst();
+  return held !== undefined;
 }
 
 // How many more the folder that was asked for takes, with all below it.

@@ -65,7 +65,7 @@ export async function subscribeFile(
       .select(["id", "state", "document_id"])
       .where("user_id", "=", userId)
       .where("file_id", "=", file.id)
-      .forUpdate()
+      .forNoKeyUpdate()
       .executeTakeFirst();
     const isFollowed = known?.state === "active" || known?.state === "trashed";
     if (known && origin === "linked" && (isFollowed || known.state === "stopped")) return known.id;
@@ -242,26 +242,7 @@ export async function unsubscribeFile(
   fileId: string,
 ): Promise<void> {
   await app.db.transaction().execute(async (tx) => {
-    const { rows } = await sql<{
-      document_id: string | null;
-      feed_id: string;
-      drive_id: string | null;
-    }>`
-      with recursive stopping as (
-        select id from watched_files where user_id = ${userId} and file_id = ${fileId} and state <> 'stopped'
-        union all
-        select below.id from stopping join watched_files as below on below.folder_id = stopping.id
-        where below.state <> 'stopped'
-      ),
-      -- By their ids, as a page of the log takes them.
-      held as (
-        select id from watched_files where id in (select id from stopping) order by id for update
-      )
-      update watched_files set state = 'stopped', state_reason = 'Its owner stopped following it',
-        read_retry_at = null, updated_at = ${app.clock.now()}
-      where id in (select id from held)
-      returning document_id, feed_id, drive_id
-    `.execute(tx);
+    const rows = await stopFollowing(app, tx, userId, fileId);
     if (rows.length === 0) throw new AppError("not_found", "This file is not followed");
     const logs = new Set(rows.flatMap((row) => (row.drive_id === null ? [] : [row.feed_id])));
     await enqueue(
@@ -284,6 +265,45 @@ export async function unsubscribeFile(
       .execute();
     for (const id of documents.slice(0, 50)) await tellOwner(tx, userId, id);
   });
+}
+
+type Stopped = {
+  id: string;
+  document_id: string | null;
+  feed_id: string;
+  drive_id: string | null;
+};
+
+// What came into a folder until it was ours is there for the next look: who lists it, or reads the log, holds it till then.
+async function stopFollowing(
+  app: FilesApp,
+  tx: Tx,
+  userId: string,
+  fileId: string,
+): Promise<Stopped[]> {
+  const stopped: Stopped[] = [];
+  for (;;) {
+    const { rows } = await sql<Stopped>`
+      with recursive stopping as (
+        select id from watched_files
+        where state <> 'stopped'
+          and (user_id = ${userId} and file_id = ${fileId} or folder_id = any(${stopped.map(({ id }) => id)}))
+        union all
+        select below.id from stopping join watched_files as below on below.folder_id = stopping.id
+        where below.state <> 'stopped'
+      ),
+      -- By their ids, as a page of the log takes them.
+      held as (
+        select id from watched_files where id in (select id from stopping) order by id for no key update
+      )
+      update watched_files set state = 'stopped', state_reason = 'Its owner stopped following it',
+        read_retry_at = null, updated_at = ${app.clock.now()}
+      where id in (select id from held)
+      returning id, document_id, feed_id, drive_id
+    `.execute(tx);
+    if (rows.length === 0) return stopped;
+    stopped.push(...rows);
+  }
 }
 
 /** Hands what is known of a file to the workflow once more. @throws {AppError} `not_found`; `conflict` without a workflow */

@@ -59,13 +59,15 @@ export async function recordFileChanges(
 ): Promise<RecordedFiles> {
   const usable = changes.filter((change) => change.type !== "malformed");
   const ids = usable.map((change) => (change.type === "file" ? change.file.id : change.fileId));
+  const parents = usable.flatMap((change) => (change.type === "file" ? change.file.parents : []));
   const known = await tx
     .selectFrom("watched_files")
     .selectAll()
     .where("feed_id", "=", account.feedId)
-    .where("file_id", "in", ids.length > 0 ? ids : [""])
+    .where("file_id", "=", sql<string>`any(${[...new Set([...ids, ...parents])]})`)
     .orderBy("id")
-    .forUpdate()
+    // Nobody stops following a folder meanwhile. Whoever lists it may name it in what is found there.
+    .forNoKeyUpdate()
     .execute();
   const changeById = new Map(
     usable.map((change) => [change.type === "file" ? change.file.id : change.fileId, change]),
@@ -316,7 +318,8 @@ export async function addWatched(
         is_folder, name, mimetype, url, size, owner, is_own, parents, version, modified_at, content_key,
         ${now}::timestamptz, ${now}::timestamptz, ${now}::timestamptz
       from given
-      -- Whoever lists a folder and whoever reads the log may find the same file at the same time.
+      -- Whoever lists a folder and whoever reads the log may find the same files at the same time.
+      order by user_id, file_id
       on conflict (user_id, file_id) do nothing
       returning id, user_id, document_id, is_folder
     ),

@@ -3,12 +3,14 @@ import { after, before, beforeEach, describe, test } from "node:test";
 import { sql } from "kysely";
 import { addFault, clearFaults } from "../../sandbox/google/faults.ts";
 import { openGoogleAccess } from "../../src/accounts/google-access.ts";
+import { addWatched } from "../../src/documents/watched-files.ts";
 import { getFile } from "../../src/providers/google/drive.ts";
 import { driveSource } from "../../src/sync/drive.ts";
 import { getFeed, lockFeed } from "../../src/sync/feeds.ts";
 import { untilItWaits } from "../database.ts";
 import { delta, openTestApp, type TestApp, type Visitor } from "../harness.ts";
 import { ana, chooseName, documentsOf, itemsOf, jonas } from "../mails.ts";
+import { until } from "../timing.ts";
 
 const editor = "application/vnd.google-apps";
 const docType = `${editor}.document`;
@@ -875,6 +877,83 @@ describe("what else Drive brings", () => {
     });
     const [{ status }] = await both;
     assert.equal(status, 204);
+  });
+
+  test("a folder can be listed while a page of the log tells of it and of what came into it", async () => {
+    await using story = await anasDrive();
+    const { t, visitor } = story;
+    const folder = t.google.drive.addFolder(ana, "All");
+    await follow(visitor, folder);
+    await t.idle();
+    t.google.drive.push.isOn = false;
+    const inside = t.google.drive.addFile(ana, { name: "Plan", content: "1", parentId: folder });
+    const { id: folderId, feed_id } = await t.app.db
+      .selectFrom("watched_files")
+      .select(["id", "feed_id"])
+      .executeTakeFirstOrThrow();
+    const feed = await getFeed(t.app, visitor.userId, feed_id);
+    const { request } = openGoogleAccess(t.app, feed.connection_id);
+    const changes = await Promise.all(
+      [folder, inside].map(async (id) => {
+        return { type: "file" as const, file: await getFile(request, id), at: null };
+      }),
+    );
+    // PostgreSQL checks that the folder is there after all that was listed is written.
+    const { written } = await t.app.db.transaction().execute(async (tx) => {
+      const { file } = changes[1]!;
+      const { userId } = visitor;
+      await addWatched(t.app, tx, feed_id, [{ file, userId, origin: "folder", depth: 1 }]);
+      const written = t.app.db
+        .transaction()
+        .execute((page) => driveSource.apply(t.app, page, feed, { changes, position: delta }));
+      await untilItWaits(t.app.db, written);
+      await sql`update watched_files set folder_id = ${folderId} where id <> ${folderId}`.execute(
+        tx,
+      );
+      return { written };
+    });
+    await written;
+    assert.equal((await filesOf(visitor)).length, 2);
+  });
+
+  test("a folder that is left alone while it is listed brings nothing more", async () => {
+    await using story = await anasDrive();
+    const { t, visitor } = story;
+    const { drive, state } = t.google;
+    const folder = drive.addFolder(ana, "All");
+    drive.addFile(ana, { name: "Plan", content: "1", parentId: folder });
+    addFault(state, { endpoint: "drive.files.list", holdMs: 1_000 });
+    await follow(visitor, folder);
+    await until(() => state.faults.length === 0);
+    await visitor.call("DELETE", `/api/v1/drive/subscribe/${folder}`);
+    await t.idle();
+    assert.deepEqual(await documentsOf(visitor), []);
+  });
+
+  test("a folder that is left alone while what is in it is written leaves that alone too", async () => {
+    await using story = await anasDrive();
+    const { t, visitor } = story;
+    const folder = t.google.drive.addFolder(ana, "All");
+    await follow(visitor, folder);
+    await t.idle();
+    t.google.drive.push.isOn = false;
+    const inside = t.google.drive.addFile(ana, { name: "Plan", content: "1", parentId: folder });
+    const held = await t.app.db
+      .selectFrom("watched_files")
+      .select("feed_id")
+      .executeTakeFirstOrThrow();
+    const feed = await getFeed(t.app, visitor.userId, held.feed_id);
+    const { request } = openGoogleAccess(t.app, feed.connection_id);
+    const file = await getFile(request, inside);
+    const { left } = await t.app.db.transaction().execute(async (tx) => {
+      const changes = [{ type: "file" as const, file, at: null }];
+      await driveSource.apply(t.app, tx, feed, { changes, position: delta });
+      const left = visitor.call("DELETE", `/api/v1/drive/subscribe/${folder}`);
+      await untilItWaits(t.app.db, left);
+      return { left };
+    });
+    assert.equal((await left).status, 204);
+    assert.deepEqual(await filesOf(visitor), []);
   });
 
   test("an account can be disconnected while a page of its log is written", async () => {
