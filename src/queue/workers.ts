@@ -10,14 +10,14 @@ import type { Queue } from "./queue.ts";
 /** Workers at work. Closing them takes no further job, and finishes or hands back those under way. */
 export type Workers = AsyncDisposable;
 
-/** The workers of one job name. */
+/** The workers of one job name, none until there is work, and as many as it takes. */
 type Crew = {
-  /** Lets one that is at rest look for a job. Whoever finds one wakes the next, so that a single job costs few looks. */
+  /** Lets one of them look for a job. Whoever finds one wakes the next, so that a single job costs two looks. */
   wake(): void;
 };
 
 // Workers hear of new jobs by NOTIFY. What becomes due later, or was announced while the connection was away, one query
-// for all of them finds at this pace. pg-boss's own polling, a query for each, is only the last resort.
+// for all of them finds, at once and at this pace. pg-boss's own polling, a query for each, is only the last resort.
 const dueCheckMs = 1_000;
 const pollingIntervalSeconds = 60;
 // How long a handler that was asked to end may take to do so.
@@ -37,18 +37,18 @@ export async function startWorkers<App extends { queue: Queue; log: Log }>(
   const crews = new Map<JobName, Crew>();
   for (const name of jobNames) {
     const handler: Handler<App, typeof name> | undefined = handlers[name];
-    if (handler) crews.set(name, await startCrew(app, { name, handler, shift }));
+    if (handler) crews.set(name, openCrew(app, { name, handler, shift }));
   }
-  const onNotification = (name: string) => crews.get(name as JobName)?.wake();
-  const onConnect = () => crews.forEach((crew) => void crew.wake());
-  const listening = queue.boss.getDb().listen?.(channel, onNotification, onConnect);
+  const wake = (name: string) => crews.get(name as JobName)?.wake();
+  const wakeThoseDue = () =>
+    void listDueNames(queue, [...crews.keys()])
+      .then((names) => names.map(wake))
+      .catch((error) => queue.boss.emit("error", error));
+  const listening = queue.boss.getDb().listen?.(channel, wake, wakeThoseDue);
   // Without it, as behind a pooler that keeps no sessions, jobs are found all the same, within a second.
   const listener = await listening?.catch((error) => void queue.boss.emit("error", error));
-  const timer = setInterval(() => {
-    listDueNames(queue, [...crews.keys()])
-      .then((names) => names.map((name) => crews.get(name)?.wake()))
-      .catch((error) => queue.boss.emit("error", error));
-  }, dueCheckMs);
+  wakeThoseDue();
+  const timer = setInterval(wakeThoseDue, dueCheckMs);
   const close = async () => {
     clearInterval(timer);
     shift.isOver = true;
@@ -61,23 +61,33 @@ export async function startWorkers<App extends { queue: Queue; log: Log }>(
   return { [Symbol.asyncDispose]: close };
 }
 
-async function startCrew<App extends { queue: Queue; log: Log }, Name extends JobName>(
+function openCrew<App extends { queue: Queue; log: Log }, Name extends JobName>(
   app: App,
   options: { name: Name; handler: Handler<App, Name>; shift: Shift },
-): Promise<Crew> {
+): Crew {
   const { boss } = app.queue;
+  const { shift, name } = options;
   const pace = { includeMetadata: true, perJobResults: true, pollingIntervalSeconds } as const;
   const resting = new Set<string>();
+  let count = 0;
+  let isCalledFor = false;
   const wake = () => {
+    if (shift.isOver) return;
     const [worker] = resting;
-    if (!worker || options.shift.isOver) return;
-    // The next to be woken is another one, lest all wait for a look that hangs.
-    resting.delete(worker);
-    resting.add(worker);
-    boss.notifyWorker(worker);
+    if (worker) {
+      // The next to be woken is another one, lest all wait for a look that hangs.
+      resting.delete(worker);
+      resting.add(worker);
+      boss.notifyWorker(worker);
+    } else if (count < catalog[name].settings.concurrency) {
+      count += 1;
+      hire().catch((error) => boss.emit("error", error));
+    } else {
+      isCalledFor = true;
+    }
   };
-  // Each worker is one of its own to pg-boss, so that it can be woken alone.
-  const start = async () => {
+  // Each worker is one of its own to pg-boss, so that it can be woken alone. It looks at once.
+  const hire = async () => {
     const work = async (jobs: JobWithMetadata<unknown>[]) => {
       resting.delete(worker);
       wake();
@@ -85,14 +95,16 @@ async function startCrew<App extends { queue: Queue; log: Log }, Name extends Jo
         return await Promise.all(jobs.map((job) => attemptJob(app, job, options)));
       } finally {
         resting.add(worker);
-        // pg-boss rests after a job, although there may be a next one.
-        if (!options.shift.isOver) boss.notifyWorker(worker);
+        // pg-boss rests after a job. What came while all were at work would lie until the next check.
+        if (isCalledFor) {
+          isCalledFor = false;
+          wake();
+        }
       }
     };
-    const worker = await boss.work<unknown, void, typeof pace>(options.name, pace, work);
+    const worker = await boss.work<unknown, void, typeof pace>(name, pace, work);
     resting.add(worker);
   };
-  await Promise.all(Array.from({ length: catalog[options.name].settings.concurrency }, start));
   return { wake };
 }
 
