@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { sql } from "kysely";
-import { Client } from "pg";
+import { Pool } from "pg";
 import { type Database, type Db, openDatabase } from "../src/db/connection.ts";
 import { systemClock } from "../src/lib/clock.ts";
 import type { Log } from "../src/lib/log.ts";
@@ -49,19 +49,21 @@ async function createFrom(template: string): Promise<Database> {
   };
 }
 
+// One connection to a server serves a whole test file, which it does not keep from ending.
+const servers = new Map<string, Pool>();
+
 // Two files may clone at the same moment, which PostgreSQL refuses while the template is in use.
-async function onServer(server: string, statement: string): Promise<void> {
+async function onServer(url: string, statement: string): Promise<void> {
+  const server =
+    servers.get(url) ?? new Pool({ connectionString: url, max: 1, allowExitOnIdle: true });
+  servers.set(url, server);
   for (let attempt = 1; ; attempt += 1) {
-    const client = new Client({ connectionString: server });
-    await client.connect();
     try {
-      await client.query(statement);
+      await server.query(statement);
       return;
     } catch (error) {
       if (attempt === 1_000 || !String(error).includes("being accessed")) throw error;
       await sleep(20 + Math.random() * 50);
-    } finally {
-      await client.end();
     }
   }
 }

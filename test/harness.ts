@@ -25,8 +25,9 @@ import type { JobName } from "../src/queue/catalog.ts";
 import { channel } from "../src/queue/insert.ts";
 import { startWorkers } from "../src/queue/workers.ts";
 import { startDispatcher } from "../src/sync/dispatcher.ts";
+import { isFeedDue } from "../src/sync/feeds.ts";
 import { mailboxPushPath, startMailboxPull } from "../src/sync/mailbox-notifications.ts";
-import { pushedKinds } from "../src/sync/sources.ts";
+import { isClosingDue, isOpeningDue } from "../src/sync/watches.ts";
 import { createTestDatabase } from "./database.ts";
 
 /** Daybook on a database of its own, listening, beside a sandbox Google; both on one clock that tests move. */
@@ -276,9 +277,8 @@ async function idle(app: App, { google, n8n, attendee }: Busy): Promise<void> {
     await n8n.settled();
     await attendee.settled();
     const { rows } = await sql<{ busy: boolean }>`
-      select exists (select from feeds where state = 'active' and (due_at <= ${app.clock.now()}
-          or lease_until is not null or (is_push_wanted and kind = any(${pushedKinds(app.config)}) and watch_due_at <= ${app.clock.now()})))
-        or exists (select from watches where state = 'closing' and close_due_at <= ${app.clock.now()})
+      select exists (select from feeds where ${isFeedDue(app)} or ${isOpeningDue(app)} or lease_until is not null and state = 'active')
+        or exists (select from watches where ${isClosingDue(app)})
         or exists (select from pgboss.job_common where name <> 'dead-letters' and
           (state = 'active' or (state < 'active' and start_after <= now() + interval '1 second'))) as busy
     `.execute(app.db);

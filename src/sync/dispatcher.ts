@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { sql } from "kysely";
 import type { App } from "../app.ts";
-import { dispatchDueFeeds } from "./feeds.ts";
+import { dispatchDueFeeds, isFeedDue } from "./feeds.ts";
 import { adjustPrices } from "./prices.ts";
 import { learnPriors } from "./priors.ts";
-import { dispatchDueWatches } from "./watches.ts";
+import { dispatchDueWatches, isClosingDue, isOpeningDue } from "./watches.ts";
 
 // Whichever process asks first in a minute sets them.
 const pricesEveryMs = 20_000;
@@ -30,8 +31,9 @@ async function keepAsking(app: Part, everyMs: number, closing: AbortSignal): Pro
   let pricesAt = 0;
   while (!closing.aborted) {
     try {
-      await dispatchDueFeeds(app);
-      await dispatchDueWatches(app);
+      const due = await findDue(app);
+      if (due.feeds) await dispatchDueFeeds(app);
+      if (due.watches) await dispatchDueWatches(app);
       if (performance.now() >= pricesAt) {
         await adjustPrices(app);
         await learnPriors(app);
@@ -45,4 +47,14 @@ async function keepAsking(app: Part, everyMs: number, closing: AbortSignal): Pro
     }
     await sleep(everyMs, undefined, { signal: closing }).catch(() => {});
   }
+}
+
+// Most rounds find nothing, and cost this one statement.
+async function findDue(app: Part): Promise<{ feeds: boolean; watches: boolean }> {
+  const { rows } = await sql<{ feeds: boolean; watches: boolean }>`
+    select exists (select from feeds where ${isFeedDue(app)}) as feeds,
+      exists (select from feeds where ${isOpeningDue(app)})
+        or exists (select from watches where ${isClosingDue(app)}) as watches
+  `.execute(app.db);
+  return rows[0] ?? { feeds: true, watches: true };
 }

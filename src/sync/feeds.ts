@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { type Selectable, sql } from "kysely";
+import { type RawBuilder, type Selectable, sql } from "kysely";
 import { z } from "zod";
 import { endOlderWatches } from "../accounts/older-watches.ts";
 import type { App } from "../app.ts";
@@ -446,7 +446,7 @@ export async function dispatchDueFeeds(app: Part): Promise<number> {
       const now = app.clock.now();
       const { rows } = await sql<{ id: string; user_id: string }>`
         with due as (
-          select id, due_at from feeds where state = 'active' and due_at <= ${now}
+          select id, due_at from feeds where ${isFeedDue(app)}
           order by due_at limit ${batch} for update skip locked
         ),
         claimed as (
@@ -462,6 +462,11 @@ export async function dispatchDueFeeds(app: Part): Promise<number> {
     dispatched += count;
     if (count < batch) return dispatched;
   }
+}
+
+/** As a condition on feeds. */
+export function isFeedDue(app: Pick<App, "clock">): RawBuilder<boolean> {
+  return sql`state = 'active' and due_at <= ${app.clock.now()}`;
 }
 
 const batch = 500;

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { sql } from "kysely";
+import { type RawBuilder, sql } from "kysely";
 import { findGrant, openingMs, type SealedGrant, stopJob } from "../accounts/disconnect.ts";
 import { openGoogleAccess } from "../accounts/google-access.ts";
 import type { App } from "../app.ts";
@@ -462,20 +462,17 @@ export async function dispatchDueWatches(
   const now = app.clock.now();
   const claimed = new Date(now.getTime() + 5 * minuteMs);
   return app.db.transaction().execute(async (tx) => {
-    const kinds = pushedKinds(app.config);
     const opening = await sql<{ id: string; has_watch: boolean }>`
           update feeds set watch_due_at = ${claimed}
           where id in (
-            select id from feeds where state = 'active' and is_push_wanted and watch_due_at <= ${now}
-              and kind = any(${kinds})
-            order by watch_due_at limit 500 for update skip locked
+            select id from feeds where ${isOpeningDue(app)} order by watch_due_at limit 500 for update skip locked
           )
           returning id, exists (select from watches where feed_id = feeds.id and state = 'open') as has_watch
         `.execute(tx);
     const closing = await sql<{ id: string }>`
       update watches set close_due_at = ${claimed}
       where id in (
-        select id from watches where state = 'closing' and close_due_at <= ${now} limit 500 for update skip locked
+        select id from watches where ${isClosingDue(app)} limit 500 for update skip locked
       )
       returning id
     `.execute(tx);
@@ -485,6 +482,17 @@ export async function dispatchDueWatches(
     ]);
     return opening.rows.length + closing.rows.length;
   });
+}
+
+/** Whether a watch is to be opened or renewed, as a condition on feeds. */
+export function isOpeningDue(app: Pick<App, "clock" | "config">): RawBuilder<boolean> {
+  const kinds = pushedKinds(app.config);
+  return sql`state = 'active' and is_push_wanted and watch_due_at <= ${app.clock.now()} and kind = any(${kinds})`;
+}
+
+/** As a condition on watches. */
+export function isClosingDue(app: Pick<App, "clock">): RawBuilder<boolean> {
+  return sql`state = 'closing' and close_due_at <= ${app.clock.now()}`;
 }
 
 function openJob(feedId: string, reason: WatchReason): NewJob {
