@@ -3,10 +3,9 @@ import type { App } from "../app.ts";
 import { offsetOf } from "../meetings/start-of-day.ts";
 import { usualPrice } from "./best-wait.ts";
 import { nextLook, rememberedCadence } from "./cadence.ts";
-import { type FeedKind, listFeeds, lockFeeds } from "./feeds.ts";
+import { listFeeds, lockFeeds } from "./feeds.ts";
 import { listUnanswered } from "./noticed.ts";
-import { priceOf } from "./prices.ts";
-import { findPrior } from "./priors.ts";
+import { findTerms } from "./priors.ts";
 
 export const activityTypes = [
   "app_load",
@@ -29,8 +28,8 @@ export async function recordActivity(
   const now = app.clock.now();
   const feeds = await listFeeds(app, userId);
   const kinds = [...new Set(feeds.map(({ kind }) => kind))];
-  const weights = new Map(
-    await Promise.all(kinds.map(async (kind) => [kind, await weightsOf(app, kind)] as const)),
+  const terms = new Map(
+    await Promise.all(kinds.map(async (kind) => [kind, await findTerms(app.db, kind)] as const)),
   );
   const unanswered = await listUnanswered(app.db, userId);
   const earlier = feeds.flatMap(({ id, kind, state, cadence, due_at, retry_at, user_zone }) => {
@@ -39,7 +38,7 @@ export async function recordActivity(
     if (state !== "active" || kind === "calendar_list" || !cadence || !due_at) return [];
     const circumstances = {
       offsetMs: offsetOf(user_zone ?? "UTC", now),
-      ...(weights.get(kind) ?? { price: usualPrice }),
+      ...(terms.get(kind) ?? { price: usualPrice }),
       isActive: true,
       isPressing: activityType === "virtual_email_detected",
     };
@@ -64,8 +63,4 @@ export async function recordActivity(
     await tx.updateTable("users").set({ last_active_at: now }).where("id", "=", userId).execute();
   });
   return { broughtForward: earlier.length };
-}
-
-async function weightsOf({ db }: Pick<App, "db">, kind: FeedKind) {
-  return { price: await priceOf(db, kind), prior: await findPrior(db, kind) };
 }

@@ -198,17 +198,18 @@ export async function updateUnderLease(
   patch: FeedPatch,
   end: "hold" | "release",
 ): Promise<{ isWantedAgain: boolean }> {
-  const before = await tx
-    .selectFrom("feeds")
-    .select("wanted_again")
-    .where("id", "=", lease.feedId)
-    .where("lease_owner", "=", lease.owner)
-    .forUpdate()
-    .executeTakeFirst();
-  if (!before) throw new LeaseLostError(lease.feedId);
   const { details, reading, due_reason, cadence, ...plain } = patch;
-  await tx
+  const updated = await tx
+    .with("held", (db) =>
+      db
+        .selectFrom("feeds")
+        .select(["id", "wanted_again"])
+        .where("id", "=", lease.feedId)
+        .where("lease_owner", "=", lease.owner)
+        .forUpdate(),
+    )
     .updateTable("feeds")
+    .from("held")
     .set({
       ...plain,
       ...(details === undefined
@@ -227,9 +228,11 @@ export async function updateUnderLease(
             runs_finished: sql<string>`runs_started`,
           }),
     })
-    .where("id", "=", lease.feedId)
-    .execute();
-  return { isWantedAgain: before.wanted_again };
+    .whereRef("feeds.id", "=", "held.id")
+    .returning("held.wanted_again")
+    .executeTakeFirst();
+  if (!updated) throw new LeaseLostError(lease.feedId);
+  return { isWantedAgain: updated.wanted_again };
 }
 
 /**

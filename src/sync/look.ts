@@ -10,8 +10,7 @@ import {
   rememberedCadence,
 } from "./cadence.ts";
 import type { FeedPatch } from "./feeds.ts";
-import { priceOf } from "./prices.ts";
-import { findPrior } from "./priors.ts";
+import { findTerms } from "./priors.ts";
 import type { Run } from "./sync.ts";
 import type { WatchJudgement } from "./watches.ts";
 
@@ -124,8 +123,7 @@ export async function circumstancesOf(
   const mailAt = user?.last_virtual_mail_at?.getTime() ?? 0;
   return {
     offsetMs: offsetOf(user?.time_zone ?? "UTC", now),
-    price: await priceOf(tx, kind),
-    prior: await findPrior(tx, kind),
+    ...(await findTerms(tx, kind)),
     isActive: now.getTime() - activeAt < activeMs,
     isPressing:
       kind === "gmail"

@@ -1,6 +1,5 @@
 import { sql } from "kysely";
 import type { App } from "../app.ts";
-import type { Tx } from "../db/connection.ts";
 import { usualPrice } from "./best-wait.ts";
 import { nextPrice } from "./cadence.ts";
 import type { FeedKind } from "./feeds.ts";
@@ -18,16 +17,6 @@ export const apiOf: Record<FeedKind, Api> = {
 const unitsPerCall: Record<Api, number> = { calendar: 1, gmail: 10, drive: 100 };
 // The rest is kept for people who wait.
 const sharedOut = 0.8;
-
-/** What a look at a feed of this kind may cost now. */
-export async function priceOf(db: App["db"] | Tx, kind: FeedKind): Promise<number> {
-  const row = await db
-    .selectFrom("look_prices")
-    .select("price")
-    .where("api", "=", apiOf[kind])
-    .executeTakeFirst();
-  return row?.price ?? usualPrice;
-}
 
 /**
  * Sets each API's price for the next minute by what runs that ended in the last one took of the project's quota. Once a

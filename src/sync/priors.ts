@@ -1,25 +1,41 @@
 import { randomUUID } from "node:crypto";
-import { sql } from "kysely";
+import { type Selectable, sql } from "kysely";
 import type { App } from "../app.ts";
 import type { Db, Tx } from "../db/connection.ts";
+import type { Tables } from "../db/tables.ts";
+import { usualPrice } from "./best-wait.ts";
 import { type Prior, priorOf, rememberedCadence, usualPrior } from "./cadence.ts";
 import type { FeedKind } from "./feeds.ts";
 import type { LearntKind } from "./intensity.ts";
+import { apiOf } from "./prices.ts";
 
 const kinds: readonly LearntKind[] = ["calendar", "gmail", "drive"];
 
 // Enough to know by; a million need not be read for it.
 const sample = 2_000;
 
-/** What is assumed of this kind of feed, as far as one has not shown it. */
-export async function findPrior(db: Db | Tx, kind: FeedKind): Promise<Prior> {
-  const row = await db
-    .selectFrom("feed_priors")
-    .select(["loss", "deaths_per_day", "week", "burst_speed"])
-    .where("kind", "=", kind)
-    .executeTakeFirst();
-  if (!row) return usualPrior;
-  const { loss, deaths_per_day: deathsPerDay, week, burst_speed: speed } = row;
+/** What a look at a feed of this kind may cost now, and what is assumed of one as far as it has not shown it. */
+export async function findTerms(
+  db: Db | Tx,
+  kind: FeedKind,
+): Promise<{ price: number; prior: Prior }> {
+  const { rows } = await sql<{
+    price: number | null;
+    prior: Selectable<Tables["feed_priors"]> | null;
+  }>`
+    select (select price from look_prices where api = ${apiOf[kind]}) as price,
+      (select to_jsonb(known) from feed_priors as known where kind = ${kind}) as prior
+  `.execute(db);
+  const { price, prior } = rows[0] ?? {};
+  return { price: price ?? usualPrice, prior: prior ? asPrior(prior) : usualPrior };
+}
+
+function asPrior({
+  loss,
+  deaths_per_day: deathsPerDay,
+  week,
+  burst_speed: speed,
+}: Selectable<Tables["feed_priors"]>): Prior {
   return { push: { loss, deathsPerDay }, week, speed };
 }
 

@@ -28,27 +28,26 @@ export async function recordRun(tx: Tx, run: Run, end: Outcome): Promise<void> {
     deleted: total.deleted,
   };
   await tx
-    .insertInto("sync_runs")
-    .values({
-      feed_id: feed.id,
-      user_id: feed.user_id,
-      run_number: feed.runs_started,
-      reason,
-      mode,
-      started_at: run.startedAt,
-      finished_at: end.finishedAt,
-      duration_ms: end.durationMs,
-      outcome: end.outcome,
-      ...counts,
-      skipped: total.skipped,
-      pages: run.pages,
-      auto_scheduled: total.meetings.autoScheduled,
-      virtual_mails: total.virtualMails,
-      provider_calls: end.providerCalls,
-      error: end.error,
-    })
-    .execute();
-  await tx
+    .with("kept", (db) =>
+      db.insertInto("sync_runs").values({
+        feed_id: feed.id,
+        user_id: feed.user_id,
+        run_number: feed.runs_started,
+        reason,
+        mode,
+        started_at: run.startedAt,
+        finished_at: end.finishedAt,
+        duration_ms: end.durationMs,
+        outcome: end.outcome,
+        ...counts,
+        skipped: total.skipped,
+        pages: run.pages,
+        auto_scheduled: total.meetings.autoScheduled,
+        virtual_mails: total.virtualMails,
+        provider_calls: end.providerCalls,
+        error: end.error,
+      }),
+    )
     .insertInto("sync_performance_metrics")
     .values({
       user_id: feed.user_id,

@@ -6,7 +6,7 @@ import { enqueue } from "../../src/queue/queue.ts";
 import { startWorkers } from "../../src/queue/workers.ts";
 import { dispatchDueFeeds, startFeeds, syncJob } from "../../src/sync/feeds.ts";
 import { adjustPrices } from "../../src/sync/prices.ts";
-import { findPrior, learnPriors } from "../../src/sync/priors.ts";
+import { findTerms, learnPriors } from "../../src/sync/priors.ts";
 import { eventIn } from "../calendars.ts";
 import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
 import { until } from "../timing.ts";
@@ -236,7 +236,7 @@ describe("everything of a user at once", () => {
     assert.equal(after.feeds, 2);
     assert.ok(after.loss > 0.1 && after.deaths_per_day > 0.5, JSON.stringify(after));
     assert.ok(after.week[3]! > 2 * before.week[3]!, JSON.stringify(after.week));
-    const { push, week, speed } = await findPrior(t.app.db, "drive");
+    const { push, week, speed } = (await findTerms(t.app.db, "drive")).prior;
     assert.deepEqual(
       { loss: push.loss, deaths_per_day: push.deathsPerDay, week, burst_speed: speed },
       {
