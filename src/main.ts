@@ -10,9 +10,7 @@ import { resealTokens } from "./accounts/reseal.ts";
 import { openApp } from "./app.ts";
 import { type Config, ConfigError, loadConfig } from "./config.ts";
 import { MigrationError } from "./db/migrate.ts";
-import { examine } from "./doctor.ts";
 import { AppError, ProviderError } from "./lib/errors.ts";
-import { serve } from "./serve.ts";
 
 const program = new Command("daybook")
   .description(
@@ -91,6 +89,7 @@ program
     "check configuration, database, queue, providers and public URL, and say how to mend them",
   )
   .action(async () => {
+    const { examine } = await import("./doctor.ts");
     const findings = await examine(process.env);
     for (const { ok, subject, text } of findings)
       say(`${ok ? "ok  " : "BAD "} ${subject}: ${text}`);
@@ -116,6 +115,7 @@ async function addSandboxCommands(): Promise<void> {
 
 async function runUntilStopped(role: Config["role"] | undefined): Promise<void> {
   const config = loadConfig(process.env);
+  const { serve } = await import("./serve.ts");
   const running = await serve({ ...config, role: role ?? config.role });
   const { app, server } = running;
   if (server) app.log.info({ url: server.listeningOrigin }, "listening");

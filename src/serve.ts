@@ -1,6 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import { countSealed } from "./accounts/reseal.ts";
-import { type Mount, openServer } from "./api/server.ts";
+import type { Mount } from "./api/server.ts";
 import { type App, type Overrides, openApp } from "./app.ts";
 import { type Config, ConfigError } from "./config.ts";
 import { handlers, schedules } from "./jobs.ts";
@@ -34,7 +34,7 @@ export async function serve(
   }
   // Opened first, and so closed last: whoever waits for an answer gets it while there are still workers.
   const workers = opened.use(new AsyncDisposableStack());
-  const server = config.role === "worker" ? null : await openServer(app, { schedules, mounts });
+  const server = config.role === "worker" ? null : await openApi(app, mounts);
   if (server) {
     opened.defer(() => server.close());
     await server.listen({ host: config.host, port: config.port }).catch((error: Error) => {
@@ -50,6 +50,12 @@ export async function serve(
   }
   const kept = opened.move();
   return { app, server, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+}
+
+// A process that only works starts the sooner for not loading it.
+async function openApi(app: App, mounts: Mount[] | undefined): Promise<FastifyInstance> {
+  const { openServer } = await import("./api/server.ts");
+  return openServer(app, { schedules, mounts });
 }
 
 function scheduleOf([name, { everySeconds }]: [string, { everySeconds: number }]): Schedule {
