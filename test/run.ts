@@ -1,8 +1,10 @@
-import { spawn } from "node:child_process";
-import { globSync, mkdtempSync, rmSync, statfsSync } from "node:fs";
+import { globSync, mkdtempSync, rmSync, statfsSync, statSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { run } from "node:test";
+import { spec as Spec } from "node:test/reporters";
 import { Client } from "pg";
 import { openDatabase } from "../src/db/connection.ts";
 import { startEmbedded } from "../src/db/embedded.ts";
@@ -31,7 +33,7 @@ const askNone = [
 const memory = "/dev/shm";
 const log = openLog("warn");
 
-async function main(): Promise<number> {
+async function main(): Promise<void> {
   await using opened = new AsyncDisposableStack();
   const folder = mkdtempSync(join(isRoomy(memory) ? memory : tmpdir(), "daybook-test-"));
   opened.defer(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
@@ -39,19 +41,20 @@ async function main(): Promise<number> {
   const redisUrl = isExternal ? await externalRedis() : "";
   await makeTemplate(server);
   opened.defer(() => dropTemplate(server));
-  const environment = {
-    ...process.env,
+  Object.assign(process.env, {
     TMPDIR: folder,
     TEST_SERVER_URL: server,
     TEST_REDIS_URL: redisUrl,
     // Hundreds of processes load the same modules, which need compiling only once.
     NODE_COMPILE_CACHE: resolve("node_modules", ".cache", "daybook-tests"),
-  };
+  });
   const patterns = isExternal ? askServers : [...askServers, ...askNone];
-  const chosen = files.length > 0 ? files : patterns.flatMap((pattern) => globSync(pattern)).sort();
-  const flags = ["--test", "--test-concurrency=3", "--test-timeout=300000"];
-  // Awaited here: the server must outlive the run.
-  return await run(process.execPath, [...flags, ...chosen], environment);
+  const chosen = (files.length > 0 ? files : patterns).flatMap((pattern) => {
+    const found = globSync(pattern);
+    if (found.length === 0) throw new Error(`There is no ${pattern}`);
+    return found;
+  });
+  await runTests(chosen);
 }
 
 function isRoomy(folder: string): boolean {
@@ -117,12 +120,20 @@ async function withClient(url: string, act: (client: Client) => Promise<unknown>
   await act(client).finally(() => client.end());
 }
 
-async function run(program: string, args: string[], env: NodeJS.ProcessEnv): Promise<number> {
-  const { promise, resolve } = Promise.withResolvers<number>();
-  const child = spawn(program, args, { env, stdio: "inherit" });
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => child.kill(signal));
-  child.on("exit", (code) => resolve(code ?? 1));
-  return promise;
+async function runTests(chosen: string[]): Promise<void> {
+  const stopping = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => stopping.abort());
+  const tests = run({
+    // The longest first, or the last of them would run alone.
+    files: chosen.toSorted((one, other) => statSync(other).size - statSync(one).size),
+    concurrency: 3,
+    timeout: 300_000,
+    signal: stopping.signal,
+  });
+  tests.on("test:fail", () => {
+    process.exitCode = 1;
+  });
+  await pipeline(tests, new Spec(), process.stdout, { end: false });
 }
 
-process.exitCode = await main();
+await main();

@@ -120,6 +120,11 @@ try {
   assert.equal((await filed())?.title, "Notes on the launch");
   saw(`a mail to the assistant is a document in its project after ${mailMs} ms`);
 
+  await fetch(`${url}/sandbox/attendee/_control/settings`, {
+    method: "PATCH",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ speed: 5 }),
+  });
   const invitedAt = performance.now();
   await fetch(`${url}/sandbox/google/_control/calendar/events`, {
     method: "POST",
@@ -142,7 +147,9 @@ try {
   await call("POST", `/api/v1/calendar/sync/${me.body.user.id}?wait=true`, cookies);
   await until(async () => (await transcript()) !== undefined, 60_000);
   const meetingMs = Math.round(performance.now() - invitedAt);
-  saw(`a meeting that the assistant was invited to is a transcript after ${meetingMs} ms`);
+  saw(
+    `a meeting at five times its speed that the assistant was invited to is a transcript after ${meetingMs} ms`,
+  );
 
   const files = await (
     await fetch(`${url}/sandbox/google/_control/drive/files?person=${email}`)
