@@ -49,7 +49,8 @@ async function main(): Promise<void> {
     NODE_COMPILE_CACHE: resolve("node_modules", ".cache", "daybook-tests"),
   });
   const patterns = isExternal ? askServers : [...askServers, ...askNone];
-  const chosen = (files.length > 0 ? files : patterns).flatMap((pattern) => globSync(pattern));
+  const wanted = files.length > 0 ? files : patterns;
+  const chosen = [...new Set(wanted.flatMap((pattern) => globSync(pattern)))];
   if (chosen.length === 0) throw new Error(`There is no test ${files.join(", ")}`);
   await runTests(chosen);
 }
