@@ -5,6 +5,7 @@ import { join, resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { run } from "node:test";
 import { spec as Spec } from "node:test/reporters";
+import { parseArgs } from "node:util";
 import { Client } from "pg";
 import { openDatabase } from "../src/db/connection.ts";
 import { startEmbedded } from "../src/db/embedded.ts";
@@ -13,14 +14,15 @@ import { openLog } from "../src/lib/log.ts";
 import { sealingKey } from "../src/lib/secrets.ts";
 import { installQueue, templateName, urlOfDatabase } from "./database.ts";
 
-// `node test/run.ts [--external] [files]`: one PostgreSQL and one migrated template database for the whole run; each
-// test file clones it. Without `--external` the server is our embedded one, in a temporary folder. With it, what asks no
-// server is left out: it comes out the same whichever there is. Temporary folders are in memory where there is room.
+// `node test/run.ts [--external] [--name=PATTERN] [files]`: one PostgreSQL and one migrated template database for the
+// whole run; each test file clones it. Without `--external` the server is our embedded one, in a temporary folder. With it,
+// what asks no server is left out: it comes out the same whichever there is. Temporary folders are in memory where there is
+// room.
 
-const [isExternal, files] = [
-  process.argv.includes("--external"),
-  process.argv.slice(2).filter((argument) => !argument.startsWith("--")),
-];
+const { values: wish, positionals: files } = parseArgs({
+  options: { external: { type: "boolean", default: false }, name: { type: "string" } },
+  allowPositionals: true,
+});
 // test/architecture.test.ts holds each file to its list.
 const askServers = ["src/{api,db,queue}/**/*.test.ts", "test/*.test.ts", "test/flows/**/*.test.ts"];
 const askNone = [
@@ -37,8 +39,8 @@ async function main(): Promise<void> {
   await using opened = new AsyncDisposableStack();
   const folder = mkdtempSync(join(isRoomy(memory) ? memory : tmpdir(), "daybook-test-"));
   opened.defer(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
-  const server = isExternal ? await externalServer() : await embeddedServer(folder, opened);
-  const redisUrl = isExternal ? await externalRedis() : "";
+  const server = wish.external ? await externalServer() : await embeddedServer(folder, opened);
+  const redisUrl = wish.external ? await externalRedis() : "";
   await makeTemplate(server);
   opened.defer(() => dropTemplate(server));
   Object.assign(process.env, {
@@ -48,10 +50,9 @@ async function main(): Promise<void> {
     // Hundreds of processes load the same modules, which need compiling only once.
     NODE_COMPILE_CACHE: resolve("node_modules", ".cache", "daybook-tests"),
   });
-  const patterns = isExternal ? askServers : [...askServers, ...askNone];
+  const patterns = wish.external ? askServers : [...askServers, ...askNone];
   const wanted = files.length > 0 ? files : patterns;
   const chosen = [...new Set(wanted.flatMap((pattern) => globSync(pattern)))];
-  if (chosen.length === 0) throw new Error(`There is no test ${files.join(", ")}`);
   await runTests(chosen);
 }
 
@@ -127,11 +128,18 @@ async function runTests(chosen: string[]): Promise<void> {
     concurrency: 3,
     timeout: 300_000,
     signal: stopping.signal,
+    ...(wish.name === undefined ? {} : { testNamePatterns: wish.name }),
+  });
+  let count = 0;
+  tests.on("test:pass", () => {
+    count += 1;
   });
   tests.on("test:fail", () => {
+    count += 1;
     process.exitCode = 1;
   });
   await pipeline(tests, new Spec(), process.stdout, { end: false });
+  if (count === 0) throw new Error("No test ran");
 }
 
 await main();

@@ -374,6 +374,22 @@ async function ownChannelOf({ t, visitor }: Awaited<ReturnType<typeof anasDrive>
   return own;
 }
 
+// What the log that tells of what is followed says of some files, as its feed is given it.
+async function pageOf({ t, visitor }: Awaited<ReturnType<typeof anasDrive>>, ids: string[]) {
+  const { feed_id } = await t.app.db
+    .selectFrom("watched_files")
+    .select("feed_id")
+    .executeTakeFirstOrThrow();
+  const feed = await getFeed(t.app, visitor.userId, feed_id);
+  const { request } = openGoogleAccess(t.app, feed.connection_id);
+  const changes = await Promise.all(
+    ids.map(async (id) => {
+      return { type: "file" as const, file: await getFile(request, id), at: null };
+    }),
+  );
+  return { feed, changes };
+}
+
 describe("what else Drive brings", () => {
   test("a folder is followed with what is in it, what comes into it, and no deeper than said", async () => {
     await using story = await anasDrive();
@@ -853,17 +869,7 @@ describe("what else Drive brings", () => {
         folder_id = case when not is_folder then ${low}::uuid end
     `.execute(t.app.db);
     await sql`update watched_files set depth = depth where id = ${low}`.execute(t.app.db);
-    const { feed_id } = await t.app.db
-      .selectFrom("watched_files")
-      .select("feed_id")
-      .executeTakeFirstOrThrow();
-    const feed = await getFeed(t.app, visitor.userId, feed_id);
-    const { request } = openGoogleAccess(t.app, feed.connection_id);
-    const changes = await Promise.all(
-      [folder, inside].map(async (id) => {
-        return { type: "file" as const, file: await getFile(request, id), at: null };
-      }),
-    );
+    const { feed, changes } = await pageOf(story, [folder, inside]);
     const { both } = await t.app.db.transaction().execute(async (tx) => {
       await sql`select from watched_files where id = ${low} for update`.execute(tx);
       const written = t.app.db
@@ -887,22 +893,13 @@ describe("what else Drive brings", () => {
     await t.idle();
     t.google.drive.push.isOn = false;
     const inside = t.google.drive.addFile(ana, { name: "Plan", content: "1", parentId: folder });
-    const { id: folderId, feed_id } = await t.app.db
-      .selectFrom("watched_files")
-      .select(["id", "feed_id"])
-      .executeTakeFirstOrThrow();
-    const feed = await getFeed(t.app, visitor.userId, feed_id);
-    const { request } = openGoogleAccess(t.app, feed.connection_id);
-    const changes = await Promise.all(
-      [folder, inside].map(async (id) => {
-        return { type: "file" as const, file: await getFile(request, id), at: null };
-      }),
-    );
+    const { id: folderId } = await fileOf(visitor, folder);
+    const { feed, changes } = await pageOf(story, [folder, inside]);
     // PostgreSQL checks that the folder is there after all that was listed is written.
     const { written } = await t.app.db.transaction().execute(async (tx) => {
       const { file } = changes[1]!;
       const { userId } = visitor;
-      await addWatched(t.app, tx, feed_id, [{ file, userId, origin: "folder", depth: 1 }]);
+      await addWatched(t.app, tx, feed.id, [{ file, userId, origin: "folder", depth: 1 }]);
       const written = t.app.db
         .transaction()
         .execute((page) => driveSource.apply(t.app, page, feed, { changes, position: delta }));
@@ -938,15 +935,8 @@ describe("what else Drive brings", () => {
     await t.idle();
     t.google.drive.push.isOn = false;
     const inside = t.google.drive.addFile(ana, { name: "Plan", content: "1", parentId: folder });
-    const held = await t.app.db
-      .selectFrom("watched_files")
-      .select("feed_id")
-      .executeTakeFirstOrThrow();
-    const feed = await getFeed(t.app, visitor.userId, held.feed_id);
-    const { request } = openGoogleAccess(t.app, feed.connection_id);
-    const file = await getFile(request, inside);
+    const { feed, changes } = await pageOf(story, [inside]);
     const { left } = await t.app.db.transaction().execute(async (tx) => {
-      const changes = [{ type: "file" as const, file, at: null }];
       await driveSource.apply(t.app, tx, feed, { changes, position: delta });
       const left = visitor.call("DELETE", `/api/v1/drive/subscribe/${folder}`);
       await untilItWaits(t.app.db, left);
