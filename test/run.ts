@@ -53,6 +53,8 @@ async function main(): Promise<void> {
   const patterns = wish.external ? askServers : [...askServers, ...askNone];
   const wanted = files.length > 0 ? files : patterns;
   const chosen = [...new Set(wanted.flatMap((pattern) => globSync(pattern)))];
+  const missing = files.filter((file) => globSync(file).length === 0);
+  if (missing.length > 0) throw new Error(`There is no ${missing.join(", ")}`);
   await runTests(chosen);
 }
 
@@ -121,9 +123,9 @@ async function withClient(url: string, act: (client: Client) => Promise<unknown>
 
 async function runTests(chosen: string[]): Promise<void> {
   const stopping = new AbortController();
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => stopping.abort());
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stopping.abort());
   const tests = run({
-    // The longest first, or the last of them would run alone.
+    // The largest first: they take longest, and the last would run alone.
     files: chosen.toSorted((one, other) => statSync(other).size - statSync(one).size),
     concurrency: 3,
     timeout: 300_000,
@@ -143,3 +145,5 @@ async function runTests(chosen: string[]): Promise<void> {
 }
 
 await main();
+// Whatever a test that was stopped still does.
+process.exit();

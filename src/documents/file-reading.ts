@@ -322,14 +322,14 @@ export async function listFolder(
   }
 }
 
-// Until the transaction ends nobody stops following it.
+// Until the transaction ends nobody stops following it, nor writes what another listing of it found.
 async function holdActive(tx: Tx, { id }: Followed): Promise<boolean> {
   const held = await tx
     .selectFrom("watched_files")
     .select("id")
     .where("id", "=", id)
     .where("state", "=", "active")
-    .forShare()
+    .forNoKeyUpdate()
     .executeTakeFirst();
   return held !== undefined;
 }

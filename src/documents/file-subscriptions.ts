@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { sql } from "kysely";
 import { openGoogleAccess } from "../accounts/google-access.ts";
 import type { App } from "../app.ts";
-import type { Tx } from "../db/connection.ts";
+import { type Tx, transactAnew } from "../db/connection.ts";
 import { AppError, ProviderError } from "../lib/errors.ts";
 import { type DriveFile, folderType, getFile } from "../providers/google/drive.ts";
 import { enqueue } from "../queue/queue.ts";
@@ -241,7 +241,8 @@ export async function unsubscribeFile(
   userId: string,
   fileId: string,
 ): Promise<void> {
-  await app.db.transaction().execute(async (tx) => {
+  // What came in meanwhile is taken after the rest, whatever its id.
+  await transactAnew(app, async (tx) => {
     const rows = await stopFollowing(app, tx, userId, fileId);
     if (rows.length === 0) throw new AppError("not_found", "This file is not followed");
     const logs = new Set(rows.flatMap((row) => (row.drive_id === null ? [] : [row.feed_id])));

@@ -66,7 +66,7 @@ export async function recordFileChanges(
     .where("feed_id", "=", account.feedId)
     .where("file_id", "=", sql<string>`any(${[...new Set([...ids, ...parents])]})`)
     .orderBy("id")
-    // Nobody stops following a folder meanwhile. Whoever lists it may name it in what is found there.
+    // Nobody stops following one of these folders meanwhile. Whoever lists it may name it in what is found there.
     .forNoKeyUpdate()
     .execute();
   const changeById = new Map(
@@ -85,7 +85,7 @@ export async function recordFileChanges(
   const strangers = usable.flatMap((change) =>
     change.type === "file" && !followed.has(change.file.id) ? [change.file] : [],
   );
-  const added = await followNew(app, tx, account, strangers);
+  const added = await followNew(app, tx, account, { files: strangers, known });
   const facts = changed.flatMap(factOf);
   const secondLookAt = new Date(app.clock.now().getTime() + secondLookMs);
   const isElsewhere =
@@ -228,11 +228,11 @@ async function followNew(
   app: Part,
   tx: Tx,
   account: DriveAccount,
-  files: DriveFile[],
+  { files, known }: { files: DriveFile[]; known: WatchedFile[] },
 ): Promise<Added[]> {
   const there = files.filter(({ isTrashed, mimeType }) => !isTrashed && mimeType !== shortcutType);
   if (there.length === 0) return [];
-  const folders = await foldersOf(tx, account, there);
+  const folders = await foldersOf(tx, there, known);
   const shared = await sharedWithAssistant(app, tx, account, there);
   const legacy = await followedBefore(tx, account.userId, there);
   const linked = await soughtByLinks(tx, account, there);
@@ -357,18 +357,20 @@ export async function addWatched(
 
 type Folder = { id: string; file_id: string; user_id: string; depth: number; left: number };
 
-// The watched folders that files lie in, each with how many more it takes.
+// The watched folders that files lie in, each with how many more it takes; of those that are ours until the transaction
+// ends. What lies in one that has come since is found when that is listed.
 async function foldersOf(
   tx: Tx,
-  { feedId }: DriveAccount,
   files: DriveFile[],
+  held: WatchedFile[],
 ): Promise<Map<string, Folder>> {
   const parents = [...new Set(files.flatMap(({ parents }) => parents))];
   if (parents.length === 0) return new Map();
   const { rows } = await sql<Folder>`
     with recursive root as (
       select id as leaf, id, folder_id from watched_files
-      where feed_id = ${feedId} and is_folder and state = 'active' and depth < ${deepest} and file_id = any(${parents})
+      where id = any(${held.map(({ id }) => id)}) and is_folder and state = 'active' and depth < ${deepest}
+        and file_id = any(${parents})
       union all
       select root.leaf, above.id, above.folder_id from root join watched_files as above on above.id = root.folder_id
     ),

@@ -81,7 +81,10 @@ function openCrew<App extends { queue: Queue; log: Log }, Name extends JobName>(
       boss.notifyWorker(worker);
     } else if (count < catalog[name].settings.concurrency) {
       count += 1;
-      hire().catch((error) => boss.emit("error", error));
+      hire().catch((error) => {
+        count -= 1;
+        boss.emit("error", error);
+      });
     } else {
       isCalledFor = true;
     }
