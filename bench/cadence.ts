@@ -2,7 +2,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { bayesian } from "./cadence/bayesian.ts";
 import { draw } from "./cadence/picture.ts";
-import { backOff, every, oldRule, oracle, type Push, product } from "./cadence/policies.ts";
+import { backOff, every, oldRule, oracle, type Push } from "./cadence/policies.ts";
 import {
   costOf,
   meanOf,
@@ -33,12 +33,12 @@ import {
 
 // `npm run bench:cadence`: the product's own rule for when to look next beside fixed schedules, the old rule, exponential
 // back-off, and an oracle that knows each feed's true intensity. Costs are ratios to the oracle's. BENCH_USERS, BENCH_DAYS,
-// BENCH_SEEDS ("1,2") and BENCH_POPULATIONS ("usual,quiet,busy,swift") change what is played.
+// BENCH_SEEDS ("1,2") and BENCH_POPULATIONS ("usual,quiet,busy,swift,unlike") change what is played.
 
 const users = Number(process.env.BENCH_USERS ?? 20);
 const days = Number(process.env.BENCH_DAYS ?? 28);
 const seeds = (process.env.BENCH_SEEDS ?? "1").split(",").map(Number);
-const names = (process.env.BENCH_POPULATIONS ?? "usual,quiet,busy,swift").split(
+const names = (process.env.BENCH_POPULATIONS ?? "usual,quiet,busy,swift,unlike").split(
   ",",
 ) as (keyof typeof populations)[];
 const prices = [10, 60, 300];
@@ -102,7 +102,7 @@ function ratios(stage: Stage): void {
       stage.run(kind, (world) => bayesian(world, stage.population, price, stage.seed), null),
       price,
     );
-  showRatios(stage, "polling, the best not told", { push: null, span: afterWarmUp, cost: best });
+  showRatios(stage, "polling, the best by itself", { push: null, span: afterWarmUp, cost: best });
 }
 
 type Ratio = {
@@ -200,7 +200,7 @@ function atTheScreen(stage: Stage): void {
     together(
       kinds.flatMap((kind) =>
         stage.worlds[kind].map((world, user) =>
-          simulate(world, make(kind)(world), {
+          simulate(world, make(kind)(world, user), {
             push,
             seed: seedOf(stage.seed, user),
             sessions: sessions[user] ?? [],
@@ -232,10 +232,10 @@ function atTheScreen(stage: Stage): void {
   }
 }
 
-function decisions({ worlds }: Stage): void {
+function decisions({ worlds, daybook }: Stage): void {
   const [world] = worlds.gmail;
   if (!world) return;
-  const policy = product(world, 60);
+  const policy = daybook("gmail", 60, null)(world, 0);
   let at = 0;
   let looks = 0;
   const startedMs = performance.now();

@@ -44,7 +44,7 @@ type Person = {
 /**
  * Knows how the feeds of a population differ (levels, hours, whims, moods, bursts), not what this one is like, and infers it by
  * Bayes from all that looks have shown: of a crowd of people those whom it fits weigh more, and multiply (a particle filter;
- * whims are summed out). About the best that anybody can do who is not told.
+ * whims are summed out). About the best that anybody can do who sees nothing but this feed.
  */
 export function bayesian(
   world: World,

@@ -1,7 +1,14 @@
-import { type Prior, priorOf, usualPrior } from "../../src/sync/cadence.ts";
+import {
+  type CadenceState,
+  type Prior,
+  personalPrior,
+  priorOf,
+  usualPrior,
+} from "../../src/sync/cadence.ts";
 import { oracle, type Policy, type Push, product } from "./policies.ts";
 import { costOf, meanOf, type Outcome, simulate, simulateOldRule, together } from "./simulate.ts";
 import {
+  epochMs,
   makeSessions,
   makeWorld,
   type Population,
@@ -10,7 +17,7 @@ import {
   type World,
 } from "./world.ts";
 
-export type Making = (world: World) => Policy;
+export type Making = (world: World, user: number) => Policy;
 export type Span = { fromDay?: number; untilDay?: number };
 
 export const kinds: SimulatedKind[] = ["calendar", "gmail", "drive"];
@@ -18,6 +25,7 @@ export const kinds: SimulatedKind[] = ["calendar", "gmail", "drive"];
 export const afterWarmUp = { fromDay: 7 };
 const learnsEveryDays = 7;
 const learnsEverySeconds = learnsEveryDays * 86_400;
+const pageSeconds = 900;
 
 /** A population at work, and what policies do in it. */
 export type Stage = {
@@ -28,11 +36,18 @@ export type Stage = {
   worlds: Record<SimulatedKind, World[]>;
   /** All feeds of a kind under one policy. */
   run(kind: SimulatedKind, make: Making, push: Push | null, span?: Span): Outcome;
-  /** The product's own, which learns of all feeds of a kind: here once a week, in truth once an hour. */
+  /**
+   * The product's own, which learns of all feeds of a kind, here once a week, in truth once an hour; and of a person's other
+   * feeds, here as of the last quarter of an hour, as each would have been looked at by itself.
+   */
   daybook(kind: SimulatedKind, price: number, push: Push | null): Making;
   /** All feeds of a kind under it. */
   ours(kind: SimulatedKind, price: number, push: Push | null, span?: Span): Outcome;
 };
+
+type PriorAt = (at: number) => Prior;
+type Diary = (at: number) => CadenceState | undefined;
+type Knowledge = Record<SimulatedKind, { priorAt: PriorAt; diaries: Diary[] }>;
 
 /** Opens one; what is measured begins after a week. */
 export function openStage(
@@ -44,21 +59,17 @@ export function openStage(
     Array.from({ length: users }, (_, user) =>
       makeWorld(kind, seedOf(seed, user), { days, population, rank: (user + 0.5) / users }),
     );
-  const worlds = {
-    calendar: worldsOf("calendar"),
-    gmail: worldsOf("gmail"),
-    drive: worldsOf("drive"),
-  };
+  const worlds = perKind(worldsOf);
   const run: Stage["run"] = (kind, make, push, span = afterWarmUp) =>
     together(
       worlds[kind].flatMap((world, user) =>
         fatesOf(push, population.courses).map((fate) =>
-          simulate(world, make(world), { push, seed: seedOf(seed, user) + fate, ...span }),
+          simulate(world, make(world, user), { push, seed: seedOf(seed, user) + fate, ...span }),
         ),
       ),
     );
   // What the feeds show by then, each of which knows what they showed before.
-  const learn = (kind: SimulatedKind, push: Push | null): ((at: number) => Prior) => {
+  const learn = (kind: SimulatedKind, push: Push | null): PriorAt => {
     const learnt = [usualPrior];
     const priorAt = (at: number) =>
       learnt[Math.min(Math.floor(at / learnsEverySeconds), learnt.length - 1)] ?? usualPrior;
@@ -72,12 +83,46 @@ export function openStage(
     }
     return priorAt;
   };
-  const priors = new Map<string, (at: number) => Prior>();
+  // What each feed of a person would have shown by then, were there no others.
+  const keepDiary = (world: World, user: number, push: Push | null, priorAt: PriorAt): Diary => {
+    const pages: CadenceState[] = [];
+    const policy = product(world, 60, priorAt);
+    const next: Policy["next"] = (seen) => {
+      const wait = policy.next(seen);
+      const state = policy.state?.();
+      if (state) pages[Math.ceil(seen.at / pageSeconds)] = state;
+      return wait;
+    };
+    simulate(world, { ...policy, next }, { push, seed: seedOf(seed, user) });
+    return (at) => {
+      let page = Math.min(Math.floor(at / pageSeconds), pages.length - 1);
+      while (page >= 0 && !pages[page]) page -= 1;
+      return pages[page];
+    };
+  };
+  const knowledge = new Map<string, Knowledge>();
+  const knowledgeOf = (push: Push | null): Knowledge => {
+    const known = perKind((kind) => {
+      const priorAt = learn(kind, push);
+      return {
+        priorAt,
+        diaries: worlds[kind].map((world, user) => keepDiary(world, user, push, priorAt)),
+      };
+    });
+    knowledge.set(JSON.stringify(push), known);
+    return known;
+  };
   const daybook: Stage["daybook"] = (kind, price, push) => {
-    const key = JSON.stringify([kind, push]);
-    const priorAt = priors.get(key) ?? learn(kind, push);
-    priors.set(key, priorAt);
-    return (world) => product(world, price, priorAt);
+    const known = knowledge.get(JSON.stringify(push)) ?? knowledgeOf(push);
+    return (world, user) =>
+      product(world, price, (at) => {
+        const siblings = kinds.flatMap((one) => {
+          const state = one === kind ? undefined : known[one].diaries[user]?.(at);
+          return state ? [{ kind: one, state, prior: known[one].priorAt(at) }] : [];
+        });
+        const time = new Date(epochMs + at * 1000);
+        return personalPrior(kind, known[kind].priorAt(at), siblings, time);
+      });
   };
   const ours: Stage["ours"] = (kind, price, push, span) =>
     run(kind, daybook(kind, price, push), push, span);
@@ -142,4 +187,8 @@ export function oldRules(
 // Channels die so seldom that one course of things says little.
 function fatesOf(push: Push | null, courses: number): number[] {
   return Array.from({ length: push ? courses : 1 }, (_, course) => course * 7_919);
+}
+
+function perKind<T>(of: (kind: SimulatedKind) => T): Record<SimulatedKind, T> {
+  return { calendar: of("calendar"), gmail: of("gmail"), drive: of("drive") };
 }

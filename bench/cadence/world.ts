@@ -44,6 +44,8 @@ export type Population = {
   shapeSigma: PerKind;
   moodSigma: PerKind;
   dayOffShare: number;
+  /** Whether whims and moods are a person's, in all of their feeds alike, or each feed has its own at the same hours. */
+  isPersonal: boolean;
   /** How many courses of what befalls push are played: the less happens, the more it takes to tell chance from rule. */
   courses: number;
 };
@@ -57,11 +59,12 @@ const usual: Population = {
   shapeSigma: { calendar: 0.6, gmail: 0.3, drive: 1.1 },
   moodSigma: { calendar: 0.45, gmail: 0.45, drive: 0.45 },
   dayOffShare: 0.08,
+  isPersonal: true,
   courses: 8,
 };
 
-// The others are told nothing of by the measurements: few changes and many days off, many changes of all moods, and bursts that
-// are over five times as fast.
+// The others are told nothing of by the measurements: few changes and many days off, many changes of all moods, bursts that
+// are over five times as fast, and feeds of which none says how a person's others are.
 export const populations = {
   usual,
   quiet: {
@@ -82,6 +85,7 @@ export const populations = {
     courses: 4,
   },
   swift: { ...usual, decay: { calendar: 1 / 60, gmail: 1 / 100, drive: 1 / 60 }, courses: 4 },
+  unlike: { ...usual, isPersonal: false, courses: 4 },
 } satisfies Record<string, Population>;
 
 export type SimulatedKind = keyof Population["medianPerDay"] & LearntKind;
@@ -104,10 +108,12 @@ export type Session = { views: number[] };
 export const epochMs = Date.parse("2026-01-05T00:00:00Z");
 const daySeconds = 86_400;
 const offDay = 0.05;
+// What makes one feed of a person another than the others.
+const salts: PerKind = { calendar: 0x1b873593, gmail: 0x5bd1e995, drive: 0x27d4eb2f };
 
 /**
- * One feed of a population. Feeds of the same seed are one person's, at the same hours. `rank` says how lively this person
- * is among all, from 0 to 1: so that seeds differ in what happens, and not in who is there.
+ * One feed of a population. Feeds of the same seed are one person's, who works at the same hours in all of them. `rank` says
+ * how lively this person is among all, from 0 to 1: so that seeds differ in what happens, and not in who is there.
  */
 export function makeWorld(
   kind: SimulatedKind,
@@ -118,8 +124,9 @@ export function makeWorld(
   const { followUps, decay } = population;
   const hours = hoursOf(random);
   const perDay = population.medianPerDay[kind] * Math.exp(population.sigma[kind] * normalAt(rank));
-  const week = weekOf(random, hours, population.shapeSigma[kind]);
-  const moods = Array.from({ length: days + 1 }, () => drawMood(population, kind, random));
+  const whims = population.isPersonal ? random : openRandom(seed ^ salts[kind]);
+  const week = weekOf(whims, hours, population.shapeSigma[kind]);
+  const moods = Array.from({ length: days + 1 }, () => drawMood(population, kind, whims));
   const meanMood = meanMoodOf(population);
   const rateAt = (t: number) =>
     ((perDay / daySeconds) *

@@ -1,7 +1,6 @@
 import { sql } from "kysely";
 import type { App } from "../app.ts";
 import { offsetOf } from "../meetings/start-of-day.ts";
-import { usualPrice } from "./best-wait.ts";
 import { nextLook, rememberedCadence } from "./cadence.ts";
 import { listFeeds, lockFeeds } from "./feeds.ts";
 import { listUnanswered } from "./noticed.ts";
@@ -27,18 +26,16 @@ export async function recordActivity(
 ): Promise<{ broughtForward: number }> {
   const now = app.clock.now();
   const feeds = await listFeeds(app, userId);
-  const kinds = [...new Set(feeds.map(({ kind }) => kind))];
-  const terms = new Map(
-    await Promise.all(kinds.map(async (kind) => [kind, await findTerms(app.db, kind)] as const)),
-  );
+  const termsOf = await findTerms(app.db, [...new Set(feeds.map((feed) => feed.connection_id))]);
   const unanswered = await listUnanswered(app.db, userId);
-  const earlier = feeds.flatMap(({ id, kind, state, cadence, due_at, retry_at, user_zone }) => {
+  const earlier = feeds.flatMap((feed) => {
+    const { id, kind, state, cadence, due_at, retry_at, user_zone } = feed;
     // One that failed has its next try; asked before, it would not look, and be claimed past that.
     if (retry_at && retry_at > now) return [];
     if (state !== "active" || kind === "calendar_list" || !cadence || !due_at) return [];
     const circumstances = {
       offsetMs: offsetOf(user_zone ?? "UTC", now),
-      ...(terms.get(kind) ?? { price: usualPrice }),
+      ...termsOf(kind, feed, now),
       isActive: true,
       isPressing: activityType === "virtual_email_detected",
     };

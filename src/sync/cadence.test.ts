@@ -6,10 +6,12 @@ import { computingMs } from "../../test/timing.ts";
 import { bestInterval } from "./best-wait.ts";
 import {
   afterLook,
+  type CadenceState,
   initialCadence,
   isChannelDoubted,
   nextLook,
   nextPrice,
+  personalPrior,
   priorOf,
   rememberedCadence,
   usualPrior,
@@ -35,6 +37,10 @@ function sumOf(values: number[]): number {
 
 function exponential(random: () => number, perDay: number): number {
   return (-Math.log(1 - random()) * dayMs) / perDay;
+}
+
+function siblingOf(kind: (typeof kinds)[number], state: CadenceState) {
+  return { kind, state, prior: usualPrior };
 }
 
 describe("the cadence", () => {
@@ -76,12 +82,19 @@ describe("the cadence", () => {
         fc.record({ afterS: fc.integer({ min: 1, max: 100_000 }), changes: fc.array(share) }),
         share,
         fc.array(Looks, { maxLength: 3 }),
-        (kind, looks, price, last, more, others) => {
-          const prior = priorOf(
+        fc.array(fc.tuple(fc.constantFrom(...kinds), Looks), { maxLength: 2 }),
+        (kind, looks, price, last, more, others, siblings) => {
+          const ofKind = priorOf(
             kind,
             others.map((one) => play(kind, one)),
           );
           const before = play(kind, looks);
+          const prior = personalPrior(
+            kind,
+            ofKind,
+            siblings.map(([one, its]) => siblingOf(one, play(one, its))),
+            new Date(before.intensity.at),
+          );
           const at = (part: number) => new Date(before.intensity.at + part * last.afterS * 1000);
           const after = (shares: number[]) => {
             const look = {
@@ -100,7 +113,7 @@ describe("the cadence", () => {
       ),
       {
         examples: [
-          ["drive", acrossTheHour, 60, { afterS: 3_600, changes: [0.2, 0.5, 0.9] }, 0, []],
+          ["drive", acrossTheHour, 60, { afterS: 3_600, changes: [0.2, 0.5, 0.9] }, 0, [], []],
         ],
         numRuns: 1_000,
       },
@@ -157,6 +170,53 @@ describe("the cadence", () => {
     const waitWith = (prior = usualPrior) =>
       nextLook("drive", after, { ...usual, prior }, steady).intervalMs;
     assert.ok(waitWith({ ...usualPrior, speed: 4 }) < waitWith());
+  });
+
+  test("takes the hours of a feed from what its person's others have shown, however much they have", () => {
+    const nightShift = (changes: number) =>
+      play(
+        "gmail",
+        // From nine in the morning on, four hours at a time.
+        Array.from({ length: 21 * 6 }, (_, part) => ({
+          ...nothing,
+          afterS: 4 * 3_600,
+          changes: part % 6 === 3 || part % 6 === 4 ? changes : 0,
+        })),
+      );
+    const waitAt = (hour: number, siblings: CadenceState[]) => {
+      const at = new Date(start + (hour - 9 + 21 * 24) * 3_600_000);
+      const others = siblings.map((state) => siblingOf("gmail", state));
+      const prior = personalPrior("drive", usualPrior, others, at);
+      return nextLook("drive", initialCadence(at), { ...usual, prior }, steady).intervalMs;
+    };
+    assert.ok(waitAt(10, []) < waitAt(2, []));
+    for (const changes of [20, 2_000]) {
+      const others = [nightShift(changes)];
+      assert.ok(waitAt(2, others) < waitAt(2, []) && waitAt(10, others) > waitAt(10, []));
+      assert.ok(waitAt(2, others) < waitAt(10, others));
+    }
+    assert.ok(waitAt(2, [nightShift(2_000)]) > 0.8 * waitAt(2, [nightShift(20)]));
+  });
+
+  test("a day off in one feed is one in the person's others, and a rush one too, for some hours", () => {
+    const month = Array.from({ length: 21 * 24 }, () => ({
+      ...nothing,
+      afterS: 3_600,
+      changes: 4,
+    }));
+    const morning = { ...nothing, afterS: 3 * 3_600 };
+    const gmail = (changes: number) => play("gmail", [...month, { ...morning, changes }]);
+    const nowAndThen = month.map((one, hour) => ({ ...one, changes: hour % 3 === 0 ? 1 : 0 }));
+    const drive = play("drive", [...nowAndThen, morning]);
+    const waitAfter = (changes: number, hours = 0) => {
+      const at = new Date(drive.intensity.at + hours * 3_600_000);
+      const prior = personalPrior("drive", usualPrior, [siblingOf("gmail", gmail(changes))], at);
+      return nextLook("drive", drive, { ...usual, prior }, steady).intervalMs;
+    };
+    const [off, usually, rush] = [waitAfter(0), waitAfter(12), waitAfter(60)];
+    assert.ok(off > 1.15 * usually && rush < 0.9 * usually, `${off}, ${usually}, ${rush} ms`);
+    const dayAfter = waitAfter(0, 24) / waitAfter(12, 24);
+    assert.ok(dayAfter < 1.02, String(dayAfter));
   });
 
   test("finds the rate of a feed, and follows the square-root law for a steady one", () => {

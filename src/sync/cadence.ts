@@ -16,6 +16,7 @@ import {
   type Intensity,
   type LearntKind,
   levelPerDay,
+  ofPerson,
   outlook,
   rememberedIntensity,
   usualCommon,
@@ -38,7 +39,7 @@ export type Look = {
   channel: { id: string; openedAt: Date } | null;
 };
 
-/** What is assumed of a feed as far as it has not shown it: what its push is worth, which week it keeps, how fast bursts are. */
+/** What is assumed of a feed as far as it has not shown it: what its push is worth, and what others show of it. */
 export type Prior = Common & { push: PushPrior };
 
 /** What weighs besides what the feed does. */
@@ -113,6 +114,22 @@ export function priorOf(kind: LearntKind, feeds: readonly CadenceState[]): Prior
       feeds.map(({ intensity }) => intensity),
     ),
   };
+}
+
+/** The same of one person's feed at `at`: by what their other feeds show, each with what is assumed of its kind. */
+export function personalPrior(
+  kind: LearntKind,
+  prior: Prior,
+  siblings: readonly { kind: LearntKind; state: CadenceState; prior: Prior }[],
+  at: Date,
+): Prior {
+  if (siblings.length === 0) return prior;
+  const shown = siblings.map(({ kind, state: { intensity }, prior: { week } }) => ({
+    kind,
+    intensity,
+    week,
+  }));
+  return { push: prior.push, ...ofPerson(kind, prior, shown, at.getTime()) };
 }
 
 /** What is known after a look. */

@@ -1,4 +1,13 @@
-import { binOf, habitsOf, hourOf, sharedWeek, usualWeek, type Week } from "./week.ts";
+import {
+  binOf,
+  habitsOf,
+  hourOf,
+  personalWeek,
+  type Shown,
+  sharedWeek,
+  usualWeek,
+  type Week,
+} from "./week.ts";
 
 /** Kinds of feeds that differ in how often they change. */
 export type LearntKind = "calendar" | "gmail" | "drive";
@@ -23,11 +32,17 @@ export type Intensity = {
   at: number;
 };
 
-/** What feeds of a kind have in common: which week they keep, and how much faster than usual changes follow each other. */
-export type Common = { week: Week; speed: number };
+/**
+ * What others show of a feed, as far as it does not itself: which week it keeps, how much faster than usual changes follow
+ * each other, and, where the same person has others, what the last hours have seen there and were expected to.
+ */
+export type Common = { week: Week; speed: number; lately?: Pick<Intensity, "seen" | "expected"> };
 
-/** How far the user's clocks are ahead of UTC, and what is known of feeds of this kind. */
+/** How far the user's clocks are ahead of UTC, and what others show. */
 export type Clocks = Common & { offsetMs: number };
+
+/** Another feed of the same person, and the week that feeds of its kind keep. */
+export type Sibling = { kind: LearntKind; intensity: Intensity; week: Week };
 
 /** The changes to come: how many until `u` seconds from now, and how many a second then. */
 export type Outlook = { until(u: number): number; perSecond(u: number): number };
@@ -55,6 +70,12 @@ const usualIsLikelier = 1_000;
 const mostChangesHeard = 100;
 const halfLifeHours = 14 * hoursPerDay;
 const moodHalfLifeHours = 3;
+// Of ten days one is off: it has a twentieth of what the others have, and these so much more than the mean.
+const [offShare, offRate] = [0.1, 0.05];
+const workRate = 1 / (1 - offShare * (1 - offRate));
+// What another feed of the same person shows of an hour of the week, or of the last hours, counts for so many times as much
+// at most as what is assumed.
+const mostOfSibling = 4;
 // How much is assumed before it is seen: one change that nothing else brought about, with all that follows one on average.
 const priorWeight = perKind((kind) => 1 / (1 - followUps[kind]));
 // What a burst counts as, whose changes are those of one hour: as many as there are to a burst in the simulation.
@@ -105,8 +126,37 @@ export const usualCommon: Common = { week: usualWeek, speed: 1 };
 
 /** What feeds of a kind have in common, as far as they have shown it. */
 export function commonOf(kind: LearntKind, feeds: readonly Intensity[]): Common {
-  const shown = feeds.map((feed) => ({ ...feed, level: levelPerHour(kind, feed, usualWeek) }));
+  const shown = feeds.map((intensity) => shownBy({ kind, intensity, week: usualWeek }));
   return { week: sharedWeek(shown, priorWeight[kind]), speed: likeliestSpeed(feeds) };
+}
+
+/**
+ * What one person's other feeds say of a feed at `at`. Who keeps late hours keeps them everywhere; on a day off all is quiet.
+ * Each of them says only so much, however much it has shown: feeds of one person differ too.
+ */
+export function ofPerson(
+  kind: LearntKind,
+  { week, speed }: Common,
+  siblings: readonly Sibling[],
+  at: number,
+): Common {
+  const weight = priorWeight[kind];
+  const lately = { seen: 0, expected: 0 };
+  const most = mostOfSibling * weight;
+  for (const { intensity } of siblings) {
+    const fade = 2 ** (-Math.max(0, at - intensity.at) / hourMs / moodHalfLifeHours);
+    const [seen, expected] = [intensity.seen * fade, intensity.expected * fade];
+    const share = most / (most + Math.max(seen, expected));
+    lately.seen += share * seen;
+    lately.expected += share * expected;
+  }
+  const shown = siblings.map(shownBy);
+  return { week: personalWeek(shown, { usual: week, weight, most }), speed, lately };
+}
+
+function shownBy({ kind, intensity, week }: Sibling): Shown {
+  const { changes, hours } = intensity;
+  return { changes, hours, week, level: levelPerHour(kind, intensity, week) };
 }
 
 // A feed does not choose its own: one more change could then mean a later look.
@@ -139,7 +189,7 @@ export function watched(
   kind: LearntKind,
   state: Intensity,
   seen: { now: number; changedAt: number[] },
-  { offsetMs, week }: Clocks,
+  { offsetMs, week }: Pick<Clocks, "offsetMs" | "week">,
 ): Intensity {
   const { now } = seen;
   const gapHours = Math.max(0, (now - state.at) / hourMs);
@@ -246,9 +296,9 @@ function followed(
  * the week, never means that less is to come.
  */
 export function outlook(kind: LearntKind, state: Intensity, clocks: Clocks): Outlook {
-  const { offsetMs, week, speed } = clocks;
+  const { offsetMs, week, speed, lately = { seen: 0, expected: 0 } } = clocks;
   const weight = priorWeight[kind];
-  const mood = (weight + state.seen) / (weight + state.expected);
+  const mood = moodOf(weight, state.seen + lately.seen, state.expected + lately.expected);
   const usual = habits(kind, state, week);
   const toNextHour = hourMs - ((((state.at + offsetMs) % hourMs) + hourMs) % hourMs);
   return hourly({
@@ -318,4 +368,26 @@ function sum(values: number[]): number {
 // fewer digits would lose both.
 function rounded(value: number): number {
   return Math.round(value * 1e6) / 1e6;
+}
+
+// How a day goes against the usual, by Bayes from what was seen where so much was expected: of days at work a gamma
+// distribution is assumed, and any may be a day off. Of more that is seen, none makes it less.
+function moodOf(weight: number, seen: number, expected: number): number {
+  const usual = workRate * expected;
+  const atWork =
+    lnGamma(weight + seen) -
+    lnGamma(weight) +
+    weight * Math.log(weight) -
+    (weight + seen) * Math.log(weight + usual);
+  const off = seen * Math.log(offRate) - offRate * usual;
+  const odds = (offShare / (1 - offShare)) * Math.exp(off - atWork);
+  return (workRate * ((weight + seen) / (weight + usual) + odds * offRate)) / (1 + odds);
+}
+
+// The logarithm of the gamma function, by Stirling's series (Abramowitz and Stegun, 6.1.41).
+function lnGamma(of: number): number {
+  let [at, above] = [of, 0];
+  for (; at < 7; at += 1) above += Math.log(at);
+  const series = 1 / (12 * at) - 1 / (360 * at ** 3);
+  return (at - 0.5) * Math.log(at) - at + Math.log(2 * Math.PI) / 2 + series - above;
 }

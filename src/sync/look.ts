@@ -9,8 +9,9 @@ import {
   nextLook,
   rememberedCadence,
 } from "./cadence.ts";
-import type { FeedPatch } from "./feeds.ts";
-import { findTerms } from "./priors.ts";
+import type { Feed, FeedPatch } from "./feeds.ts";
+import type { LearntKind } from "./intensity.ts";
+import { findTerms, type Subject } from "./priors.ts";
 import type { Run } from "./sync.ts";
 import type { WatchJudgement } from "./watches.ts";
 
@@ -35,7 +36,7 @@ export async function lookAgain(
   if (feed.kind === "calendar_list") return lookAtList(now, watch);
   if (feed.cursor === null) return lookWhole(now);
   const kind = feed.kind;
-  const circumstances = await circumstancesOf(tx, feed, now);
+  const circumstances = await circumstancesOf(tx, kind, feed, now);
   const earlier = feed.cadence ? rememberedCadence(feed.cadence) : initialCadence(now);
   const state = afterLook(
     kind,
@@ -98,9 +99,11 @@ function lookForTold(
 /** What weighs for a feed now, besides what it does. */
 export async function circumstancesOf(
   tx: Tx,
-  { user_id: userId, kind }: Pick<Run["feed"], "user_id" | "kind">,
+  kind: LearntKind,
+  feed: Subject & Pick<Feed, "user_id">,
   now: Date,
 ): Promise<Circumstances> {
+  const termsOf = await findTerms(tx, [feed.connection_id]);
   const user = await tx
     .selectFrom("users")
     .select(["time_zone", "last_active_at", "last_virtual_mail_at"])
@@ -117,13 +120,13 @@ export async function circumstancesOf(
         )
         .as("has_meeting_soon"),
     )
-    .where("users.id", "=", userId)
+    .where("users.id", "=", feed.user_id)
     .executeTakeFirst();
   const activeAt = user?.last_active_at?.getTime() ?? 0;
   const mailAt = user?.last_virtual_mail_at?.getTime() ?? 0;
   return {
     offsetMs: offsetOf(user?.time_zone ?? "UTC", now),
-    ...(await findTerms(tx, kind)),
+    ...termsOf(kind, feed, now),
     isActive: now.getTime() - activeAt < activeMs,
     isPressing:
       kind === "gmail"

@@ -55,9 +55,7 @@ export async function acceptNotification(
   await app.db.transaction().execute(async (tx) => {
     const isNew = await record(tx, { ...watch, service }, message, now);
     if (!isNew || watch.feed_state !== "active") return;
-    const { feed_id: id, user_id, kind, cadence } = watch;
-    const feed = { id, user_id, kind, cadence };
-    await enqueue(app, tx, await noticedJob(app, tx, feed));
+    await enqueue(app, tx, await noticedJob(app, tx, { ...watch, id: watch.feed_id }));
   });
 }
 
@@ -69,6 +67,7 @@ async function findWatch(app: Part, channelId: string) {
     .select(["watches.id", "watches.secret_hash", "watches.resource_id"])
     .select(["watches.feed_id", "watches.user_id"])
     .select(["feeds.state as feed_state", "feeds.kind", "feeds.cadence"])
+    .select(["feeds.connection_id", "feeds.is_primary", "feeds.resource"])
     .where("watches.id", "=", channelId)
     .where("watches.expires_at", ">", new Date(app.clock.now().getTime() - graceMs))
     .executeTakeFirst();

@@ -4,8 +4,8 @@ import type { App } from "../app.ts";
 import type { Db, Tx } from "../db/connection.ts";
 import type { Tables } from "../db/tables.ts";
 import { usualPrice } from "./best-wait.ts";
-import { type Prior, priorOf, rememberedCadence, usualPrior } from "./cadence.ts";
-import type { FeedKind } from "./feeds.ts";
+import { type Prior, personalPrior, priorOf, rememberedCadence, usualPrior } from "./cadence.ts";
+import type { Feed, FeedKind } from "./feeds.ts";
 import type { LearntKind } from "./intensity.ts";
 import { apiOf } from "./prices.ts";
 
@@ -14,20 +14,49 @@ const kinds: readonly LearntKind[] = ["calendar", "gmail", "drive"];
 // Enough to know by; a million need not be read for it.
 const sample = 2_000;
 
-/** What a look at a feed of this kind may cost now, and what is assumed of one as far as it has not shown it. */
+type Terms = { price: number; prior: Prior };
+
+/** Which feed it is, and whose. */
+export type Subject = Pick<Feed, "id" | "connection_id" | "is_primary" | "resource">;
+
+/**
+ * What a look at any feed of these accounts may cost now, and what is assumed of the feed as far as it has not shown it. Of
+ * an account's own feeds, its main calendar, mailbox and drive, also by what the others of them show: they are one person's.
+ * Other calendars and shared drives keep the hours of whoever writes to them.
+ */
 export async function findTerms(
   db: Db | Tx,
-  kind: FeedKind,
-): Promise<{ price: number; prior: Prior }> {
+  connectionIds: string[],
+): Promise<(kind: LearntKind, feed: Subject, at: Date) => Terms> {
   const { rows } = await sql<{
-    price: number | null;
-    prior: Selectable<Tables["feed_priors"]> | null;
+    prices: Record<string, number> | null;
+    priors: Selectable<Tables["feed_priors"]>[] | null;
+    own: { id: string; connection_id: string; kind: LearntKind; cadence: unknown }[] | null;
   }>`
-    select (select price from look_prices where api = ${apiOf[kind]}) as price,
-      (select to_jsonb(known) from feed_priors as known where kind = ${kind}) as prior
+    select (select jsonb_object_agg(api, price) from look_prices) as prices,
+      (select jsonb_agg(known) from feed_priors as known) as priors,
+      (select jsonb_agg(jsonb_build_object('id', id, 'connection_id', connection_id, 'kind', kind, 'cadence', cadence))
+        from feeds where connection_id = any(${connectionIds}::uuid[])
+          and (is_primary or resource = '') and state = 'active' and cadence is not null) as own
   `.execute(db);
-  const { price, prior } = rows[0] ?? {};
-  return { price: price ?? usualPrice, prior: prior ? asPrior(prior) : usualPrior };
+  const [{ prices, priors, own } = {}] = rows;
+  const ofKind = new Map(priors?.map((known) => [known.kind, asPrior(known)]));
+  const priorOfKind = (kind: LearntKind) => ofKind.get(kind) ?? usualPrior;
+  const shown = (own ?? []).map(({ cadence, ...feed }) => ({
+    ...feed,
+    state: rememberedCadence(cadence),
+    prior: priorOfKind(feed.kind),
+  }));
+  return (kind, { id, connection_id, is_primary, resource }, at) => {
+    const isOwn = is_primary || resource === "";
+    const siblings = shown.filter(
+      (one) => isOwn && one.connection_id === connection_id && one.id !== id,
+    );
+    return {
+      price: prices?.[apiOf[kind]] ?? usualPrice,
+      prior: personalPrior(kind, priorOfKind(kind), siblings, at),
+    };
+  };
 }
 
 function asPrior({

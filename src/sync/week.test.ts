@@ -10,6 +10,7 @@ const workday = [9, 10, 11, 12];
 // Four weeks, in which `perDay` changes come in these hours alone.
 const feedAt = (hours: number[], perDay: number) => ({
   level: perDay / 24,
+  week: usualWeek,
   changes: usualWeek.map((_, bin) =>
     hours.includes(bin % 24) ? ((bin < 24 ? 20 : 8) * perDay) / hours.length : 0,
   ),

@@ -4,12 +4,19 @@ export type Week = readonly number[];
 /** Changes in each of these hours, and how many of each were watched. */
 export type WatchedHours = { changes: readonly number[]; hours: readonly number[] };
 
+/** What a feed has shown, where an hour has `level` changes on average and its kind keeps this week. */
+export type Shown = WatchedHours & { level: number; week: Week };
+
 const hourMs = 3_600_000;
 const hoursPerDay = 24;
 // How far the hours before and after an hour speak for it.
 const nearShares = [1, 1, 1, 0.5];
+// How much more it takes to believe those hours than the hour itself.
+const weightOfNear = 2;
 // How much is assumed of the hours of all feeds together before it is seen, against what is assumed of one.
 const assumedOfAll = 3;
+// The same of one person's feeds together.
+const assumedOfOne = 0.3;
 
 const weekday = Array.from({ length: hoursPerDay }, (_, hour) => {
   if (hour < 6) return 0.15;
@@ -31,7 +38,7 @@ export function habitsOf(
   { level, week, weight }: { level: number; week: Week; weight: number },
 ): (bin: number) => number {
   return (bin) => {
-    let [seen, expected] = [weight, weight];
+    let [seen, expected] = [weightOfNear * weight, weightOfNear * weight];
     for (let away = 1 - nearShares.length; away < nearShares.length; away += 1) {
       const share = nearShares[Math.abs(away)] ?? 0;
       const hour = (bin + away + hoursPerDay) % hoursPerDay;
@@ -49,23 +56,37 @@ export function habitsOf(
  * The week that many feeds keep on average: all of them are like one feed, in which each counts as if it had been watched
  * until at most `weight` changes were expected of an hour, since feeds differ from each other, however much each has shown.
  */
-export function sharedWeek(
-  feeds: readonly (WatchedHours & { level: number })[],
-  weight: number,
+export function sharedWeek(feeds: readonly Shown[], weight: number): Week {
+  return weekOf(feeds, { usual: usualWeek, weight: assumedOfAll * weight, most: weight });
+}
+
+/**
+ * The week of somebody by some of their feeds: the `usual` one, until these have shown another. Each counts as if it had
+ * been watched until at most `most` changes were expected of an hour.
+ */
+export function personalWeek(
+  feeds: readonly Shown[],
+  { usual, weight, most }: { usual: Week; weight: number; most: number },
 ): Week {
-  const changes = usualWeek.map(() => 0);
-  const hours = usualWeek.map(() => 0);
-  for (const { level, ...shown } of feeds) {
-    for (const [bin, usual] of usualWeek.entries()) {
-      const watched = level * (shown.hours[bin] ?? 0);
-      const share = weight / (weight + usual * watched);
+  return weekOf(feeds, { usual, weight: assumedOfOne * weight, most });
+}
+
+function weekOf(
+  feeds: readonly Shown[],
+  { usual, weight, most }: { usual: Week; weight: number; most: number },
+): Week {
+  const changes = usual.map(() => 0);
+  const hours = usual.map(() => 0);
+  for (const { level, week, ...shown } of feeds) {
+    for (const [bin, ofUsual] of usual.entries()) {
+      const expected = level * (week[bin] ?? 1) * (shown.hours[bin] ?? 0);
+      const share = most / (most + expected);
       changes[bin] = (changes[bin] ?? 0) + share * (shown.changes[bin] ?? 0);
-      hours[bin] = (hours[bin] ?? 0) + share * watched;
+      hours[bin] = (hours[bin] ?? 0) + (share * expected) / ofUsual;
     }
   }
-  const assumed = { level: 1, week: usualWeek, weight: assumedOfAll * weight };
-  const habit = habitsOf({ changes, hours }, assumed);
-  return evened(usualWeek.map((_, bin) => habit(bin)));
+  const habit = habitsOf({ changes, hours }, { level: 1, week: usual, weight });
+  return evened(usual.map((_, bin) => habit(bin)));
 }
 
 /** The hour of a weekday, or of a weekend day, on the user's clocks. */

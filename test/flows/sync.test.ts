@@ -1,12 +1,14 @@
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { after, before, describe, test } from "node:test";
 import { sql } from "kysely";
 import { handlers } from "../../src/jobs.ts";
 import { enqueue } from "../../src/queue/queue.ts";
 import { startWorkers } from "../../src/queue/workers.ts";
-import { dispatchDueFeeds, startFeeds, syncJob } from "../../src/sync/feeds.ts";
+import { initialCadence } from "../../src/sync/cadence.ts";
+import { dispatchDueFeeds, listFeeds, startFeeds, syncJob } from "../../src/sync/feeds.ts";
 import { adjustPrices } from "../../src/sync/prices.ts";
-import { findTerms, learnPriors } from "../../src/sync/priors.ts";
+import { findTerms, learnPriors, type Subject } from "../../src/sync/priors.ts";
 import { eventIn } from "../calendars.ts";
 import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
 import { until } from "../timing.ts";
@@ -236,7 +238,14 @@ describe("everything of a user at once", () => {
     assert.equal(after.feeds, 2);
     assert.ok(after.loss > 0.1 && after.deaths_per_day > 0.5, JSON.stringify(after));
     assert.ok(after.week[3]! > 2 * before.week[3]!, JSON.stringify(after.week));
-    const { push, week, speed } = (await findTerms(t.app.db, "drive")).prior;
+    const drive = {
+      id: "a drive",
+      connection_id: "of somebody else",
+      is_primary: false,
+      resource: "",
+    };
+    const termsOf = await findTerms(t.app.db, []);
+    const { push, week, speed } = termsOf("drive", drive, t.clock.now()).prior;
     assert.deepEqual(
       { loss: push.loss, deaths_per_day: push.deathsPerDay, week, burst_speed: speed },
       {
@@ -246,6 +255,41 @@ describe("everything of a user at once", () => {
         burst_speed: after.burst_speed,
       },
     );
+  });
+
+  test("what an account's own feeds have shown speaks for each other, and for nobody else's", async () => {
+    const now = t.clock.now();
+    const feeds = await listFeeds(t.app, visitor.userId);
+    const drive = feeds.find(({ kind }) => kind === "drive")!;
+    const calendar = feeds.find(({ is_primary }) => is_primary)!;
+    const { intensity, channel } = initialCadence(now);
+    const nights = {
+      ...intensity,
+      total: 400,
+      changes: intensity.changes.map((_, bin) => (bin % 24 < 4 ? 50 : 0)),
+      hours: intensity.hours.map(() => 20),
+    };
+    const cadence = JSON.stringify({ intensity: nights, channel });
+    const atThree = async (kind: "drive" | "calendar", feed: Subject) =>
+      (await findTerms(t.app.db, [drive.connection_id]))(kind, feed, now).prior.week[3]!;
+    const before = await atThree("drive", drive);
+
+    const { connection_id } = drive;
+    const team = { id: randomUUID(), connection_id, is_primary: false, resource: "a team's" };
+    await t.app.db
+      .insertInto("feeds")
+      .values({ ...team, user_id: visitor.userId, kind: "calendar", cadence })
+      .execute();
+    assert.equal(await atThree("drive", drive), before);
+    const ofTeam = await atThree("calendar", team);
+    await t.app.db.deleteFrom("feeds").where("id", "=", team.id).execute();
+
+    await t.app.db.updateTable("feeds").set({ cadence }).where("id", "=", calendar.id).execute();
+    assert.ok((await atThree("drive", drive)) > 3 * before);
+    assert.equal(await atThree("calendar", team), ofTeam);
+    const strangers = { ...drive, id: randomUUID(), connection_id: randomUUID() };
+    const kept = await atThree("drive", strangers);
+    assert.ok(kept < (await atThree("drive", drive)) / 3);
   });
 
   test("what people did is remembered for 90 days", async () => {
