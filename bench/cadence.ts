@@ -233,9 +233,9 @@ function atTheScreen(stage: Stage): void {
 }
 
 function decisions({ worlds, daybook }: Stage): void {
-  const [world] = worlds.gmail;
+  const [world] = worlds.drive;
   if (!world) return;
-  const policy = daybook("gmail", 60, null)(world, 0);
+  const policy = daybook("drive", 60, null)(world, 0);
   let at = 0;
   let looks = 0;
   const startedMs = performance.now();

@@ -43,7 +43,7 @@ for (const command of ["npm start", "npx daybook serve"]) {
       stdio: "ignore",
     });
     const isLive = async () => (await fetch(`${t.url}/live`).catch(() => null))?.ok ?? false;
-    await until(isLive);
+    await until(isLive, 120_000);
     child.kill("SIGTERM");
     await until(async () => !(await isLive()), 10_000);
   });

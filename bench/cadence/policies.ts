@@ -74,14 +74,13 @@ export function product(
   priorAt: (at: number) => Prior = () => usualPrior,
 ): Policy {
   const known = { offsetMs: 0, price, isActive: false, isPressing: false };
-  let usual = { ...known, prior: usualPrior };
   const timeOf = (at: number) => new Date(epochMs + at * 1000);
   const secondOf = (at: Date) => (at.getTime() - epochMs) / 1000;
   const { uniform } = openRandom(arrivals.length);
   let state = initialCadence(new Date(epochMs));
   return {
     next: ({ at, changes, hasSpoken, announced, missed, channel, isActive }) => {
-      usual = { ...known, prior: priorAt(at) };
+      const usual = { ...known, prior: priorAt(at) };
       const changedAt = changes.map(timeOf);
       const watched = channel && { id: channel.id, openedAt: timeOf(channel.openedAt) };
       const look = { at: timeOf(at), changedAt, hasSpoken, announced, missed, channel: watched };
@@ -89,10 +88,15 @@ export function product(
       return nextLook(kind, state, { ...usual, isActive }, uniform).intervalMs / 1000;
     },
     doubtsChannel: () => isChannelDoubted(state),
-    noticed: (toldAt, isActive) =>
-      secondOf(noticedAt(kind, state, toldAt.map(timeOf), { ...usual, isActive })),
+    noticed: (toldAt, isActive) => {
+      const circumstances = { ...known, prior: priorAt(toldAt.at(-1) ?? 0), isActive };
+      return secondOf(noticedAt(kind, state, toldAt.map(timeOf), circumstances));
+    },
     state: () => state,
-    greet: () => secondOf(nextLook(kind, state, { ...usual, isActive: true }, uniform).dueAt),
+    greet: (at) => {
+      const circumstances = { ...known, prior: priorAt(at), isActive: true };
+      return secondOf(nextLook(kind, state, circumstances, uniform).dueAt);
+    },
   };
 }
 

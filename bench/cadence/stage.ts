@@ -1,3 +1,4 @@
+import { usualPrice } from "../../src/sync/best-wait.ts";
 import {
   type CadenceState,
   type Prior,
@@ -38,7 +39,7 @@ export type Stage = {
   run(kind: SimulatedKind, make: Making, push: Push | null, span?: Span): Outcome;
   /**
    * The product's own, which learns of all feeds of a kind, here once a week, in truth once an hour; and of a person's other
-   * feeds, here as of the last quarter of an hour, as each would have been looked at by itself.
+   * feeds, here as of the last quarter of an hour, each as it would have been looked at by itself at the usual price.
    */
   daybook(kind: SimulatedKind, price: number, push: Push | null): Making;
   /** All feeds of a kind under it. */
@@ -75,7 +76,7 @@ export function openStage(
       learnt[Math.min(Math.floor(at / learnsEverySeconds), learnt.length - 1)] ?? usualPrior;
     for (let day = learnsEveryDays; day < days; day += learnsEveryDays) {
       const states = worlds[kind].flatMap((world, user) => {
-        const policy = product(world, 60, priorAt);
+        const policy = product(world, usualPrice, priorAt);
         simulate(world, policy, { push, seed: seedOf(seed, user), untilDay: day });
         return policy.state?.() ?? [];
       });
@@ -83,10 +84,10 @@ export function openStage(
     }
     return priorAt;
   };
-  // What each feed of a person would have shown by then, were there no others.
+  // What each feed of a person would have shown by then, looked at by itself at the usual price.
   const keepDiary = (world: World, user: number, push: Push | null, priorAt: PriorAt): Diary => {
     const pages: CadenceState[] = [];
-    const policy = product(world, 60, priorAt);
+    const policy = product(world, usualPrice, priorAt);
     const next: Policy["next"] = (seen) => {
       const wait = policy.next(seen);
       const state = policy.state?.();
@@ -100,20 +101,16 @@ export function openStage(
       return pages[page];
     };
   };
-  const knowledge = new Map<string, Knowledge>();
-  const knowledgeOf = (push: Push | null): Knowledge => {
-    const known = perKind((kind) => {
+  const learnAll = (push: Push | null): Knowledge =>
+    perKind((kind) => {
       const priorAt = learn(kind, push);
-      return {
-        priorAt,
-        diaries: worlds[kind].map((world, user) => keepDiary(world, user, push, priorAt)),
-      };
+      const diaries = worlds[kind].map((world, user) => keepDiary(world, user, push, priorAt));
+      return { priorAt, diaries };
     });
-    knowledge.set(JSON.stringify(push), known);
-    return known;
-  };
+  const knowledge = new Map<string, Knowledge>();
   const daybook: Stage["daybook"] = (kind, price, push) => {
-    const known = knowledge.get(JSON.stringify(push)) ?? knowledgeOf(push);
+    const known = knowledge.get(JSON.stringify(push)) ?? learnAll(push);
+    knowledge.set(JSON.stringify(push), known);
     return (world, user) =>
       product(world, price, (at) => {
         const siblings = kinds.flatMap((one) => {

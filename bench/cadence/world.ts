@@ -44,8 +44,8 @@ export type Population = {
   shapeSigma: PerKind;
   moodSigma: PerKind;
   dayOffShare: number;
-  /** Whether whims and moods are a person's, in all of their feeds alike, or each feed has its own at the same hours. */
-  isPersonal: boolean;
+  /** How far whims and moods are the person's, the same in all of their feeds, from 0 to 1: their correlation. */
+  likeness: number;
   /** How many courses of what befalls push are played: the less happens, the more it takes to tell chance from rule. */
   courses: number;
 };
@@ -59,7 +59,7 @@ const usual: Population = {
   shapeSigma: { calendar: 0.6, gmail: 0.3, drive: 1.1 },
   moodSigma: { calendar: 0.45, gmail: 0.45, drive: 0.45 },
   dayOffShare: 0.08,
-  isPersonal: true,
+  likeness: 0.5,
   courses: 8,
 };
 
@@ -85,7 +85,7 @@ export const populations = {
     courses: 4,
   },
   swift: { ...usual, decay: { calendar: 1 / 60, gmail: 1 / 100, drive: 1 / 60 }, courses: 4 },
-  unlike: { ...usual, isPersonal: false, courses: 4 },
+  unlike: { ...usual, likeness: 0, courses: 4 },
 } satisfies Record<string, Population>;
 
 export type SimulatedKind = keyof Population["medianPerDay"] & LearntKind;
@@ -124,9 +124,14 @@ export function makeWorld(
   const { followUps, decay } = population;
   const hours = hoursOf(random);
   const perDay = population.medianPerDay[kind] * Math.exp(population.sigma[kind] * normalAt(rank));
-  const whims = population.isPersonal ? random : openRandom(seed ^ salts[kind]);
-  const week = weekOf(whims, hours, population.shapeSigma[kind]);
-  const moods = Array.from({ length: days + 1 }, () => drawMood(population, kind, whims));
+  const own = openRandom(seed ^ salts[kind]);
+  const [ofPerson, ofFeed] = [population.likeness, 1 - population.likeness].map(Math.sqrt);
+  const alike = {
+    uniform: random.uniform,
+    normal: () => (ofPerson ?? 0) * random.normal() + (ofFeed ?? 0) * own.normal(),
+  };
+  const week = weekOf(alike, hours, population.shapeSigma[kind]);
+  const moods = Array.from({ length: days + 1 }, () => drawMood(population, kind, alike));
   const meanMood = meanMoodOf(population);
   const rateAt = (t: number) =>
     ((perDay / daySeconds) *
@@ -248,7 +253,7 @@ type Hours = { from: number; until: number; weekend: number };
 export function drawMood(
   { dayOffShare, moodSigma }: Population,
   kind: SimulatedKind,
-  random: Random,
+  random: Pick<Random, "uniform" | "normal">,
 ): number {
   const isOff = random.uniform() < dayOffShare;
   const sigma = moodSigma[kind];
@@ -267,7 +272,11 @@ export function hoursOf(random: Random): Hours {
 }
 
 /** How much the hours of a week have, by somebody's own hours and whims of single ones; 1 on average. */
-export function weekOf(random: Random, { from, until, weekend }: Hours, sigma: number): number[] {
+export function weekOf(
+  random: Pick<Random, "normal">,
+  { from, until, weekend }: Hours,
+  sigma: number,
+): number[] {
   const bins = Array.from({ length: 48 }, (_, bin) => {
     const hour = bin % 24;
     const isWork = hour >= from && hour < until;

@@ -35,7 +35,7 @@ export async function recordActivity(
     if (state !== "active" || kind === "calendar_list" || !cadence || !due_at) return [];
     const circumstances = {
       offsetMs: offsetOf(user_zone ?? "UTC", now),
-      ...termsOf(kind, feed, now),
+      ...termsOf(feed, kind, now),
       isActive: true,
       isPressing: activityType === "virtual_email_detected",
     };

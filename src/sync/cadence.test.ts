@@ -172,30 +172,32 @@ describe("the cadence", () => {
     assert.ok(waitWith({ ...usualPrior, speed: 4 }) < waitWith());
   });
 
-  test("takes the hours of a feed from what its person's others have shown, however much they have", () => {
-    const nightShift = (changes: number) =>
-      play(
-        "gmail",
-        // From nine in the morning on, four hours at a time.
-        Array.from({ length: 21 * 6 }, (_, part) => ({
-          ...nothing,
-          afterS: 4 * 3_600,
-          changes: part % 6 === 3 || part % 6 === 4 ? changes : 0,
-        })),
-      );
-    const waitAt = (hour: number, siblings: CadenceState[]) => {
+  test("takes the hours of a feed from what its person's others have shown, and from none of them alone", () => {
+    // Four hours at a time, from nine in the morning on.
+    const shift = (kind: (typeof kinds)[number], parts: number[], changes: number) => {
+      const looks = Array.from({ length: 21 * 6 }, (_, part) => ({
+        ...nothing,
+        afterS: 4 * 3_600,
+        changes: parts.includes(part % 6) ? changes : 0,
+      }));
+      return siblingOf(kind, play(kind, looks));
+    };
+    const [byDay, byNight] = [
+      [0, 1],
+      [3, 4],
+    ];
+    const waitAt = (hour: number, siblings: ReturnType<typeof siblingOf>[]) => {
       const at = new Date(start + (hour - 9 + 21 * 24) * 3_600_000);
-      const others = siblings.map((state) => siblingOf("gmail", state));
-      const prior = personalPrior("drive", usualPrior, others, at);
+      const prior = personalPrior("drive", usualPrior, siblings, at);
       return nextLook("drive", initialCadence(at), { ...usual, prior }, steady).intervalMs;
     };
     assert.ok(waitAt(10, []) < waitAt(2, []));
-    for (const changes of [20, 2_000]) {
-      const others = [nightShift(changes)];
-      assert.ok(waitAt(2, others) < waitAt(2, []) && waitAt(10, others) > waitAt(10, []));
-      assert.ok(waitAt(2, others) < waitAt(10, others));
-    }
-    assert.ok(waitAt(2, [nightShift(2_000)]) > 0.8 * waitAt(2, [nightShift(20)]));
+    const night = [shift("gmail", byNight, 20)];
+    assert.ok(waitAt(2, night) < waitAt(2, []) && waitAt(10, night) > waitAt(10, []));
+    assert.ok(waitAt(2, night) < waitAt(10, night));
+    const day = shift("calendar", byDay, 20);
+    const loud = shift("gmail", byNight, 2_000);
+    assert.ok(waitAt(10, [loud, day]) < 1.2 * waitAt(10, [...night, day]));
   });
 
   test("a day off in one feed is one in the person's others, and a rush one too, for some hours", () => {
@@ -217,6 +219,28 @@ describe("the cadence", () => {
     assert.ok(off > 1.15 * usually && rush < 0.9 * usually, `${off}, ${usually}, ${rush} ms`);
     const dayAfter = waitAfter(0, 24) / waitAfter(12, 24);
     assert.ok(dayAfter < 1.02, String(dayAfter));
+  });
+
+  test("believes in a day off where much was expected and nothing came, in none before, and in ever less for what comes", () => {
+    const amount = fc.double({ min: 0, max: 300, noNaN: true });
+    for (const kind of kinds) {
+      const { intensity } = initialCadence(new Date(start));
+      const perSecond = (seen: number, expected: number) =>
+        outlook(kind, { ...intensity, seen, expected }, { offsetMs: 0, ...usualPrior }).perSecond(
+          3_000,
+        );
+      const moodAfter = (seen: number, expected: number) =>
+        perSecond(seen, expected) / perSecond(0, 0);
+      assert.ok(moodAfter(0, 8) < 0.12, `${kind} ${moodAfter(0, 8)}`);
+      assert.ok(moodAfter(8, 8) > 0.9 && moodAfter(24, 8) > 2);
+      fc.assert(
+        fc.property(amount, amount, amount, (seen, expected, more) => {
+          const mood = moodAfter(seen, expected);
+          assert.ok(moodAfter(seen + more, expected) >= mood * (1 - 1e-9));
+          assert.ok(moodAfter(seen, expected + more) <= mood * (1 + 1e-9));
+        }),
+      );
+    }
   });
 
   test("finds the rate of a feed, and follows the square-root law for a steady one", () => {

@@ -116,14 +116,17 @@ export function priorOf(kind: LearntKind, feeds: readonly CadenceState[]): Prior
   };
 }
 
-/** The same of one person's feed at `at`: by what their other feeds show, each with what is assumed of its kind. */
+/**
+ * What is assumed of one person's feed at `at`, by what their other feeds, each of another kind, have shown; as without them
+ * of a mailbox, which shows more in a day than they do in a week.
+ */
 export function personalPrior(
   kind: LearntKind,
   prior: Prior,
   siblings: readonly { kind: LearntKind; state: CadenceState; prior: Prior }[],
   at: Date,
 ): Prior {
-  if (siblings.length === 0) return prior;
+  if (kind === "gmail" || siblings.length === 0) return prior;
   const shown = siblings.map(({ kind, state: { intensity }, prior: { week } }) => ({
     kind,
     intensity,

@@ -70,7 +70,7 @@ const usualIsLikelier = 1_000;
 const mostChangesHeard = 100;
 const halfLifeHours = 14 * hoursPerDay;
 const moodHalfLifeHours = 3;
-// Of ten days one is off: it has a twentieth of what the others have, and these so much more than the mean.
+// One day in ten, or so, is off, and has about a twentieth of what others have. Those have so much more that the mean is 1.
 const [offShare, offRate] = [0.1, 0.05];
 const workRate = 1 / (1 - offShare * (1 - offRate));
 // What another feed of the same person shows of an hour of the week, or of the last hours, counts for so many times as much
@@ -131,8 +131,9 @@ export function commonOf(kind: LearntKind, feeds: readonly Intensity[]): Common 
 }
 
 /**
- * What one person's other feeds say of a feed at `at`. Who keeps late hours keeps them everywhere; on a day off all is quiet.
- * Each of them says only so much, however much it has shown: feeds of one person differ too.
+ * What others show of a person's feed at `at` (milliseconds since 1970), once this person's other feeds are among them. Who
+ * keeps late hours keeps them everywhere, and on a day off all is quiet; but each of them says only so much, however much it
+ * has shown, since feeds of one person differ too.
  */
 export function ofPerson(
   kind: LearntKind,
@@ -179,7 +180,7 @@ function habits(kind: LearntKind, state: Intensity, week: Week): (bin: number) =
 
 function levelPerHour(kind: LearntKind, { total, hours }: Intensity, week: Week): number {
   // Hours of a week weigh by what is usual in them: a silent night says little.
-  const watched = sum(hours.map((count, bin) => count * (week[bin] ?? 1)));
+  const watched = hours.reduce((total, count, bin) => total + count * (week[bin] ?? 1), 0);
   const weight = priorWeight[kind];
   return (weight + total) / ((weight * hoursPerDay) / priorPerDay[kind] + watched);
 }
@@ -370,18 +371,18 @@ function rounded(value: number): number {
   return Math.round(value * 1e6) / 1e6;
 }
 
-// How a day goes against the usual, by Bayes from what was seen where so much was expected: of days at work a gamma
-// distribution is assumed, and any may be a day off. Of more that is seen, none makes it less.
+// How the last hours went against the usual, by Bayes from what was seen where so much was expected: how days at work differ is
+// taken for a gamma distribution, and any day may be off. Having seen more never lowers it, having expected more never raises it.
 function moodOf(weight: number, seen: number, expected: number): number {
-  const usual = workRate * expected;
-  const atWork =
+  const atWork = workRate * expected;
+  const lnLikelyAtWork =
     lnGamma(weight + seen) -
     lnGamma(weight) +
     weight * Math.log(weight) -
-    (weight + seen) * Math.log(weight + usual);
-  const off = seen * Math.log(offRate) - offRate * usual;
-  const odds = (offShare / (1 - offShare)) * Math.exp(off - atWork);
-  return (workRate * ((weight + seen) / (weight + usual) + odds * offRate)) / (1 + odds);
+    (weight + seen) * Math.log(weight + atWork);
+  const lnLikelyOff = seen * Math.log(offRate) - offRate * atWork;
+  const odds = (offShare / (1 - offShare)) * Math.exp(lnLikelyOff - lnLikelyAtWork);
+  return (workRate * ((weight + seen) / (weight + atWork) + odds * offRate)) / (1 + odds);
 }
 
 // The logarithm of the gamma function, by Stirling's series (Abramowitz and Stegun, 6.1.41).

@@ -11,7 +11,7 @@ import {
 } from "./cadence.ts";
 import type { Feed, FeedPatch } from "./feeds.ts";
 import type { LearntKind } from "./intensity.ts";
-import { findTerms, type Subject } from "./priors.ts";
+import { findTerms } from "./priors.ts";
 import type { Run } from "./sync.ts";
 import type { WatchJudgement } from "./watches.ts";
 
@@ -36,7 +36,7 @@ export async function lookAgain(
   if (feed.kind === "calendar_list") return lookAtList(now, watch);
   if (feed.cursor === null) return lookWhole(now);
   const kind = feed.kind;
-  const circumstances = await circumstancesOf(tx, kind, feed, now);
+  const circumstances = await circumstancesOf(tx, feed, kind, now);
   const earlier = feed.cadence ? rememberedCadence(feed.cadence) : initialCadence(now);
   const state = afterLook(
     kind,
@@ -99,8 +99,8 @@ function lookForTold(
 /** What weighs for a feed now, besides what it does. */
 export async function circumstancesOf(
   tx: Tx,
+  feed: Pick<Feed, "id" | "user_id" | "connection_id">,
   kind: LearntKind,
-  feed: Subject & Pick<Feed, "user_id">,
   now: Date,
 ): Promise<Circumstances> {
   const termsOf = await findTerms(tx, [feed.connection_id]);
@@ -126,7 +126,7 @@ export async function circumstancesOf(
   const mailAt = user?.last_virtual_mail_at?.getTime() ?? 0;
   return {
     offsetMs: offsetOf(user?.time_zone ?? "UTC", now),
-    ...termsOf(kind, feed, now),
+    ...termsOf(feed, kind, now),
     isActive: now.getTime() - activeAt < activeMs,
     isPressing:
       kind === "gmail"

@@ -63,7 +63,7 @@ export async function acceptMailboxMessage(app: Part, message: MailboxMessage): 
       .selectFrom("feeds")
       .innerJoin("connections", "connections.id", "feeds.connection_id")
       .select(["feeds.id", "feeds.user_id", "feeds.connection_id", "feeds.kind"])
-      .select(["feeds.is_primary", "feeds.resource", "feeds.cursor", "feeds.cadence"])
+      .select(["feeds.cursor", "feeds.cadence"])
       .where("feeds.kind", "=", "gmail")
       .where("feeds.state", "=", "active")
       .where(sql<string>`lower(connections.email)`, "=", message.email.toLowerCase())

@@ -5,7 +5,6 @@ import type { NewJob } from "../queue/queue.ts";
 import { noticedAt, rememberedCadence } from "./cadence.ts";
 import { type Feed, syncJob } from "./feeds.ts";
 import { circumstancesOf } from "./look.ts";
-import type { Subject } from "./priors.ts";
 
 // What is more than this in one burst waits no longer for it.
 const mostCounted = 100;
@@ -17,7 +16,7 @@ const mostCounted = 100;
 export async function noticedJob(
   app: Pick<App, "clock">,
   tx: Tx,
-  feed: Subject & Pick<Feed, "user_id" | "kind" | "cadence">,
+  feed: Pick<Feed, "id" | "user_id" | "connection_id" | "kind" | "cadence">,
 ): Promise<NewJob> {
   const job = syncJob(feed.id, "push");
   const { kind } = feed;
@@ -26,7 +25,7 @@ export async function noticedJob(
   const cadence = rememberedCadence(feed.cadence);
   const earlier = await listTold(tx, feed.id, new Date(cadence.intensity.at));
   const toldAt = [...earlier.filter((at) => at < now), now];
-  const circumstances = await circumstancesOf(tx, kind, feed, now);
+  const circumstances = await circumstancesOf(tx, feed, kind, now);
   const startAfter = noticedAt(kind, cadence, toldAt, circumstances);
   return startAfter > now ? { ...job, startAfter } : job;
 }

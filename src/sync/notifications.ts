@@ -66,8 +66,7 @@ async function findWatch(app: Part, channelId: string) {
     .innerJoin("feeds", "feeds.id", "watches.feed_id")
     .select(["watches.id", "watches.secret_hash", "watches.resource_id"])
     .select(["watches.feed_id", "watches.user_id"])
-    .select(["feeds.state as feed_state", "feeds.kind", "feeds.cadence"])
-    .select(["feeds.connection_id", "feeds.is_primary", "feeds.resource"])
+    .select(["feeds.state as feed_state", "feeds.connection_id", "feeds.kind", "feeds.cadence"])
     .where("watches.id", "=", channelId)
     .where("watches.expires_at", ">", new Date(app.clock.now().getTime() - graceMs))
     .executeTakeFirst();

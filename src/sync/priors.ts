@@ -16,18 +16,15 @@ const sample = 2_000;
 
 type Terms = { price: number; prior: Prior };
 
-/** Which feed it is, and whose. */
-export type Subject = Pick<Feed, "id" | "connection_id" | "is_primary" | "resource">;
-
 /**
- * What a look at any feed of these accounts may cost now, and what is assumed of the feed as far as it has not shown it. Of
- * an account's own feeds, its main calendar, mailbox and drive, also by what the others of them show: they are one person's.
- * Other calendars and shared drives keep the hours of whoever writes to them.
+ * Asks what a look at a feed of these accounts may cost now, and what is assumed of it as far as it has not shown it. An
+ * account's own feeds, its main calendar, mailbox and drive, are one person's, and say something of each other; other
+ * calendars and shared drives keep the hours of whoever writes to them.
  */
 export async function findTerms(
   db: Db | Tx,
   connectionIds: string[],
-): Promise<(kind: LearntKind, feed: Subject, at: Date) => Terms> {
+): Promise<(feed: Pick<Feed, "id" | "connection_id">, kind: LearntKind, at: Date) => Terms> {
   const { rows } = await sql<{
     prices: Record<string, number> | null;
     priors: Selectable<Tables["feed_priors"]>[] | null;
@@ -36,25 +33,26 @@ export async function findTerms(
     select (select jsonb_object_agg(api, price) from look_prices) as prices,
       (select jsonb_agg(known) from feed_priors as known) as priors,
       (select jsonb_agg(jsonb_build_object('id', id, 'connection_id', connection_id, 'kind', kind, 'cadence', cadence))
-        from feeds where connection_id = any(${connectionIds}::uuid[])
-          and (is_primary or resource = '') and state = 'active' and cadence is not null) as own
+        from feeds where connection_id = any(${connectionIds}::uuid[]) and state = 'active'
+          and (kind = 'calendar' and is_primary or kind in ('gmail', 'drive') and resource = '')) as own
   `.execute(db);
   const [{ prices, priors, own } = {}] = rows;
-  const ofKind = new Map(priors?.map((known) => [known.kind, asPrior(known)]));
-  const priorOfKind = (kind: LearntKind) => ofKind.get(kind) ?? usualPrior;
-  const shown = (own ?? []).map(({ cadence, ...feed }) => ({
+  const ofKinds = new Map(priors?.map((known) => [known.kind, asPrior(known)]));
+  const priorOfKind = (kind: LearntKind) => ofKinds.get(kind) ?? usualPrior;
+  const known = (own ?? []).map(({ cadence, ...feed }) => ({
     ...feed,
-    state: rememberedCadence(cadence),
+    state: cadence === null ? null : rememberedCadence(cadence),
     prior: priorOfKind(feed.kind),
   }));
-  return (kind, { id, connection_id, is_primary, resource }, at) => {
-    const isOwn = is_primary || resource === "";
-    const siblings = shown.filter(
-      (one) => isOwn && one.connection_id === connection_id && one.id !== id,
-    );
+  const siblingsOf = ({ id, connection_id }: Pick<Feed, "id" | "connection_id">) =>
+    known.some((one) => one.id === id)
+      ? known.filter((one) => one.connection_id === connection_id && one.id !== id)
+      : [];
+  return (feed, kind, at) => {
+    const shown = siblingsOf(feed).flatMap(({ state, ...one }) => (state ? { ...one, state } : []));
     return {
       price: prices?.[apiOf[kind]] ?? usualPrice,
-      prior: personalPrior(kind, priorOfKind(kind), siblings, at),
+      prior: personalPrior(kind, priorOfKind(kind), shown, at),
     };
   };
 }

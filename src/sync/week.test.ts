@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import { kinds, Looks, play, start, steady, usual } from "../../test/looks.ts";
-import { initialCadence, nextLook, priorOf, usualPrior } from "./cadence.ts";
+import { initialCadence, nextLook, personalPrior, priorOf, usualPrior } from "./cadence.ts";
 import { sharedWeek, usualWeek } from "./week.ts";
 
 const night = [1, 2, 3, 4];
@@ -25,13 +25,15 @@ describe("the week that feeds keep", () => {
         assert.ok(Math.abs(one - usualWeek[bin]!) < 1e-9);
     fc.assert(
       fc.property(fc.constantFrom(...kinds), fc.array(Looks, { maxLength: 5 }), (kind, feeds) => {
-        const { week } = priorOf(
-          kind,
-          feeds.map((looks) => play(kind, looks)),
-        );
-        const sum = week.reduce((total, one, bin) => total + one * (bin < 24 ? 5 : 2), 0);
-        assert.ok(Math.abs(sum / 168 - 1) < 1e-9);
-        assert.ok(week.every((one) => one > 0));
+        const states = feeds.map((looks) => play(kind, looks));
+        const shared = priorOf(kind, states);
+        const siblings = states.map((state) => ({ kind, state, prior: shared }));
+        const personal = personalPrior("drive", shared, siblings, new Date(start));
+        for (const { week } of [shared, personal]) {
+          const sum = week.reduce((total, one, bin) => total + one * (bin < 24 ? 5 : 2), 0);
+          assert.ok(Math.abs(sum / 168 - 1) < 1e-9);
+          assert.ok(week.every((one) => one > 0));
+        }
       }),
     );
   });

@@ -11,8 +11,6 @@ const hourMs = 3_600_000;
 const hoursPerDay = 24;
 // How far the hours before and after an hour speak for it.
 const nearShares = [1, 1, 1, 0.5];
-// How much more it takes to believe those hours than the hour itself.
-const weightOfNear = 2;
 // How much is assumed of the hours of all feeds together before it is seen, against what is assumed of one.
 const assumedOfAll = 3;
 // The same of one person's feeds together.
@@ -38,7 +36,7 @@ export function habitsOf(
   { level, week, weight }: { level: number; week: Week; weight: number },
 ): (bin: number) => number {
   return (bin) => {
-    let [seen, expected] = [weightOfNear * weight, weightOfNear * weight];
+    let [seen, expected] = [weight, weight];
     for (let away = 1 - nearShares.length; away < nearShares.length; away += 1) {
       const share = nearShares[Math.abs(away)] ?? 0;
       const hour = (bin + away + hoursPerDay) % hoursPerDay;

@@ -6,9 +6,9 @@ import { handlers } from "../../src/jobs.ts";
 import { enqueue } from "../../src/queue/queue.ts";
 import { startWorkers } from "../../src/queue/workers.ts";
 import { initialCadence } from "../../src/sync/cadence.ts";
-import { dispatchDueFeeds, listFeeds, startFeeds, syncJob } from "../../src/sync/feeds.ts";
+import { dispatchDueFeeds, getFeed, listFeeds, startFeeds, syncJob } from "../../src/sync/feeds.ts";
 import { adjustPrices } from "../../src/sync/prices.ts";
-import { findTerms, learnPriors, type Subject } from "../../src/sync/priors.ts";
+import { findTerms, learnPriors } from "../../src/sync/priors.ts";
 import { eventIn } from "../calendars.ts";
 import { openTestApp, type TestApp, type Visitor } from "../harness.ts";
 import { until } from "../timing.ts";
@@ -238,14 +238,9 @@ describe("everything of a user at once", () => {
     assert.equal(after.feeds, 2);
     assert.ok(after.loss > 0.1 && after.deaths_per_day > 0.5, JSON.stringify(after));
     assert.ok(after.week[3]! > 2 * before.week[3]!, JSON.stringify(after.week));
-    const drive = {
-      id: "a drive",
-      connection_id: "of somebody else",
-      is_primary: false,
-      resource: "",
-    };
     const termsOf = await findTerms(t.app.db, []);
-    const { push, week, speed } = termsOf("drive", drive, t.clock.now()).prior;
+    const drive = { id: randomUUID(), connection_id: randomUUID() };
+    const { push, week, speed } = termsOf(drive, "drive", t.clock.now()).prior;
     assert.deepEqual(
       { loss: push.loss, deaths_per_day: push.deathsPerDay, week, burst_speed: speed },
       {
@@ -257,11 +252,35 @@ describe("everything of a user at once", () => {
     );
   });
 
+  // Nothing is looked at but what a test asks for.
+  const rest = async () => {
+    await t.app.db.updateTable("feeds").set({ due_at: null }).execute();
+    await t.idle();
+  };
+
   test("what an account's own feeds have shown speaks for each other, and for nobody else's", async () => {
+    await rest();
     const now = t.clock.now();
-    const feeds = await listFeeds(t.app, visitor.userId);
-    const drive = feeds.find(({ kind }) => kind === "drive")!;
-    const calendar = feeds.find(({ is_primary }) => is_primary)!;
+    const feeds = await t.app.db.selectFrom("feeds").selectAll().execute();
+    const own = feeds.filter(({ user_id }) => user_id === visitor.userId);
+    const [calendar, mailbox, drive] = (["calendar", "gmail", "drive"] as const).map((kind) => {
+      const feed = own.find((one) => one.kind === kind);
+      assert.ok(feed);
+      return { id: feed.id, connection_id: feed.connection_id, kind };
+    });
+    assert.ok(calendar && mailbox && drive);
+    const theirs = feeds.find((one) => one.kind === "drive" && one.user_id !== visitor.userId)!;
+    const { connection_id } = drive;
+    const team = { id: randomUUID(), connection_id, kind: "calendar" as const };
+    const stranger = { id: theirs.id, connection_id: theirs.connection_id, kind: "drive" as const };
+    // How much of a week each of them is taken to have at three in the morning.
+    const atThree = async () => {
+      const termsOf = await findTerms(t.app.db, [connection_id, theirs.connection_id]);
+      const ask = (feed: typeof drive) => termsOf(feed, feed.kind, now).prior.week[3]!;
+      return { ofDrive: ask(drive), others: [calendar, mailbox, team, stranger].map(ask) };
+    };
+    const update = (id: string, patch: { cadence?: string; state?: "active" | "paused" }) =>
+      t.app.db.updateTable("feeds").set(patch).where("id", "=", id).execute();
     const { intensity, channel } = initialCadence(now);
     const nights = {
       ...intensity,
@@ -270,26 +289,47 @@ describe("everything of a user at once", () => {
       hours: intensity.hours.map(() => 20),
     };
     const cadence = JSON.stringify({ intensity: nights, channel });
-    const atThree = async (kind: "drive" | "calendar", feed: Subject) =>
-      (await findTerms(t.app.db, [drive.connection_id]))(kind, feed, now).prior.week[3]!;
-    const before = await atThree("drive", drive);
+    const before = await atThree();
 
-    const { connection_id } = drive;
-    const team = { id: randomUUID(), connection_id, is_primary: false, resource: "a team's" };
     await t.app.db
       .insertInto("feeds")
-      .values({ ...team, user_id: visitor.userId, kind: "calendar", cadence })
+      .values({ ...team, user_id: visitor.userId, resource: "a team's", cadence })
       .execute();
-    assert.equal(await atThree("drive", drive), before);
-    const ofTeam = await atThree("calendar", team);
-    await t.app.db.deleteFrom("feeds").where("id", "=", team.id).execute();
+    assert.deepEqual(await atThree(), before);
+    await update(calendar.id, { cadence });
+    const { ofDrive, others } = await atThree();
+    assert.deepEqual(others, before.others);
+    assert.ok(ofDrive > 3 * before.ofDrive);
+    await update(calendar.id, { state: "paused" });
+    assert.ok((await atThree()).ofDrive < ofDrive / 3);
 
-    await t.app.db.updateTable("feeds").set({ cadence }).where("id", "=", calendar.id).execute();
-    assert.ok((await atThree("drive", drive)) > 3 * before);
-    assert.equal(await atThree("calendar", team), ofTeam);
-    const strangers = { ...drive, id: randomUUID(), connection_id: randomUUID() };
-    const kept = await atThree("drive", strangers);
-    assert.ok(kept < (await atThree("drive", drive)) / 3);
+    await update(calendar.id, { state: "active" });
+    await t.app.db.deleteFrom("feeds").where("id", "=", team.id).execute();
+  });
+
+  test("a day off in the calendar makes the next look at the drive a later one", async () => {
+    await rest();
+    const feeds = await listFeeds(t.app, visitor.userId);
+    const [calendar, drive] = (["calendar", "drive"] as const).map(
+      (kind) => feeds.find((one) => one.kind === kind)!,
+    );
+    const waitAfter = async (seen: number, expected: number) => {
+      const { intensity, channel } = initialCadence(t.clock.now());
+      const [hours, changes] = [20, 40].map((each) => intensity.hours.map(() => each));
+      const lively = { ...intensity, total: 1_920, hours, changes };
+      for (const [{ id }, shown] of [
+        [drive!, lively],
+        [calendar!, { ...intensity, seen, expected }],
+      ] as const) {
+        const cadence = JSON.stringify({ intensity: shown, channel });
+        await t.app.db.updateTable("feeds").set({ cadence }).where("id", "=", id).execute();
+      }
+      await visitor.call("POST", `/api/v1/sync/drive/${visitor.userId}`, { force: true });
+      const { due_reason } = await getFeed(t.app, visitor.userId, drive!.id);
+      return due_reason?.intervalMs as number;
+    };
+    const [rush, off] = [await waitAfter(50, 5), await waitAfter(0, 50)];
+    assert.ok(rush < off / 1.5, `${rush} ms in a rush, ${off} ms on a day off`);
   });
 
   test("what people did is remembered for 90 days", async () => {
