@@ -10,22 +10,31 @@ async function signOut(page: Page): Promise<void> {
   await page.getByText("You are signed out").waitFor();
 }
 
+async function showProject(page: Page, name: string): Promise<void> {
+  await page.evaluate(`fetch("/api/v1/projects", { method: "POST",
+    headers: { "content-type": "application/json" }, body: '{"name":"${name}"}' })`);
+  await page.getByRole("link", { name: "Projects" }).click();
+  await page.getByRole("link", { name }).waitFor();
+}
+
+// What would be seen until they come is seen then.
+async function letProjectsComeLate(page: Page): Promise<void> {
+  await page.route("**/api/v1/projects?*", async (route) => {
+    await new Promise((done) => setTimeout(done, 1_000));
+    await route.continue();
+  });
+}
+
 describe("the console, when a session ends", () => {
   test("of who signs in in another tab, nobody's day is seen but their own", () =>
     visit(async (page, context) => {
       await signIn(page, "ana@example.com");
-      await page.evaluate(`fetch("/api/v1/projects", { method: "POST",
-        headers: { "content-type": "application/json" }, body: '{"name":"Harbour"}' })`);
-      await page.getByRole("link", { name: "Projects" }).click();
-      await page.getByRole("link", { name: "Harbour" }).waitFor();
+      await showProject(page, "Harbour");
       const other = await context.newPage();
       await other.goto(t.url);
       await other.getByRole("button", { name: "Sign out" }).click();
       await signIn(other, "jonas.weber@example.com");
-      await page.route("**/api/v1/projects?*", async (route) => {
-        await new Promise((done) => setTimeout(done, 1_000));
-        await route.continue();
-      });
+      await letProjectsComeLate(page);
       await page.evaluate("window.dispatchEvent(new Event('visibilitychange'))");
       await page.getByText("Jonas Weber").first().waitFor();
       assert.equal(await page.getByRole("link", { name: "Harbour" }).count(), 0);
@@ -34,10 +43,7 @@ describe("the console, when a session ends", () => {
   test("where a session ended, who signs in in another tab sees nothing of the one before", () =>
     visit(async (page, context) => {
       await signIn(page, "ana@example.com");
-      await page.evaluate(`fetch("/api/v1/projects", { method: "POST",
-        headers: { "content-type": "application/json" }, body: '{"name":"Pier"}' })`);
-      await page.getByRole("link", { name: "Projects" }).click();
-      await page.getByRole("link", { name: "Pier" }).waitFor();
+      await showProject(page, "Pier");
       await context.clearCookies();
       await page.getByRole("button", { name: "Archived" }).click();
       await page.getByText("Your session has ended").waitFor();
@@ -45,10 +51,7 @@ describe("the console, when a session ends", () => {
       const other = await context.newPage();
       await other.goto(t.url);
       await signIn(other, "jonas.weber@example.com");
-      await page.route("**/api/v1/projects?*", async (route) => {
-        await new Promise((done) => setTimeout(done, 1_000));
-        await route.continue();
-      });
+      await letProjectsComeLate(page);
       // An answer of the last five seconds is not asked for again.
       await page.waitForTimeout(5_100);
       await page.evaluate("window.dispatchEvent(new Event('visibilitychange'))");
